@@ -1,0 +1,200 @@
+"""The kinds of artifact: what each folder must hold, and what is known of it without loading it."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as its safetensors header tells it: dtype such as `BF16`, and shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        size = _BYTES.get(self.dtype, 1)
+        for length in self.shape:
+            size *= length
+        return size
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an artifact before, or without, loading it. What is not known is empty or None.
+
+    `config` is the model's config.json or the adapter's adapter_config.json; `tensors` come from safetensors headers;
+    `tokenizer` is a folder with the tokenizer's files; `template` the chat template; `base` what an adapter sits on.
+    """
+
+    kind: type[Artifact]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    tokenizer: Path | None = None
+    template: str | None = None
+    base: Facts | None = None
+
+    @property
+    def model(self) -> Facts:
+        """The full model: this one, or the one an adapter sits on."""
+        return self.base.model if self.base is not None else self
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished folder of a known kind, named by the digest of its content. Read it, never write to it."""
+
+    kind: ClassVar[str]
+
+    path: Path
+    digest: str
+    base: Artifact | None = None
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        """What a folder lacks to be of this kind."""
+        yield from ()
+
+    @classmethod
+    def facts(cls, path: Path, base: Facts | None = None) -> Facts:
+        """The facts of a folder of this kind, from JSON and safetensors headers."""
+        return Facts(cls, base=base)
+
+    @classmethod
+    def summary(cls, path: Path) -> dict[str, Any]:
+        """What a model card or a report tells of such a folder: row counts, scores. A function of its content."""
+        return {}
+
+
+class Model(Artifact):
+    """A causal language model with its tokenizer and chat template, in the layout of transformers."""
+
+    kind = "model"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from _without(path, "config.json", "*.safetensors", "tokenizer.json")
+
+    @classmethod
+    def facts(cls, path: Path, base: Facts | None = None) -> Facts:
+        return Facts(cls, read_json(path / "config.json"), read_tensors(path), path, read_template(path), base)
+
+
+class Adapter(Artifact):
+    """A PEFT adapter; `base` is the full model it was trained on."""
+
+    kind = "adapter"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from _without(path, "adapter_config.json", "adapter_model.safetensors")
+
+    @classmethod
+    def facts(cls, path: Path, base: Facts | None = None) -> Facts:
+        template = read_template(path) or (base.template if base else None)
+        tokenizer = path if (path / "tokenizer.json").exists() else base.tokenizer if base else None
+        return Facts(cls, read_json(path / "adapter_config.json"), read_tensors(path), tokenizer, template, base)
+
+
+class _Data(Artifact):
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from _without(path, "train-*.parquet", "data.json")
+
+    @classmethod
+    def summary(cls, path: Path) -> dict[str, Any]:
+        return read_json(path / "data.json")
+
+
+class ChatData(_Data):
+    """Conversations: `train-*.parquet` and `held_out-*.parquet`, read with `tuneforge.kit.rows`."""
+
+    kind = "chat-data"
+
+
+class PreferenceData(_Data):
+    """Prompts, each with a chosen and a rejected answer: `train-*.parquet` and `held_out-*.parquet`."""
+
+    kind = "preference-data"
+
+
+class Gguf(Artifact):
+    """One model in llama.cpp's GGUF format."""
+
+    kind = "gguf"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from _without(path, "*.gguf")
+
+
+class Report(Artifact):
+    """What an evaluation found: report.json with `subjects` (digests), `passed` and `scores` (by subject, by name)."""
+
+    kind = "report"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from _without(path, "report.json")
+
+    @classmethod
+    def summary(cls, path: Path) -> dict[str, Any]:
+        return read_json(path / "report.json")
+
+
+class Release(Artifact):
+    """The receipt of a publication: receipt.json names what was published by content."""
+
+    kind = "release"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from _without(path, "receipt.json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty when the file is not there."""
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Name, dtype and shape of every tensor of a folder's safetensors files, from their headers alone."""
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError(f"{path.name}: its header is cut short or is not one of safetensors")
+            header = json.loads(file.read(length))
+        for name, entry in header.items():
+            if name != "__metadata__":
+                tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]))
+    return tensors
+
+
+def read_template(folder: Path) -> str | None:
+    """The chat template of a tokenizer folder: chat_template.jinja, else the one in tokenizer_config.json."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    template = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):  # several named ones: transformers takes the one called default
+        template = next((entry["template"] for entry in template if entry.get("name") == "default"), None)
+    return template if isinstance(template, str) else None
+
+
+def _without(path: Path, *patterns: str) -> Iterator[str]:
+    for pattern in patterns:
+        if not any(path.glob(pattern)):
+            yield pattern

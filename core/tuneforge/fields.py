@@ -1,0 +1,78 @@
+"""The fields of a configuration: what counts for a step's key, and which of its strings are paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a value was written: `place` as file:line:column, and the folder that its relative paths start from."""
+
+    place: str
+    folder: Path
+
+
+class Text(str):
+    """A string of a recipe that remembers where it was written."""
+
+    mark: Mark
+
+    def __new__(cls, value: str, mark: Mark) -> Text:
+        text = super().__new__(cls, value)
+        text.mark = mark
+        return text
+
+
+def Field(  # noqa: N802 - stands for pydantic's Field
+    default: Any = ...,
+    *,
+    description: str,
+    keyed: bool = True,
+    also: Sequence[str] = (),
+    **constraints: Any,
+) -> Any:
+    """pydantic's `Field`, and three things of ours.
+
+    `description` is asked for: it is the option's documentation. `keyed=False` says that the result does not depend on
+    this option (logging, batch split), so that changing it runs nothing again. `also` lists what other tools call it
+    (`lr`, `lora_r`): whoever writes such a name is told ours.
+    """
+    extra: dict[str, Any] = {}
+    if not keyed:
+        extra["keyed"] = False
+    if also:
+        extra["also"] = list(also)
+    if default is not ...:
+        constraints["default"] = default
+    return pydantic.Field(description=description, json_schema_extra=extra or None, **constraints)
+
+
+def _source(value: Any) -> Any:
+    if not isinstance(value, (str, Path)):
+        return value
+    folder = value.mark.folder if isinstance(value, Text) else Path()
+    return (folder / Path(value).expanduser()).absolute()
+
+
+def _target(value: Any) -> Any:
+    return Path(value).expanduser().absolute() if isinstance(value, (str, Path)) else value
+
+
+def _by_content(value: Path, info: SerializationInfo) -> str:
+    context = info.context if isinstance(info.context, dict) else {}
+    digest = context.get("digest")
+    return digest(value) if digest else str(value)
+
+
+Source = Annotated[Path, BeforeValidator(_source), PlainSerializer(_by_content)]
+"""A file or folder that a configuration points at: relative to the recipe, and counted by its content."""
+
+Target = Annotated[Path, BeforeValidator(_target), PlainSerializer(str)]
+"""Where a publication is written: relative to the working folder, since recipes may lie inside an installed package."""

@@ -1,0 +1,62 @@
+"""Every hook point of tuneforge. A plugin implements those it needs, marked with `tuneforge.hookimpl`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from .errors import Finding
+from .stages import Align, Evaluate, Format, LoadModel, Merge, Publish, Quantize, Train
+
+if TYPE_CHECKING:
+    from .plan import PlannedStep
+
+hookspec = pluggy.HookspecMarker("tuneforge")
+hookimpl = pluggy.HookimplMarker("tuneforge")
+
+
+@hookspec
+def register_format() -> list[type[Format]]:  # type: ignore[empty-body]
+    """Methods that make data artifacts of raw rows."""
+
+
+@hookspec
+def register_load_model() -> list[type[LoadModel]]:  # type: ignore[empty-body]
+    """Methods that bring a base model."""
+
+
+@hookspec
+def register_train() -> list[type[Train]]:  # type: ignore[empty-body]
+    """Methods that fit a model to data."""
+
+
+@hookspec
+def register_align() -> list[type[Align]]:  # type: ignore[empty-body]
+    """Methods that fit a model to preferences or rewards."""
+
+
+@hookspec
+def register_merge() -> list[type[Merge]]:  # type: ignore[empty-body]
+    """Methods that make one model of several."""
+
+
+@hookspec
+def register_quantize() -> list[type[Quantize]]:  # type: ignore[empty-body]
+    """Methods that write a model in fewer bits or for another runtime."""
+
+
+@hookspec
+def register_evaluate() -> list[type[Evaluate]]:  # type: ignore[empty-body]
+    """Methods that report on models."""
+
+
+@hookspec
+def register_publish() -> list[type[Publish]]:  # type: ignore[empty-body]
+    """Methods that bring artifacts to where others use them."""
+
+
+@hookspec
+def extend_plan(steps: Sequence[PlannedStep]) -> list[Finding]:  # type: ignore[empty-body]
+    """Findings on a plan as a whole, such as two steps that do not fit each other."""

@@ -1,0 +1,180 @@
+"""Finding plugins, and looking a method up by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+import pluggy
+from packaging.requirements import InvalidRequirement, Requirement
+
+from . import hookspecs
+from .errors import Finding, PluginError
+from .inputs import inputs_of
+from .stages import STAGES, Method
+
+GROUP = "tuneforge"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a method comes from: an installed distribution, or code that a recipe points at."""
+
+    plugin: str
+    version: str = ""
+    source: Path | None = None
+    """The local file or package folder, whose content counts for the key of every step that uses it."""
+
+    def __str__(self) -> str:
+        return f"{self.plugin} {self.version}".rstrip()
+
+
+class Plugins:
+    """The methods at hand: those of installed plugins, and those of the local ones that a recipe names."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager(GROUP)
+        self.manager.add_hookspecs(hookspecs)
+        self._methods: dict[tuple[str, str], type[Method]] = {}
+        self._origins: dict[type[Method], Origin] = {}
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+            version = entry.dist.version if entry.dist else ""
+            try:
+                module = entry.load()
+            except Exception as error:
+                distribution = entry.dist.name if entry.dist else "an unknown package"
+                raise PluginError(
+                    f"plugin {entry.name} of {distribution} cannot be imported: {type(error).__name__}: {error}",
+                    f"Mend or uninstall it: `pip uninstall {distribution}`.",
+                ) from error
+            self._add(module, Origin(entry.name, version))
+
+    def load_local(self, reference: str, folder: Path, place: str = "") -> None:
+        """Adds a plugin that a recipe names: a file or package folder relative to `folder`, or an importable module."""
+        path = (folder / reference).absolute()
+        try:
+            if path.exists():
+                module, source = import_file(path), path
+            else:
+                module = importlib.import_module(reference)
+                source = Path(module.__file__ or "")
+                source = source.parent if source.name == "__init__.py" else source
+        except ModuleNotFoundError as error:
+            if error.name and (reference == error.name or reference.startswith(f"{error.name}.")):
+                raise PluginError(
+                    f"plugin {reference!r} is neither a file beside the recipe nor an installed module",
+                    f"Looked for {path}; or install the package that provides it.",
+                    place,
+                ) from error
+            raise PluginError(f"plugin {reference!r} cannot be imported: {error}", place=place) from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"plugin {reference!r} cannot be imported: {type(error).__name__}: {error}", place=place
+            ) from error
+        if not self.manager.is_registered(module):
+            self._add(module, Origin(reference, source=source), place)
+
+    def _add(self, module: ModuleType, origin: Origin, place: str = "") -> None:
+        self.manager.register(module, name=origin.plugin)
+        self.manager.check_pending()
+        for stage in STAGES:
+            hook = getattr(module, f"register_{stage}", None)
+            if hook is None:
+                continue
+            for method in hook():
+                problem = _broken(method, STAGES[stage])
+                taken = None if problem else self._methods.get((stage, method.name))
+                if taken is not None:
+                    problem = f"{stage}: {method.name} is already offered by {self._origins[taken]}"
+                if problem:
+                    raise PluginError(f"plugin {origin}: {problem}", place=place)
+                self._methods[stage, method.name] = method
+                self._origins[method] = origin
+
+    def __iter__(self) -> Iterator[type[Method]]:
+        order = list(STAGES)
+        return iter(sorted(self._methods.values(), key=lambda method: (order.index(method.stage), method.name)))
+
+    def origin(self, method: type[Method]) -> Origin:
+        return self._origins[method]
+
+    def find(self, stage: str, name: str) -> type[Method] | Finding:
+        """The method of that name; else what to tell the person who wrote it."""
+        found = self._methods.get((stage, name))
+        if found is not None:
+            return found
+        elsewhere = [other for other, known in self._methods if known == name]
+        names = sorted(known for other, known in self._methods if other == stage)
+        near = get_close_matches(name, names, 1, 0.6)
+        if near:
+            fix = f"Did you mean {near[0]}?"
+        elif elsewhere:
+            fix = f"{name} is a method of {' and '.join(elsewhere)}: write `{elsewhere[0]}: {name}`."
+        else:
+            offered = ", ".join(names) or "none"
+            fix = (
+                f"Installed methods of {stage}: {offered}. "
+                f"Install the package that offers {name}, or name its file under plugins:."
+            )
+        return Finding(f"no installed plugin offers {stage}: {name}", fix)
+
+    def extend_plan(self, steps: Iterable[object]) -> list[Finding]:
+        return [finding for findings in self.manager.hook.extend_plan(steps=steps) for finding in findings]
+
+
+def import_file(path: Path) -> ModuleType:
+    """Imports a file or package folder under a name of its own, so that two files called alike are two modules."""
+    name = f"tuneforge_local_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    file = path / "__init__.py" if path.is_dir() else path
+    folders = [str(path)] if path.is_dir() else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _broken(method: object, stage: type[Method]) -> str:
+    """How an offered class breaks the contract; empty when it does not."""
+    if not (inspect.isclass(method) and issubclass(method, stage)):
+        return f"register_{stage.stage} offers {method!r}, which is no subclass of {stage.__name__}"
+    name = getattr(method, "name", "")
+    if not _NAME.fullmatch(name):
+        return f"{method.__name__}.name is {name!r}; use small letters, digits, - and _"
+    if not method.__dict__.get("__doc__"):
+        return f"{method.__name__} has no docstring, which is its documentation"
+    if not hasattr(method, "output"):
+        return f"{method.__name__} does not say what it writes: set `output` to an artifact kind"
+    if not callable(getattr(method, "run", None)):
+        return f"{method.__name__} has no run"
+    try:
+        inputs_of(method)
+        for need in method.needs:
+            Requirement(need)
+    except (TypeError, NameError, InvalidRequirement) as error:
+        return f"{method.__name__}: {error}"
+    for field, info in method.model_fields.items():
+        if hasattr(Method, field):
+            return f"{method.__name__}.{field}: the name belongs to Method"
+        if not info.description:
+            return f"{method.__name__}.{field} has no description"
+    return ""

@@ -1,0 +1,46 @@
+"""What a running method holds in its hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .artifacts import Artifact
+
+
+@dataclass
+class Step:
+    """One step while it runs.
+
+    `out` is the empty folder to write the result into. `scratch` is a folder that survives a crash: a step that is
+    carried out again finds what it left there. `seed` is the recipe's; `threads` is how many the step may use.
+    `lineage` tells how every artifact before this step was made; only methods with `traced = True` may read it.
+    """
+
+    name: str
+    out: Path
+    scratch: Path
+    seed: int
+    threads: int
+    send: Callable[[dict[str, Any]], None]
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def log(self, text: str) -> None:
+        """A line for whoever watches, and for the step's log."""
+        self.send({"event": "log", "text": text})
+
+    def progress(self, done: float, total: float, **figures: float) -> None:
+        """How far the work is, with figures of the moment (`loss=...`)."""
+        self.send({"event": "progress", "done": done, "total": total, "figures": figures})
+
+    def metrics(self, **figures: Any) -> None:
+        """Figures of the finished step, for the run record: numbers, texts, and flat dicts of them."""
+        self.figures.update(figures)
+
+    def sits_on(self, base: Artifact) -> None:
+        """Declares what the result cannot be used without: an adapter's base model."""
+        self.base = base.digest
