@@ -1,13 +1,44 @@
 """What a plugin author imports."""
 
-from .artifacts import Adapter, Artifact, ChatData, Facts, Gguf, Model, PreferenceData, Release, Report
-from .errors import Finding, StepError
-from .fields import Field, Source, Target
-from .hookspecs import hookimpl
-from .stages import Align, Config, Evaluate, Format, Kinds, Known, LoadModel, Merge, Method, Publish, Quantize, Train
-from .step import Step
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .artifacts import Adapter, Artifact, ChatData, Facts, Gguf, Model, PreferenceData, Release, Report
+    from .errors import Finding, StepError
+    from .fields import Field, Source, Target
+    from .hookspecs import hookimpl
+    from .stages import (
+        Align,
+        Config,
+        Evaluate,
+        Format,
+        Kinds,
+        Known,
+        LoadModel,
+        Merge,
+        Method,
+        Publish,
+        Quantize,
+        Train,
+    )
+    from .step import Step
 
 __version__ = "0.1.0"
+
+# Imported when asked for: `tuneforge --help` must not wait for pydantic.
+_MODULES = {
+    "artifacts": ("Adapter", "Artifact", "ChatData", "Facts", "Gguf", "Model", "PreferenceData", "Release", "Report"),
+    "errors": ("Finding", "StepError"),
+    "fields": ("Field", "Source", "Target"),
+    "hookspecs": ("hookimpl",),
+    "stages": (
+        *("Align", "Config", "Evaluate", "Format", "Kinds", "Known", "LoadModel", "Merge", "Method", "Publish"),
+        *("Quantize", "Train"),
+    ),
+    "step": ("Step",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Adapter",
@@ -39,3 +70,11 @@ __all__ = [
     "Train",
     "hookimpl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tuneforge' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value

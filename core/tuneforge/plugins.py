@@ -34,7 +34,9 @@ class Origin:
     plugin: str
     version: str = ""
     source: Path | None = None
-    """The local file or package folder, whose content counts for the key of every step that uses it."""
+    """Local code, a file or package folder: its content counts for the key of every step that uses it."""
+    file: Path | None = None
+    """The same, when it is no importable module but a path to import from."""
 
     def __str__(self) -> str:
         return f"{self.plugin} {self.version}".rstrip()
@@ -63,10 +65,12 @@ class Plugins:
     def load_local(self, reference: str, folder: Path, place: str = "") -> None:
         """Adds a plugin that a recipe names: a file or package folder relative to `folder`, or an importable module."""
         path = (folder / reference).absolute()
+        file: Path | None
         try:
             if path.exists():
-                module, source = import_file(path), path
+                module, source, file = import_file(path), path, path
             else:
+                file = None
                 module = importlib.import_module(reference)
                 source = Path(module.__file__ or "")
                 source = source.parent if source.name == "__init__.py" else source
@@ -83,7 +87,7 @@ class Plugins:
                 f"plugin {reference!r} cannot be imported: {type(error).__name__}: {error}", place=place
             ) from error
         if not self.manager.is_registered(module):
-            self._add(module, Origin(reference, source=source), place)
+            self._add(module, Origin(reference, source=source, file=file), place)
 
     def _add(self, module: ModuleType, origin: Origin, place: str = "") -> None:
         self.manager.register(module, name=origin.plugin)

@@ -1,0 +1,215 @@
+"""Does this interpreter satisfy a method? If not: the environment of its own that does, made once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from filelock import FileLock
+from packaging.requirements import Requirement
+
+from .errors import StepError
+
+WORKER_IMPORTS = frozenset({"packaging", "pluggy", "pydantic"})
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An interpreter with the packages a method needs: this one (`folder` is None), or one under <home>/envs."""
+
+    needs: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    lock: Path | None = None
+    folder: Path | None = None
+
+    @property
+    def own(self) -> bool:
+        return bool(self.unmet)
+
+    @property
+    def ready(self) -> bool:
+        return not self.own or (self.folder is not None and _whole(self.folder).exists())
+
+    @property
+    def name(self) -> str:
+        """What the environment is called in records, and what scratch is kept apart by."""
+        return self.folder.name if self.folder else "this"
+
+    @property
+    def python(self) -> Path:
+        if not self.own:
+            return Path(sys.executable)
+        if self.folder is None:
+            raise RuntimeError("the environment is not made yet")
+        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    @property
+    def python_path(self) -> str | None:
+        """The folder of links through which tuneforge and plugins are lent."""
+        return str(self.folder / "lent") if self.folder else None
+
+
+@cache
+def unmet(needs: tuple[str, ...]) -> tuple[str, ...]:
+    """Those requirements that this interpreter does not satisfy, each with what is there instead."""
+    missing = []
+    for need in needs:
+        requirement = Requirement(need)
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            missing.append(f"{need} (not installed)")
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            missing.append(f"{need} (here is {installed})")
+    return tuple(missing)
+
+
+def environment_for(needs: Sequence[str], home: Path) -> Environment:
+    """The environment that satisfies the needs; an own one may still have to be made, see `ready` and `make`."""
+    given = tuple(sorted(needs))
+    lacking = unmet(given)
+    if not lacking:
+        return Environment(given)
+    lock = home / "envs" / "locks" / f"{_digest(*_asked(given), _interpreter())}.txt"
+    folder = _folder(lock, home) if lock.exists() else None
+    return Environment(given, lacking, lock, folder)
+
+
+def make(environment: Environment, home: Path, log: Callable[[str], None]) -> Environment:
+    """Resolves the needs to a lock and installs it, unless that was done before. Raises StepError."""
+    lock = environment.lock
+    if lock is None:
+        return environment
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock.with_suffix(".lock")):
+        if not lock.exists():
+            log(f"resolving {', '.join(environment.needs)}")
+            _resolve(environment.needs, lock, log)
+        folder = _folder(lock, home)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not _whole(folder).exists():
+            count = sum(1 for line in lock.read_text().splitlines() if "==" in line)
+            log(f"installing {count} packages into an environment of their own ({folder.name})")
+            shutil.rmtree(folder, ignore_errors=True)  # half-made: its maker died
+            _uv(["venv", "--quiet", "--python", sys.executable, str(folder)], log)
+            python = Environment((), ("",), lock, folder).python
+            _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(lock)], log)
+            (folder / "lent").mkdir()
+            _whole(folder).touch()
+    return Environment(environment.needs, environment.unmet, lock, folder)
+
+
+def lend(environment: Environment, packages: Sequence[str]) -> None:
+    """Links import packages of this interpreter into an environment, so that both run the same bytes.
+
+    Works alike for wheels, editable installs and checkouts; a method's own needs are the only thing installed there.
+    """
+    if environment.folder is None:
+        return
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not (spec.submodule_search_locations or spec.origin):
+            raise StepError(f"the import package {package} cannot be lent to an environment: it is not on disk")
+        found = Path(next(iter(spec.submodule_search_locations or [spec.origin or ""])))
+        link = environment.folder / "lent" / found.name
+        if link.is_symlink() and link.readlink() == found:
+            continue
+        beside = link.with_name(f".{link.name}.{os.getpid()}")
+        beside.symlink_to(found)
+        beside.replace(link)
+
+
+def core_needs() -> Iterator[str]:
+    """What a worker imports beside a method's own needs, as the core declares it."""
+    for line in requires("tuneforge") or ():
+        if Requirement(line).name in WORKER_IMPORTS:
+            yield line
+
+
+def _asked(needs: tuple[str, ...]) -> list[str]:
+    return sorted({*needs, *core_needs()})
+
+
+def _interpreter() -> str:
+    return f"{platform.python_implementation()} {platform.python_version()} {platform.platform()} {_torch() or ''}"
+
+
+def _torch() -> str | None:
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return None
+
+
+def _resolve(needs: tuple[str, ...], lock: Path, log: Callable[[str], None]) -> None:
+    asked = lock.with_suffix(f".in.{os.getpid()}")
+    constraint = lock.with_suffix(f".constraint.{os.getpid()}")
+    beside = lock.with_suffix(f".new.{os.getpid()}")
+    asked.write_text("\n".join(_asked(needs)) + "\n")
+    arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", sys.executable]
+    arguments += [str(asked), "-o", str(beside)]
+    # This interpreter's torch build fits the machine's accelerator: try to keep it before taking another one.
+    torch = _torch()
+    try:
+        if torch is not None:
+            constraint.write_text(f"torch=={torch.partition('+')[0]}\n")
+            try:
+                _uv([*arguments, "-c", str(constraint)], log)
+            except StepError:
+                log(f"torch {torch} does not fit them: resolving without it")
+                _uv(arguments, log)
+        else:
+            _uv(arguments, log)
+        beside.replace(lock)
+    finally:
+        for path in (asked, constraint, beside):
+            path.unlink(missing_ok=True)
+
+
+def _uv(arguments: list[str], log: Callable[[str], None]) -> None:
+    from uv import find_uv_bin
+
+    process = subprocess.Popen(
+        [find_uv_bin(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_uv_settings()
+    )
+    lines = []
+    for line in process.stdout or ():
+        lines.append(line.rstrip())
+        log(line.rstrip())
+    if process.wait():
+        raise StepError(
+            "the environment could not be made: " + " ".join(lines[-4:]),
+            f"See whether `uv {' '.join(arguments[:2])}` can reach the package index, and whether the needs agree.",
+        )
+
+
+def _uv_settings() -> dict[str, str]:
+    settings = dict(os.environ)
+    if "UV_FIND_LINKS" not in settings and "PIP_FIND_LINKS" in settings:
+        settings["UV_FIND_LINKS"] = ",".join(settings["PIP_FIND_LINKS"].split())
+    return settings
+
+
+def _folder(lock: Path, home: Path) -> Path:
+    return home / "envs" / _digest(lock.read_text(), _interpreter())
+
+
+def _whole(folder: Path) -> Path:
+    return folder / ".whole"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,161 @@
+"""Conversations into tokens: what the model reads, and which of it is under loss.
+
+Everything is rendered by the tokenizer's own chat template, special tokens included, so that training and inference
+see the same text: nothing is added to it, a BOS token is there once if the template writes it and not otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from tuneforge import StepError
+
+IGNORED = -100
+"""The label of a token without loss."""
+
+Messages = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, Any]] | None
+Span = tuple[int, int]
+
+_MARKERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+
+
+class ChatRefusedError(StepError):
+    """A conversation that the chat template cannot express, as its roles do not alternate or a part is missing."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of a conversation and, of the same length, their labels: the id where there is loss, else -100."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+def tokenize_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools = None) -> Tokens:
+    """A conversation as the template renders it, with loss on every assistant turn and the terminator that ends it.
+
+    A turn is what the rendering gains, beyond the prompt for a generation, when the turn's message is added. Where a
+    template renders the beginning of a conversation differently once more follows, its `{% generation %}` markers are
+    taken instead. Raises ChatRefusedError for a conversation that the template refuses, StepError where neither way
+    tells the turns.
+    """
+    text = _render(tokenizer, messages, tools)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    ids: list[int] = encoded["input_ids"]
+    turns = _turns(tokenizer, messages, tools, text)
+    if turns is not None:
+        under_loss = _within(turns, text, ids, encoded["offset_mapping"], set(tokenizer.added_tokens_decoder))
+    elif _MARKERS.search(tokenizer.get_chat_template()):
+        under_loss = _marked(tokenizer, messages, tools, ids)
+    else:
+        raise StepError(
+            "the chat template renders the beginning of a conversation differently once more of it follows, and has "
+            "no {% generation %} markers: which tokens the assistant wrote cannot be told",
+            "Give the model a template with {% generation %} ... {% endgeneration %} around the assistant's turns, or "
+            "train on conversations with one assistant turn each.",
+        )
+    return Tokens(ids, [token if loss else IGNORED for token, loss in zip(ids, under_loss, strict=True)])
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools = None) -> list[int]:
+    """The token ids from which the assistant's next turn is generated."""
+    text = _render(tokenizer, messages, tools, generation_prompt=True)
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools, generation_prompt: bool = False
+) -> str:
+    if not messages:
+        raise ChatRefusedError("a conversation without messages")
+    apply: Any = tokenizer.apply_chat_template
+    template = _template(tokenizer)
+    try:
+        text = apply(
+            messages, tools=tools, chat_template=template, add_generation_prompt=generation_prompt, tokenize=False
+        )
+    except (jinja2.TemplateError, TypeError) as error:
+        roles = ", ".join(str(message.get("role")) for message in messages)
+        raise ChatRefusedError(f"the chat template refuses a conversation ({roles}): {error}") from error
+    return str(text)
+
+
+def _template(tokenizer: PreTrainedTokenizerBase) -> str:
+    if tokenizer.chat_template is None:
+        raise StepError(
+            "the model has no chat template", "Use a chat model, or add a chat_template.jinja to its folder."
+        )
+    return _without_today(tokenizer.get_chat_template())
+
+
+@lru_cache
+def _without_today(template: str) -> str:
+    """Templates that tell the model today's date would make tomorrow's training another one: the date is fixed, at the
+    one that Llama 3's template falls back to."""
+    return _TODAY.sub(lambda match: repr(datetime(2024, 7, 26).strftime(match[2])), template)
+
+
+def _turns(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools, text: str) -> list[Span] | None:
+    """The characters of `text` that each assistant turn is; None if beginnings of the conversation look otherwise."""
+    turns = []
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        try:
+            before = _render(tokenizer, messages[:index], tools, generation_prompt=True)
+            through = text if index + 1 == len(messages) else _render(tokenizer, messages[: index + 1], tools)
+        except ChatRefusedError:
+            return None
+        if not (through.startswith(before) and text.startswith(through)):
+            return None
+        turns.append((len(before), len(through)))
+    return turns
+
+
+def _within(turns: list[Span], text: str, ids: list[int], offsets: list[Span], special: set[int]) -> list[bool]:
+    under_loss = [False] * len(ids)
+    places = list(_places(offsets))
+    for start, end in turns:
+        inside = [index for index, place in enumerate(places) if place[0] < end and place[1] > start]
+        last = next((index for index in reversed(inside) if text[slice(*places[index])].strip()), None)
+        # What a template writes after the terminator, a line break mostly, is never generated. A turn that no special
+        # token ends has only that to end it.
+        ended = last is not None and ids[last] in special
+        for index in inside:
+            under_loss[index] = not ended or last is None or index <= last
+    return under_loss
+
+
+def _places(offsets: list[Span]) -> Iterator[Span]:
+    """The characters that each token covers: some tokenizers leave spaces before a word out of its offsets."""
+    reached = 0
+    for start, end in offsets:
+        yield min(start, reached), end
+        reached = max(reached, end)
+
+
+def _marked(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools, ids: list[int]) -> list[bool]:
+    apply: Any = tokenizer.apply_chat_template
+    encoded = apply(messages, tools=tools, chat_template=_template(tokenizer), return_assistant_tokens_mask=True)
+    under_loss = [bool(marked) for marked in encoded["assistant_masks"]]
+    special = set(tokenizer.added_tokens_decoder)
+    terminators = {tokenizer.eos_token_id}
+    if messages[-1]["role"] == "assistant":
+        terminators.add(next((token for token in reversed(ids) if token in special), None))
+    for index in range(1, len(ids)):
+        # Many templates close the marked block before the terminator: a model trained so never learns to stop.
+        unended = under_loss[index - 1] and not under_loss[index] and ids[index - 1] not in special
+        if unended and ids[index] in terminators:
+            under_loss[index] = True
+    return under_loss

@@ -1,0 +1,165 @@
+"""Model and adapter artifacts: loading them, and writing them so that equal weights give equal bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from tuneforge import Adapter, Artifact, Model, StepError
+from tuneforge.artifacts import read_tensors
+
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+
+# What belongs to a tokenizer besides tokenizer.json: readers such as llama.cpp's converter look for the older files.
+_TOKENIZER_FILES = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "tekken.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+# Where and with what a file was written, and under which flags: nothing a reader needs, and never twice the same.
+_PASSING = ("transformers_version", "_name_or_path", "name_or_path", "is_local", "local_files_only", "peft_version")
+
+
+def device() -> torch.device:
+    """The device models run on: the first CUDA device, else Apple's, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def full_model(artifact: Artifact) -> Artifact:
+    """The artifact that holds the full weights: this one, or the one an adapter sits on."""
+    if not isinstance(artifact, Adapter):
+        return artifact
+    if artifact.base is None:
+        raise StepError("the adapter does not say which model it was trained on", "Train it again from that model.")
+    return full_model(artifact.base)
+
+
+def stored_dtype(artifact: Artifact) -> torch.dtype:
+    """The floating-point type in which most of the (base) model's weights are stored."""
+    sizes: Counter[str] = Counter()
+    for tensor in read_tensors(full_model(artifact).path).values():
+        sizes[tensor.dtype] += tensor.bytes if tensor.dtype in _DTYPES else 0
+    return _DTYPES.get(max(sizes, key=lambda name: sizes[name], default=""), torch.float32)
+
+
+def tokenizer_folder(artifact: Artifact) -> Path:
+    """The folder with the tokenizer and chat template of a model or adapter: its own, else its base's."""
+    own = (artifact.path / "tokenizer.json").exists() or artifact.base is None
+    return artifact.path if own else tokenizer_folder(artifact.base)  # type: ignore[arg-type]  # own if base is None
+
+
+def load_tokenizer(artifact: Artifact) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model or adapter, with its chat template."""
+    # An adapter has no config.json, and which tokenizer class is right depends on the model's.
+    config = AutoConfig.from_pretrained(full_model(artifact).path)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokenizer_folder(artifact), config=config)
+    return tokenizer
+
+
+def load_model(
+    artifact: Model | Adapter, *, dtype: torch.dtype, trainable: bool = False
+) -> PreTrainedModel | PeftModel:
+    """A model on the device of `device()`, its weights in `dtype`; an adapter comes on the base of its artifact.
+
+    Ready for inference unless `trainable`: then in training mode, and of an adapter exactly its own weights are to be
+    trained.
+    """
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    model: Any = AutoModelForCausalLM.from_pretrained(full_model(artifact).path, dtype=dtype)
+    if isinstance(artifact, Adapter):
+        model = PeftModel.from_pretrained(model, artifact.path, is_trainable=trainable)
+    loaded: PreTrainedModel | PeftModel = model.to(device()).train(trainable)
+    return loaded
+
+
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | Path,
+    folder: Path,
+    dtype: torch.dtype,
+    like: Path | None = None,
+) -> None:
+    """Writes a model artifact into `folder`, weights in `dtype`; the model itself is cast to it.
+
+    `tokenizer` is an object, or the folder whose tokenizer files are copied. `like` is the folder of the model that
+    this one descends from without a change of architecture: its config.json and generation_config.json are kept to the
+    letter, so that what reads the one reads the other.
+    """
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    cast: Any = model
+    if like is not None:
+        # A trainer may have changed the one it has, which transformers then refuses to save.
+        cast.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    cast.to(dtype).save_pretrained(folder)
+    for name in ("config.json", "generation_config.json"):
+        if like is not None:
+            (folder / name).unlink(missing_ok=True)
+            if (like / name).exists():
+                shutil.copyfile(like / name, folder / name)
+        _clean(folder / name)
+    _save_tokenizer(tokenizer, folder)
+
+
+def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase | Path, folder: Path, base: Artifact) -> None:
+    """Writes the adapter called `default` of `model` as an adapter artifact into `folder`, naming `base` by digest.
+
+    `tokenizer` is an object, or the folder whose tokenizer files are copied: with them the folder is enough for a chat.
+    """
+    state = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
+    # Cloned, as safetensors refuses tensors that share memory.
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = model.peft_config["default"].to_dict()
+    config |= {
+        "base_model_name_or_path": f"sha256:{base.digest.removeprefix('sha256:')}",
+        "revision": None,
+        "inference_mode": True,
+    }
+    sets = {name: sorted(value) for name, value in config.items() if isinstance(value, (set, frozenset))}
+    _write_json(folder / "adapter_config.json", config | sets)
+    _save_tokenizer(tokenizer, folder)
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerBase | Path, folder: Path) -> None:
+    if isinstance(tokenizer, Path):
+        for path in (path for pattern in _TOKENIZER_FILES for path in tokenizer.glob(pattern)):
+            shutil.copyfile(path, folder / path.name)
+        return
+    tokenizer.save_pretrained(folder)
+    _clean(folder / "tokenizer_config.json")
+
+
+def _clean(path: Path) -> None:
+    if path.exists():
+        _write_json(path, json.loads(path.read_text(encoding="utf-8")))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    kept = {name: value for name, value in content.items() if name not in _PASSING}
+    path.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,331 @@
+"""A recipe becomes a plan: the steps in order, each with its key, and whether its result is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from tuneforge_registry import Registry, RegistryError
+
+from .artifacts import Artifact, Facts
+from .environments import Environment, environment_for
+from .errors import Finding, RefusedError, TuneforgeError
+from .inputs import inputs_of
+from .keys import shown_config, step_key
+from .recipe import REGISTRY, Recipe, StepSpec
+from .sources import Digests
+from .stages import Method, Publish
+
+Status = Literal["cached", "run", "skipped", "blocked"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What stands at the end of a wire: of which kind, what is known of it, and its digest once it is there."""
+
+    kind: type[Artifact]
+    facts: Facts
+    digest: str | None = None
+
+
+@dataclass
+class PlannedStep:
+    """One step of a plan."""
+
+    spec: StepSpec
+    method: Method
+    status: Status = "run"
+    reason: str = ""
+    key: str | None = None
+    result: Result | None = None
+    environment: Environment | None = None
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def place(self) -> str:
+        return self.spec.place
+
+
+@dataclass
+class Plan:
+    """What carrying out a recipe would do. `findings` of level error mean that it cannot be carried out."""
+
+    recipe: Recipe
+    registry: Registry
+    digests: Digests
+    steps: dict[str, PlannedStep] = field(default_factory=dict)
+    references: dict[str, Result] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    again: frozenset[str] = frozenset()
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == "error"]
+
+    def result(self, wire: str) -> Result | None:
+        """What is at the end of a wire, if that is known."""
+        if wire.startswith(REGISTRY):
+            return self.references.get(wire)
+        step = self.steps.get(wire)
+        return step.result if step else None
+
+    def key(self, step: PlannedStep) -> str | None:
+        """The step's key; None while an input is not there yet. Raises OSError for a missing source."""
+        inputs: dict[str, list[str]] = {}
+        for name, wires in step.spec.inputs.items():
+            results = [self.result(wire) for wire in wires]
+            digests = [result.digest for result in results if result and result.digest]
+            if len(digests) < len(wires):
+                return None
+            inputs[name] = digests
+        source = self.recipe.plugins.origin(step.spec.kind).source
+        lineage = self.lineage(step) if step.method.traced else None
+        return step_key(step.method, self.recipe.seed, inputs, self.digests, source, lineage)
+
+    def adopt(self, step: PlannedStep, digest: str) -> None:
+        """Takes a stored artifact as the step's result."""
+        step.result = stored(self.registry, digest)
+
+    def lineage(self, step: PlannedStep) -> dict[str, Any]:
+        """How everything before a step was made: an entry a step, in the order of making. A function of content."""
+        wanted: list[str] = []
+
+        def visit(wire: str) -> None:
+            if wire in wanted:
+                return
+            for source in self.steps[wire].spec.sources() if wire in self.steps else ():
+                visit(source)
+            wanted.append(wire)
+
+        for wires in step.spec.inputs.values():
+            for wire in wires:
+                visit(wire)
+        return {"recipe": self.recipe.name, "steps": [self._entry(wire) for wire in wanted]}
+
+    def _entry(self, wire: str) -> dict[str, Any]:
+        result = self.result(wire)
+        if result is None or result.digest is None:
+            raise RuntimeError(f"lineage of {wire} asked for before it is there")
+        base = self.registry.manifest(result.digest).base
+        made: dict[str, Any] = {
+            "name": wire,
+            "digest": result.digest,
+            "kind": result.kind.kind,
+            "base": base,
+            "summary": result.kind.summary(self.registry.tree(result.digest)),
+        }
+        step = self.steps.get(wire)
+        if step is not None:
+            made |= described(step, self)
+        return made
+
+
+def described(step: PlannedStep, plan: Plan) -> dict[str, Any]:
+    """A step as records and lineages tell it, by what counts for its result."""
+    return {
+        "stage": step.method.stage,
+        "method": step.method.name,
+        "version": step.method.version,
+        "plugin": str(plan.recipe.plugins.origin(step.spec.kind)),
+        "seed": plan.recipe.seed,
+        "config": shown_config(step.method, plan.digests),
+        "inputs": step.spec.inputs,
+    }
+
+
+def kinds_by_name() -> dict[str, type[Artifact]]:
+    """Every kind of artifact that this process knows, those of plugins included."""
+    kinds: dict[str, type[Artifact]] = {}
+
+    def add(kind: type[Artifact]) -> None:
+        if "kind" in kind.__dict__:
+            kinds[kind.kind] = kind
+        for inner in kind.__subclasses__():
+            add(inner)
+
+    add(Artifact)
+    return kinds
+
+
+def stored(registry: Registry, digest: str) -> Result:
+    """A stored artifact with its facts."""
+    manifest = registry.manifest(digest)
+    base = stored(registry, manifest.base).facts if manifest.base else None
+    kind = kinds_by_name().get(manifest.kind)
+    if kind is None:
+        raise TuneforgeError(
+            f"artifact {digest[:12]} is of the kind {manifest.kind}, which no plugin at hand knows",
+            "Install the plugin that made it.",
+        )
+    return Result(kind, kind.facts(registry.tree(digest), base), digest)
+
+
+def make_plan(
+    recipe: Recipe,
+    registry: Registry,
+    start: str | None = None,
+    until: str | None = None,
+    again: Sequence[str] = (),
+) -> Plan:
+    """Plans a recipe: `start` and everything after it, up to `until`; the steps of `again` though they are cached."""
+    for option, name in (("--from", start), ("--until", until), *(("--again", name) for name in again)):
+        if name is not None and name not in recipe.document.data.get("steps", {}):
+            near = get_close_matches(name, list(recipe.steps), 1, 0.6)
+            fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(recipe.steps)}."
+            raise RefusedError(f"there is no step {name}", fix, place=option)
+    digests = Digests(registry.home / "sources.json")
+    plan = Plan(recipe, registry, digests, findings=list(recipe.problems), again=frozenset(again))
+    before = _reach(recipe, until, lambda spec: spec.sources()) if until else set(recipe.steps)
+    after = _reach(recipe, start, lambda spec: _users(recipe, spec.name)) if start else set(recipe.steps)
+    needed = _reach(recipe, start, lambda spec: spec.sources()) if start else set()
+    for spec in recipe.steps.values():
+        _plan_step(plan, spec, wanted=spec.name in before and (spec.name in after or spec.name in needed))
+        step = plan.steps.get(spec.name)
+        if step and step.status == "run" and start and spec.name not in after:
+            _block(plan, step, start)
+    plan.findings.extend(recipe.plugins.extend_plan(list(plan.steps.values())))
+    digests.save()
+    return plan
+
+
+def _reach(recipe: Recipe, name: str | None, next_of: Callable[[StepSpec], Sequence[str]]) -> set[str]:
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        at = todo.pop()
+        if at is not None and at in recipe.steps and at not in found:
+            found.add(at)
+            todo.extend(next_of(recipe.steps[at]))
+    return found
+
+
+def _users(recipe: Recipe, name: str) -> list[str]:
+    return [other.name for other in recipe.steps.values() if name in other.sources()]
+
+
+def _block(plan: Plan, step: PlannedStep, start: str) -> None:
+    step.status, step.reason = "blocked", f"not in the registry, and --from {start} begins after it"
+    fix = f"Run without --from, or with --from {step.name}."
+    plan.findings.append(Finding(f"{start} needs {step.name}, whose result is not there", fix, place=step.place))
+
+
+def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
+    ends = _ends(plan, spec)
+    if spec.method is None:
+        # Its own problem is told already; what comes after it can still be checked against its kind.
+        return
+    step = PlannedStep(spec, spec.method)
+    plan.steps[spec.name] = step
+    if not wanted:
+        step.status, step.reason = "skipped", "outside --from and --until"
+    try:
+        step.method = step.method.pin()
+    except TuneforgeError as error:
+        plan.findings.append(replace(error.finding, place=error.finding.place or spec.place))
+    known = ends is not None
+    facts = {name: [end.facts for end in given] for name, given in (ends or {}).items()}
+    kinds = {name: [end.kind for end in given] for name, given in (ends or {}).items()}
+    wrong = False
+    if known and wanted:
+        for finding in step.method.check(facts):
+            plan.findings.append(replace(finding, place=finding.place or _place(plan, spec, finding.field)))
+            wrong = wrong or finding.level == "error"
+    if known:
+        kind = step.method.writes(kinds)
+        step.result = Result(kind, Facts(kind) if wrong else step.method.foresee(facts))
+    step.environment = environment_for(step.method.needs, plan.registry.home)
+    if wrong or not known:
+        return
+    try:
+        step.key = plan.key(step)
+    except OSError as error:
+        path = f" {error.filename}" if error.filename else ""
+        problem = f"cannot be read:{path}: {error.strerror or error}"
+        plan.findings.append(Finding(problem, "Name a file or folder that is there.", place=spec.place))
+        return
+    _look_up(plan, step)
+
+
+def _look_up(plan: Plan, step: PlannedStep) -> None:
+    """Finds out whether the step's result is there already."""
+    if step.status == "skipped" and step.key is None:
+        return
+    waits = [wire for wire in step.spec.sources() if not (end := plan.result(wire)) or end.digest is None]
+    digest = plan.registry.result_of(step.key) if step.key else None
+    if digest is not None and not receipt_holds(plan.registry, step.method, digest):
+        step.reason, digest = "what was published is gone or changed", None
+    elif waits:
+        step.reason = f"waits for {', '.join(waits)}"
+    elif digest is None:
+        step.reason = "new, or something it depends on changed"
+    if digest is not None and step.name in plan.again:
+        step.reason = "asked for with --again"
+    elif digest is not None:
+        plan.adopt(step, digest)
+        if step.status != "skipped":
+            step.status, step.reason = "cached", ""
+
+
+def receipt_holds(registry: Registry, method: Method, digest: str) -> bool:
+    """Whether a stored result still stands for the work: for a publication, whether its receipt still holds."""
+    if not isinstance(method, Publish):
+        return True
+    receipt = kinds_by_name()[registry.manifest(digest).kind](registry.tree(digest), digest)
+    return method.holds(receipt)  # type: ignore[arg-type]
+
+
+def _ends(plan: Plan, spec: StepSpec) -> dict[str, list[Result]] | None:
+    """What stands at the end of each wire; None when something is not known because it is wrong itself."""
+    declared = inputs_of(spec.kind)
+    ends: dict[str, list[Result]] = {name: [] for name in declared}
+    complete = True
+    for name, wires in spec.inputs.items():
+        for wire in wires:
+            if wire.startswith(REGISTRY) and wire not in plan.references:
+                _refer(plan, spec, name, wire)
+            end = plan.result(wire) or _kind_alone(plan, wire)
+            if end is None:
+                complete = False
+            elif not declared[name].takes(end.kind):
+                complete = False
+                fits = [
+                    other.name
+                    for other in plan.steps.values()
+                    if other.result and declared[name].takes(other.result.kind)
+                ]
+                fix = f"Steps that do: {', '.join(fits)}." if fits else "No step before it does."
+                problem = f"{name} takes {declared[name]}, but {wire} gives {end.kind.kind}"
+                plan.findings.append(Finding(problem, fix, place=_place_of_input(plan, spec, name)))
+            else:
+                ends[name].append(end)
+    missing = any(wanted.required and not ends[name] for name, wanted in declared.items())
+    return ends if complete and not missing else None
+
+
+def _kind_alone(plan: Plan, wire: str) -> Result | None:
+    """A step whose configuration is wrong still has a kind, so that wires to it are checked in the same round."""
+    spec = plan.recipe.steps.get(wire)
+    return Result(spec.kind.output, Facts(spec.kind.output)) if spec and wire not in plan.steps else None
+
+
+def _refer(plan: Plan, spec: StepSpec, name: str, wire: str) -> None:
+    try:
+        plan.references[wire] = stored(plan.registry, plan.registry.resolve(wire.removeprefix(REGISTRY)))
+    except RegistryError as error:
+        plan.findings.append(Finding(str(error), error.fix, place=_place_of_input(plan, spec, name)))
+    except TuneforgeError as error:
+        plan.findings.append(replace(error.finding, place=_place_of_input(plan, spec, name)))
+
+
+def _place(plan: Plan, spec: StepSpec, option: str) -> str:
+    keys = ("steps", spec.name, "with", *option.split(".")) if option else ("steps", spec.name)
+    return plan.recipe.document.place(keys)
+
+
+def _place_of_input(plan: Plan, spec: StepSpec, name: str) -> str:
+    return plan.recipe.document.place(("steps", spec.name, name))

@@ -1,0 +1,39 @@
+"""What can be known of the machine before a plan is carried out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from .errors import Finding
+from .plan import Plan
+
+
+def preflight(plan: Plan) -> list[Finding]:
+    """Findings on the home folder: that it can be written, and that there is room for what the plan will make."""
+    home = plan.registry.home
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        fix = "Give another folder with --home or TUNEFORGE_HOME."
+        return [Finding(f"the registry cannot be written: {there}", fix, place=str(home))]
+    wanted = sum(
+        sum(tensor.bytes for tensor in step.result.facts.tensors.values())
+        for step in plan.steps.values()
+        if step.status == "run" and step.result
+    )
+    free = shutil.disk_usage(there).free
+    if wanted > free:
+        problem = f"the steps to run will write about {wanted / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free"
+        return [Finding(problem, "Free space, or give another folder with --home.", place=str(home))]
+    return []
+
+
+def threads_for(option: int | None) -> int:
+    """Threads of a step: as asked for, else half the processors, since two threads that share a core gain nothing."""
+    return option or max(1, (os.cpu_count() or 2) // 2)
+
+
+def home_folder(option: Path | None) -> Path:
+    """Where the registry lives: as asked for, else $TUNEFORGE_HOME, else .tuneforge in the working folder."""
+    return (option or Path(os.environ.get("TUNEFORGE_HOME") or ".tuneforge")).absolute()

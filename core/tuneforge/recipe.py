@@ -1,0 +1,263 @@
+"""A YAML file becomes a checked recipe: every problem at once, each with its place and the nearest right thing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from .documents import Document
+from .errors import Finding, PluginError, RefusedError
+from .hints import unknown_option
+from .inputs import inputs_of
+from .plugins import Plugins
+from .stages import STAGES, Method
+
+_STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_TOP = ("name", "description", "seed", "vars", "plugins", "steps")
+REGISTRY = "registry:"
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """One step as written: its configured method, and per input the names it is wired to.
+
+    `method` is None when its configuration is wrong; then `problems` of the recipe say why.
+    """
+
+    name: str
+    kind: type[Method]
+    method: Method | None
+    inputs: dict[str, list[str]]
+    place: str
+    label: str | None = None
+    given: tuple[tuple[str, ...], ...] = ()
+    """Dotted paths of the options that are written, to tell those that no one read."""
+
+    def sources(self) -> list[str]:
+        """The steps this one is wired to."""
+        return [name for names in self.inputs.values() for name in names if not name.startswith(REGISTRY)]
+
+
+@dataclass
+class Recipe:
+    """A recipe, its steps in an order in which they can be carried out."""
+
+    document: Document
+    plugins: Plugins
+    name: str = ""
+    seed: int = 0
+    steps: dict[str, StepSpec] = field(default_factory=dict)
+    problems: list[Finding] = field(default_factory=list)
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe by its path, or by its name among the shipped ones."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = {recipe.stem: recipe for folder in recipe_folders() for recipe in sorted(folder.glob("*.yaml"))}
+    if name in shipped:
+        return shipped[name]
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise RefusedError(f"there is no recipe {name}", _near(path.stem, list(shipped)), place=name)
+    raise RefusedError(f"there is no recipe called {name}", _near(name, list(shipped)), place="command line")
+
+
+def recipe_folders() -> list[Path]:
+    """Where shipped recipes lie: inside an installed package, or beside core/ in a checkout."""
+    here = Path(__file__).parent
+    return [folder for folder in (here / "recipes", here.parents[1] / "recipes") if folder.is_dir()]
+
+
+def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | None = None) -> Recipe:
+    """Reads a recipe with its overrides. What is wrong is in `problems`; the steps that are right are there."""
+    try:
+        document = Document(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"cannot be read: {error}", place=str(path)) from error
+    for setting in settings:
+        document.override(setting)
+    document.substitute()
+    recipe = Recipe(document, plugins or Plugins(), problems=document.problems)
+    data = document.data
+    if not isinstance(data, dict):
+        if not recipe.problems:
+            _say(recipe, (), "a recipe is a block of keys", "Begin with name: and steps:.")
+        return recipe
+    for key in data:
+        if key not in _TOP:
+            hint = _near(key, list(_TOP))
+            if key in STAGES:
+                hint = f"A step goes under steps:, as `{key}: ...` inside a named step."
+            _say(recipe, (key,), f"a recipe has no key {key}", hint)
+    _read_head(recipe, data)
+    steps = data.get("steps")
+    if not isinstance(steps, dict) or not steps:
+        _say(recipe, ("steps",), "a recipe needs steps", "steps: {base: {load_model: builtin}}")
+        return recipe
+    specs = {name: spec for name, body in steps.items() if (spec := _read_step(recipe, name, body, list(steps)))}
+    recipe.steps = _ordered(recipe, specs)
+    return recipe
+
+
+def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
+    name = data.get("name", recipe.document.path.stem)
+    if isinstance(name, str) and name:
+        recipe.name = str(name)
+    else:
+        _say(recipe, ("name",), "name must be a word", "")
+    if not isinstance(data.get("description", ""), str):
+        _say(recipe, ("description",), "description must be a text", "")
+    seed = data.get("seed", 0)
+    if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**31:
+        recipe.seed = seed
+    else:
+        _say(recipe, ("seed",), f"seed must be a whole number from 0 to 2147483647, not {seed!r}", "")
+    local = data.get("plugins", [])
+    if not isinstance(local, list) or not all(isinstance(reference, str) for reference in local):
+        _say(recipe, ("plugins",), "plugins must be a list of files or modules", "plugins: [my_method.py]")
+        return
+    for index, reference in enumerate(local):
+        folder = reference.mark.folder
+        try:
+            recipe.plugins.load_local(reference, folder, recipe.document.place(("plugins", index)))
+        except PluginError as error:
+            recipe.problems.extend(error.findings)
+
+
+def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSpec | None:
+    keys: tuple[str | int, ...] = ("steps", name)
+    if not _STEP_NAME.fullmatch(name):
+        _say(recipe, keys, f"{name!r} is no name for a step", "Use letters, digits, - and _.")
+    if not isinstance(body, dict):
+        _say(recipe, keys, "a step is a block of keys", f"{name}: {{load_model: builtin}}")
+        return None
+    stages = [key for key in body if key in STAGES]
+    if len(stages) != 1:
+        if stages:
+            _say(recipe, keys, f"a step has one stage, this one has {' and '.join(stages)}", "Make two steps of it.")
+        else:
+            near = next((hit for key in body for hit in get_close_matches(key, list(STAGES), 1, 0.75)), None)
+            fix = f"Did you mean {near}?" if near else f"Name one of {', '.join(STAGES)}."
+            _say(recipe, keys, "no stage is named", fix)
+        return None
+    stage = stages[0]
+    found = recipe.plugins.find(stage, str(body[stage]))
+    if isinstance(found, Finding):
+        _say(recipe, (*keys, stage), found.problem, found.fix)
+        return None
+    inputs = _read_inputs(recipe, keys, body, found, stage, names)
+    label = body.get("as")
+    if label is not None and not (isinstance(label, str) and _RELEASE_NAME.fullmatch(label)):
+        _say(recipe, (*keys, "as"), f"{label!r} is no name for the registry", "Use small letters, digits, . _ and -.")
+        label = None
+    config = body.get("with")
+    method = _configure(recipe, (*keys, "with"), found, {} if config is None else config)
+    given = tuple(_leaves(config)) if isinstance(config, dict) else ()
+    return StepSpec(name, found, method, inputs, recipe.document.place(keys), label and str(label), given)
+
+
+def _read_inputs(
+    recipe: Recipe,
+    keys: tuple[str | int, ...],
+    body: dict[str, Any],
+    method: type[Method],
+    stage: str,
+    names: list[str],
+) -> dict[str, list[str]]:
+    declared = inputs_of(method)
+    inputs: dict[str, list[str]] = {}
+    for key, value in body.items():
+        if key in (stage, "with", "as"):
+            continue
+        if key not in declared:
+            if key in method.model_fields:
+                hint = f"{key} is an option: write it inside with:."
+            else:
+                hint = _near(key, [*declared, "with", "as"])
+            _say(recipe, (*keys, key), f"{stage}: {method.name} has no input {key}", hint)
+            continue
+        many = declared[key].many
+        values = value if isinstance(value, list) and many else [value]
+        if not all(isinstance(item, str) for item in values) or not values:
+            _say(recipe, (*keys, key), f"{key} takes {'a list of step names' if many else 'the name of a step'}", "")
+            continue
+        inputs[key] = [str(item) for item in values]
+        for item in values:
+            if not item.startswith(REGISTRY) and item not in names:
+                _say(recipe, (*keys, key), f"there is no step {item}", _near(item, names))
+    for name, wanted in declared.items():
+        if wanted.required and name not in body:
+            _say(recipe, keys, f"{stage}: {method.name} needs the input {name} ({wanted})", f"Add {name}: <a step>.")
+    return inputs
+
+
+def _configure(recipe: Recipe, keys: tuple[str | int, ...], kind: type[Method], config: Any) -> Method | None:
+    if not isinstance(config, dict):
+        _say(recipe, keys, "with: is a block of options", "with: {option: value}")
+        return None
+    try:
+        return kind(**config)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            loc = tuple(part for part in problem["loc"])
+            at = (*keys, *_written(config, loc))
+            name = ".".join(str(part) for part in _written(config, loc)) or kind.name
+            if problem["type"] == "extra_forbidden":
+                hint = unknown_option(kind, _written(config, loc), list(inputs_of(kind)))
+                _say(recipe, at, f"{kind.stage}: {kind.name} has no option {name}", hint)
+            elif problem["type"] == "missing":
+                missing = ".".join(str(part) for part in loc)
+                _say(recipe, at, f"{kind.stage}: {kind.name} needs the option {missing}", f"Add {missing}: to with:.")
+            else:
+                message = problem["msg"].removeprefix("Value error, ")
+                given = problem["input"]
+                tail = f", not {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
+                _say(recipe, at, f"{name}: {message[:1].lower()}{message[1:]}{tail}", "")
+        return None
+
+
+def _written(config: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The part of a pydantic location that is written in the recipe: names of union members are none of it."""
+    path: list[str | int] = []
+    at: Any = config
+    for part in loc:
+        inside = part in at if isinstance(at, dict) else isinstance(at, list) and part in range(len(at))
+        if inside:
+            at = at[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _leaves(config: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for key, value in config.items():
+        found.extend(_leaves(value, (*path, key)) if isinstance(value, dict) and value else [(*path, key)])
+    return found
+
+
+def _ordered(recipe: Recipe, specs: dict[str, StepSpec]) -> dict[str, StepSpec]:
+    graph = {name: [source for source in spec.sources() if source in specs] for name, spec in specs.items()}
+    try:
+        return {name: specs[name] for name in TopologicalSorter(graph).static_order()}
+    except CycleError as error:
+        circle = " -> ".join(reversed(error.args[1]))
+        _say(recipe, ("steps", error.args[1][0]), f"steps wait for each other: {circle}", "Take one wire out.")
+        return {}
+
+
+def _near(word: str, names: Sequence[str]) -> str:
+    close = get_close_matches(word, names, 1, 0.6)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(names)}."
+
+
+def _say(recipe: Recipe, keys: Sequence[str | int], problem: str, fix: str) -> None:
+    recipe.problems.append(Finding(problem, fix, place=recipe.document.place(keys)))

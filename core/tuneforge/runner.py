@@ -1,0 +1,337 @@
+"""Carries out a plan: each step in a worker, its result committed whole, everything written down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from tuneforge_registry import RegistryError
+
+from .artifacts import Artifact
+from .environments import Environment, lend, make
+from .errors import Finding, TuneforgeError
+from .events import Ended, Logged, Observer, Progressed, Started
+from .inputs import inputs_of
+from .plan import Plan, PlannedStep, described, kinds_by_name, receipt_holds
+from .workers import Outcome, Server
+
+_SMALL = 1 << 20  # bytes; larger files of an artifact are weights and rows, not texts that could name a folder
+
+
+class Run:
+    """One carrying-out of a plan. Its record is written after every step, so that it is there whatever happens."""
+
+    def __init__(self, plan: Plan, observer: Observer, threads: int) -> None:
+        self.plan = plan
+        self.registry = plan.registry
+        self.observer = observer
+        self.threads = threads
+        self.id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        self.record: dict[str, Any] = {
+            "id": self.id,
+            "recipe": plan.recipe.name,
+            "file": plan.recipe.document.text,
+            "data": plan.recipe.document.data,
+            "status": "running",
+            "started": _now(),
+            "machine": _machine(),
+            "git": _git(plan.recipe.document.path.absolute().parent),
+            "environments": {},
+            "threads": threads,
+            "steps": [],
+        }
+        self._servers: dict[str, Server] = {}
+        self._lifeline, self._life = os.pipe()
+
+    def carry_out(self) -> dict[str, Any]:
+        """Carries out the plan and returns the record; `status` is done, failed or interrupted."""
+        status = "done"
+        try:
+            for step in self.plan.steps.values():
+                if status != "done" or step.status == "skipped":
+                    self._end(step, "skipped")
+                elif not self._take_step(step):
+                    status = "failed"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except BaseException:
+            status = "failed"
+            raise
+        finally:
+            for server in self._servers.values():
+                server.stop()
+            os.close(self._life)
+            os.close(self._lifeline)
+            self.record |= {"status": status, "ended": _now()}
+            self._write()
+        return self.record
+
+    def _take_step(self, step: PlannedStep) -> bool:
+        if step.status == "cached" and step.result and step.result.digest:
+            self._end(step, "cached")
+            return True
+        started = time.monotonic()
+        self.observer(Started(step.name))
+        try:
+            step.key = self.plan.key(step)
+            if step.key is None:
+                raise TuneforgeError(f"an input of {step.name} is not there")
+            with contextlib.ExitStack() as held:
+                held.enter_context(self._holding(step))
+                digest = self._already(step)
+                status = "cached" if digest else "done"
+                outcome = Outcome()
+                if digest is None:
+                    digest, outcome = self._work(step)
+                self.plan.adopt(step, digest)
+        except (TuneforgeError, RegistryError, OSError) as error:
+            self._end(step, "failed", time.monotonic() - started, error=_told(step, error))
+            return False
+        if step.spec.label:
+            version = self.registry.tag(step.spec.label, digest)
+            self.observer(Logged(step.name, f"registered as {step.spec.label}@v{version}"))
+        self._end(step, status, time.monotonic() - started, outcome)
+        return True
+
+    @contextlib.contextmanager
+    def _holding(self, step: PlannedStep) -> Iterator[None]:
+        """One process holds a key; whoever else wants it waits, and then finds the result."""
+        lock = self.registry.lock(f"step-{step.key}")
+        try:
+            lock.acquire(timeout=0)
+        except TimeoutError:
+            self.observer(Logged(step.name, "another process is at this very step: waiting for it"))
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _already(self, step: PlannedStep) -> str | None:
+        if step.name in self.plan.again or step.key is None:
+            return None
+        digest = self.registry.result_of(step.key)
+        return digest if digest and receipt_holds(self.registry, step.method, digest) else None
+
+    def _work(self, step: PlannedStep) -> tuple[str, Outcome]:
+        environment = self._environment(step)
+        key = step.key or ""
+        scratch = self.registry.scratch(f"{key}-{environment.name}")
+        log = self.registry.run_folder(self.id) / f"{step.name}.log"
+        with self.registry.workspace() as workspace:
+            out = workspace / "out"
+            out.mkdir()
+            outcome = self._server(environment).carry_out(
+                self._request(step, out, scratch, log), lambda event: self._tell(step, event, log)
+            )
+            if outcome.problem:
+                raise TuneforgeError(outcome.problem, outcome.fix or f"Its log: {log}", place=f"step {step.name}")
+            digest = self._commit(step, out, outcome, workspace)
+        self.registry.remember(key, digest)
+        shutil.rmtree(scratch, ignore_errors=True)
+        self._tell_unread(step, outcome)
+        return digest, outcome
+
+    def _commit(self, step: PlannedStep, out: Path, outcome: Outcome, workspace: Path) -> str:
+        assert step.result is not None
+        kind = step.result.kind
+        lacking = list(kind.missing(out))
+        if lacking:
+            raise TuneforgeError(
+                f"it ended without {', '.join(lacking)}, which every {kind.kind} has",
+                f"The method {step.method.name} is at fault, not the recipe.",
+                f"step {step.name}",
+            )
+        for file in sorted(out.rglob("*")):
+            if file.is_file() and file.stat().st_size < _SMALL and str(workspace).encode() in file.read_bytes():
+                raise TuneforgeError(
+                    f"{file.relative_to(out)} of its result names the folder it was made in",
+                    f"The method {step.method.name} is at fault: a result may not depend on where it is made.",
+                    f"step {step.name}",
+                )
+        return self.registry.put(out, kind.kind, outcome.base)
+
+    def _environment(self, step: PlannedStep) -> Environment:
+        environment = step.environment
+        assert environment is not None
+        if not environment.own:
+            return environment
+        environment = make(environment, self.registry.home, lambda text: self.observer(Logged(step.name, text)))
+        modules = [] if self._file(step) else [type(step.method).__module__]
+        packages = {name.partition(".")[0] for name in (*modules, step.method.engine) if name}
+        lend(environment, sorted({"tuneforge", *packages}))
+        return environment
+
+    def _server(self, environment: Environment) -> Server:
+        if environment.name not in self._servers:
+            self.record["environments"][environment.name] = _packages(environment)
+            self._servers[environment.name] = Server(environment, self.threads, self._lifeline)
+        return self._servers[environment.name]
+
+    def _file(self, step: PlannedStep) -> Path | None:
+        return self.plan.recipe.plugins.origin(step.spec.kind).file
+
+    def _request(self, step: PlannedStep, out: Path, scratch: Path, log: Path) -> dict[str, Any]:
+        kind = type(step.method)
+        file = self._file(step)
+        return {
+            "name": step.name,
+            "file": str(file) if file else None,
+            "module": kind.__module__,
+            "class": kind.__qualname__,
+            "config": step.method.model_dump(mode="json"),
+            "inputs": {
+                name: [self._artifact(self._digest(wire)) for wire in step.spec.inputs.get(name, [])]
+                for name in inputs_of(step.spec.kind)
+            },
+            "out": str(out),
+            "scratch": str(scratch),
+            "log": str(log),
+            "seed": self.plan.recipe.seed,
+            "threads": self.threads,
+            "lineage": self.plan.lineage(step) if step.method.traced else {},
+        }
+
+    def _digest(self, wire: str) -> str:
+        result = self.plan.result(wire)
+        if result is None or result.digest is None:
+            raise TuneforgeError(f"{wire} is not there")
+        return result.digest
+
+    def _artifact(self, digest: str) -> dict[str, Any]:
+        manifest = self.registry.manifest(digest)
+        kind = kinds_by_name()[manifest.kind]
+        return {
+            "kinds": [above.kind for above in kind.__mro__ if issubclass(above, Artifact) and "kind" in vars(above)],
+            "path": str(self.registry.tree(digest)),
+            "digest": digest,
+            "base": self._artifact(manifest.base) if manifest.base else None,
+        }
+
+    def _tell(self, step: PlannedStep, event: Mapping[str, Any], log: Path) -> None:
+        if event["event"] == "progress":
+            self.observer(Progressed(step.name, event["done"], event["total"], event["figures"]))
+        else:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(event["text"] + "\n")
+            self.observer(Logged(step.name, event["text"]))
+
+    def _tell_unread(self, step: PlannedStep, outcome: Outcome) -> None:
+        """An option that was set but never read had no effect: whoever set it should know."""
+        read = {name for _, name in outcome.reads}
+        unread = [".".join(path) for path in step.spec.given if path[-1] not in read and path[0] not in read]
+        for name in unread:
+            self.observer(Logged(step.name, f"warning: {name} was set, but nothing read it in this step"))
+
+    def _end(
+        self,
+        step: PlannedStep,
+        status: str,
+        seconds: float = 0.0,
+        outcome: Outcome | None = None,
+        error: str = "",
+    ) -> None:
+        digest = step.result.digest if step.result and status in ("cached", "done") else None
+        kind = step.result.kind.kind if step.result and digest else None
+        metrics = outcome.metrics if outcome and status == "done" else self._known_metrics(step, digest)
+        entry: dict[str, Any] = {
+            "name": step.name,
+            "stage": step.method.stage,
+            "method": step.method.name,
+            "status": status,
+            "seconds": round(seconds, 3),
+            "digest": digest,
+            "kind": kind,
+            "metrics": metrics,
+        }
+        if digest:
+            entry |= {
+                "key": step.key,
+                **described(step, self.plan),
+                "wires": step.spec.inputs,
+                "inputs": {n: [self._digest(w) for w in wires] for n, wires in step.spec.inputs.items()},
+            }
+        if outcome and status == "done":
+            environment = step.environment.name if step.environment else "this"
+            entry |= {"environment": environment, "peak_memory": outcome.peak_memory, "reads": outcome.reads}
+        if error:
+            entry["error"] = error
+        self.record["steps"].append(entry)
+        self._write()
+        self.observer(Ended(step.name, status, seconds, digest, kind, metrics, error))
+
+    def _known_metrics(self, step: PlannedStep, digest: str | None) -> dict[str, Any]:
+        """The figures of a cached step, from the newest run that made it."""
+        for run_id, name in self.registry.made_by(digest) if digest else ():
+            for made in self.registry.run(run_id)["steps"]:
+                if made["name"] == name and made.get("key") == step.key and made["status"] == "done":
+                    return dict(made["metrics"])
+        return {}
+
+    def _write(self) -> None:
+        self.registry.write_run(self.id, self.record)
+
+
+def as_document(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run --json` prints."""
+    shown = ("name", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "error")
+    steps = [{key: step[key] for key in shown if key in step} for step in record["steps"]]
+    return {"run": record["id"], "recipe": record["recipe"], "status": record["status"], "steps": steps}
+
+
+def _told(step: PlannedStep, error: Exception) -> str:
+    place = f"step {step.name}"
+    if isinstance(error, TuneforgeError):
+        return str(replace(error.finding, place=error.finding.place or place))
+    if isinstance(error, RegistryError):
+        return str(Finding(error.problem, error.fix, place=place))
+    return str(Finding(f"{type(error).__name__}: {error}", place=place))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _packages(environment: Environment) -> dict[str, str]:
+    if environment.lock is None:
+        return {found.name: found.version for found in distributions() if found.name}
+    pins = (line.split(";")[0].split() for line in environment.lock.read_text(encoding="utf-8").splitlines())
+    return dict(pin[0].split("==") for pin in pins if pin and "==" in pin[0])
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "interpreter": sys.implementation.name,
+    }
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit and state of the checkout that the recipe lies in; None outside of one."""
+    if shutil.which("git") is None:
+        return None
+    asked = subprocess.run(
+        ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode:
+        return None
+    commit, _, dirty = asked.stdout.strip().partition("-")
+    return {"commit": commit, "dirty": bool(dirty)}

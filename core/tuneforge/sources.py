@@ -1,0 +1,50 @@
+"""What a configuration points at, counted by content: digests of files and folders, each hashed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+
+class Digests:
+    """sha256 of files and folders. A file is hashed once per size, mtime and inode; `cache` remembers between runs."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._known: dict[str, list[int | str]] = {}
+        self._new = False
+        try:
+            self._known = json.loads(cache.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            self._known = {}
+
+    def of(self, path: Path) -> str:
+        """The digest of a file, or of a folder: of the names and digests of all files in it. Raises OSError."""
+        if not path.is_dir():
+            return self._file(path)
+        whole = hashlib.sha256()
+        for file in sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts):
+            whole.update(f"{file.relative_to(path).as_posix()}\0{self._file(file)}\n".encode())
+        return whole.hexdigest()
+
+    def save(self) -> None:
+        """Keeps what was hashed for the next time, where the cache's folder exists."""
+        if not self._new or not self._cache.parent.is_dir():
+            return
+        beside = self._cache.with_name(f"{self._cache.name}.{os.getpid()}")
+        beside.write_text(json.dumps(self._known, sort_keys=True), encoding="utf-8")
+        beside.replace(self._cache)
+
+    def _file(self, path: Path) -> str:
+        stat = path.stat()
+        stamp: list[int | str] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        known = self._known.get(str(path))
+        if known and known[:3] == stamp:
+            return str(known[3])
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._known[str(path)] = [*stamp, digest]
+        self._new = True
+        return digest

@@ -1,0 +1,122 @@
+"""The run's side of its workers: starts a server per environment, hands out requests, reads events."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .environments import Environment
+
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+@dataclass
+class Outcome:
+    """How a worker ended. `problem` is empty when its step is done."""
+
+    base: str | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    reads: list[tuple[str, str]] = field(default_factory=list)
+    peak_memory: int = 0
+    problem: str = ""
+    fix: str = ""
+    traceback: str = ""
+
+
+class Server:
+    """A worker server in one environment; see `tuneforge.worker`."""
+
+    def __init__(self, environment: Environment, threads: int, lifeline: int) -> None:
+        requests, to_server = os.pipe()
+        from_server, events = os.pipe()
+        settings = dict(os.environ) | {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+        settings |= dict.fromkeys(_THREAD_SETTINGS, str(threads))
+        if environment.python_path:
+            settings["PYTHONPATH"] = environment.python_path
+        self._process = subprocess.Popen(
+            [str(environment.python), "-m", "tuneforge.worker", str(requests), str(events), str(lifeline)],
+            pass_fds=(requests, events, lifeline),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=settings,
+            start_new_session=True,  # Ctrl-C is the run's to handle
+        )
+        os.close(requests)
+        os.close(events)
+        self._requests = os.fdopen(to_server, "w", encoding="utf-8")
+        self._lines = os.fdopen(from_server, encoding="utf-8")
+        self._child: int | None = None
+
+    def carry_out(self, request: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]) -> Outcome:
+        """Has one request carried out; `tell` gets the events that are meant for whoever watches."""
+        outcome = Outcome()
+        try:
+            self._requests.write(json.dumps(request) + "\n")
+            self._requests.flush()
+        except BrokenPipeError:
+            return self._gone(outcome)
+        finished = False
+        for line in self._lines:
+            event = json.loads(line)
+            match event.pop("event"):
+                case "forked":
+                    self._child = event["pid"]
+                case "done":
+                    finished = True
+                    outcome.base, outcome.metrics = event["base"], event["metrics"]
+                    outcome.reads = [(block, name) for block, name in event["reads"]]
+                case "failed":
+                    outcome.problem, outcome.fix = event["problem"], event["fix"]
+                    outcome.traceback = event["traceback"]
+                case "exited":
+                    self._child = None
+                    outcome.peak_memory = event["peak_memory"]
+                    if not (finished and event["status"] == 0 and not event["signal"]) and not outcome.problem:
+                        outcome.problem, outcome.fix = _how_it_died(event["signal"], event["status"])
+                    return outcome
+                case kind:
+                    tell({"event": kind, **event})
+        return self._gone(outcome)
+
+    def _gone(self, outcome: Outcome) -> Outcome:
+        self.stop()
+        said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
+        code = self._process.returncode
+        outcome.problem, outcome.fix = _how_it_died(max(0, -code), max(0, code))
+        if said:
+            outcome.problem += f": {said.splitlines()[-1]}"
+        return outcome
+
+    def stop(self) -> None:
+        """Ends the server, and the step it may be carrying out with all that the step has started."""
+        if self._child is not None:
+            _kill_group(self._child)
+        _kill_group(self._process.pid)
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.close()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # already gone
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _how_it_died(number: int, status: int) -> tuple[str, str]:
+    if not number:
+        return f"its process ended with exit code {status} and no word", "See the step's log."
+    name = signal.Signals(number).name
+    if number == signal.SIGKILL:
+        return (
+            f"its process was killed ({name})",
+            "Most often the system ran out of memory: lower the batch size or the lengths, or free memory.",
+        )
+    if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
+        return f"its process crashed in native code ({name})", "The step's log shows where."
+    return f"its process was ended by {name}", "Run the same command again: finished steps are kept."
