@@ -88,22 +88,21 @@ def run(
     threads: int | None,
 ) -> None:
     """Carry out a recipe. What is there already is not made again."""
-    from rich.console import Console
 
-    from .console import Watch, show_findings, show_scores
+    from .console import Watch, open_console, show_findings, show_scores
     from .errors import DONE, REFUSED, STEP_FAILED
     from .preflight import threads_for
     from .runner import Run, as_document
 
     made = _plan(obj, recipe, settings, start, until, again)
-    errors = Console(stderr=True)
+    errors = open_console(stderr=True)
     if made.errors:
         if as_json:
             _print_json(_plan_document(made))
         show_findings(errors, made.findings)
         sys.exit(REFUSED)
     show_findings(errors, made.findings)
-    with Watch(errors if as_json else Console(), made) as watch:
+    with Watch(errors if as_json else open_console(), made) as watch:
         work = Run(made, watch, threads_for(threads))
         record = work.carry_out()
     failed = [step for step in record["steps"] if step["status"] == "failed"]
@@ -117,7 +116,7 @@ def run(
             for step in record["steps"]
             if step["kind"] == Report.kind
         }
-        show_scores(Console(), record, reports)
+        show_scores(open_console(), record, reports)
     for step in failed:
         errors.print(step["error"], style="red", soft_wrap=True, highlight=False, markup=False)
         if obj["debug"] and step.get("traceback"):
@@ -191,13 +190,12 @@ def _plan(
 
 
 def _show_plan(made: Plan) -> None:
-    from rich.console import Console
 
-    from .console import show_findings, show_plan
+    from .console import open_console, show_findings, show_plan
 
     if not made.errors:
-        show_plan(Console(), made)
-    show_findings(Console(stderr=True), made.findings)
+        show_plan(open_console(), made)
+    show_findings(open_console(stderr=True), made.findings)
 
 
 def _plan_document(made: Plan) -> dict[str, Any]:

@@ -30,6 +30,12 @@ STYLES = {
 }
 
 
+def open_console(stderr: bool = False) -> Console:
+    """The terminal as it is; where output goes to a file or a pipe, wide enough that tables keep to their lines."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=200)
+
+
 def show_findings(console: Console, findings: list[Finding]) -> None:
     """Errors and warnings, one under another."""
     for finding in findings:

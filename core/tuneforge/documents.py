@@ -61,13 +61,15 @@ class Document:
             return
         if not isinstance(self.data, dict):
             return
-        known = {"steps": self.data.get("steps"), "vars": self.data.get("vars")}.get(keys[0])
-        if keys[0] in ("steps", "vars") and (len(keys) < 2 or keys[1] not in (known or {})):
-            self._problem(label, f"the recipe has no {' '.join(keys[:2])}", _near(".".join(keys[1:2]), known or {}))
-            return
+        if keys[0] in ("steps", "vars"):
+            block = self.data.get(keys[0])
+            known = block if isinstance(block, dict) else {}
+            if len(keys) < 2 or keys[1] not in known:
+                self._problem(label, f"the recipe has no {' '.join(keys[:2])}", _near(".".join(keys[1:2]), known))
+                return
         at: Any = self.data
         for depth, key in enumerate(keys[:-1]):
-            if isinstance(at, list) and key.isdigit() and int(key) < len(at):
+            if isinstance(at, list) and key.isdecimal() and int(key) < len(at):
                 at = at[int(key)]
                 continue
             if isinstance(at, dict) and at.get(key) is None:
@@ -78,12 +80,15 @@ class Document:
             at = at[key]
         last: Any = keys[-1]
         if isinstance(at, list):
-            if not (last.isdigit() and int(last) < len(at)):
+            if not (last.isdecimal() and int(last) < len(at)):
                 self._problem(label, f"{'.'.join(keys[:-1])} has no item {last}", f"It has {len(at)}, counted from 0.")
                 return
             last = int(last)
-        where = tuple(int(key) if key.isdigit() else key for key in keys)
-        at[last] = self._parse(value, label, Path.cwd(), where)
+        where = tuple(int(key) if key.isdecimal() else key for key in keys)
+        before = len(self.problems)
+        parsed = self._parse(value, label, Path.cwd(), where)
+        if len(self.problems) == before:
+            at[last] = parsed
 
     def substitute(self) -> None:
         """Replaces `${name}` by the value of `vars: {name: ...}` everywhere; a variable may use those before it."""
@@ -130,10 +135,15 @@ class Document:
             place = f"{shown}:{at.line + 1}:{at.column + 1}" if at and shown == self.shown else shown
             self._problem(place, f"not valid YAML: {error.problem or error.context}", "")
             return None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeEncodeError) as error:  # an argument of the command may be no text at all
             self._problem(shown, f"not valid YAML: {error}", "")
             return None
-        return self._build(node, shown, folder, keys, ()) if node is not None else None
+        self._places[keys] = shown
+        try:
+            return self._build(node, shown, folder, keys, ()) if node is not None else None
+        except RecursionError:
+            self._problem(shown, "blocks are nested too deeply", "A recipe needs about five levels.")
+            return None
 
     def _build(self, node: yaml.Node, shown: str, folder: Path, keys: Keys, above: tuple[yaml.Node, ...]) -> Any:
         place = shown
@@ -162,15 +172,18 @@ class Document:
         if isinstance(node, yaml.SequenceNode):
             return [self._build(item, shown, folder, (*keys, i), above) for i, item in enumerate(node.value)]
         value = node.value
-        match node.tag.rpartition(":")[2]:
-            case "null":
-                return None
-            case "bool":
-                return value.lower() == "true"
-            case "int":
-                return int(value, 0) if value.lstrip("+-")[:2] in ("0o", "0x") else int(value)
-            case "float":
-                return float(value)
+        try:
+            match node.tag.rpartition(":")[2]:
+                case "null":
+                    return None
+                case "bool":
+                    return value.lower() == "true"
+                case "int":
+                    return int(value, 0) if value.lstrip("+-")[:2] in ("0o", "0x") else int(value)
+                case "float":
+                    return float(value)
+        except ValueError:  # tagged as a number by hand, or with thousands of digits
+            self._problem(place, f"{value[:40]} is not a number", "")
         return Text(value, Mark(place, folder))
 
     def _problem(self, place: str, problem: str, fix: str) -> None:

@@ -55,14 +55,22 @@ def Field(  # noqa: N802 - stands for pydantic's Field
 
 
 def _source(value: Any) -> Any:
-    if not isinstance(value, (str, Path)):
-        return value
-    folder = value.mark.folder if isinstance(value, Text) else Path()
-    return (folder / Path(value).expanduser()).absolute()
+    return _from(value.mark.folder if isinstance(value, Text) else Path(), value)
 
 
 def _target(value: Any) -> Any:
-    return Path(value).expanduser().absolute() if isinstance(value, (str, Path)) else value
+    return _from(Path(), value)
+
+
+def _from(folder: Path, value: Any) -> Any:
+    if not isinstance(value, (str, Path)):
+        return value
+    if not str(value).strip() or "\0" in str(value):
+        raise ValueError("a path is needed")
+    try:
+        return (folder / Path(value).expanduser()).absolute()
+    except RuntimeError as error:  # ~someone
+        raise ValueError("there is no such home folder") from error
 
 
 def _by_content(value: Path, info: SerializationInfo) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .console import open_console
 from .errors import RefusedError
 from .hints import options
 from .inputs import inputs_of
@@ -65,8 +65,8 @@ def list_methods(plugins: Plugins, as_json: bool) -> None:
         takes = ", ".join(f"{wanted.name}{'' if wanted.required else '?'}" for wanted in inputs_of(method).values())
         row = (f"{method.stage}.{method.name}", takes, method.output.kind, str(plugins.origin(method)), summary(method))
         table.add_row(*(escape(cell) for cell in row))
-    Console().print(table)
-    Console().print("\nMore on one: tuneforge plugins STAGE.METHOD", style="dim")
+    open_console().print(table)
+    open_console().print("\nMore on one: tuneforge plugins STAGE.METHOD", style="dim")
 
 
 def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
@@ -83,7 +83,7 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(page, indent=2, default=str))
         return
-    console = Console()
+    console = open_console()
     console.print(f"[bold]{wanted}[/]  version {page['version']}, {escape(page['plugin'])}\n", highlight=False)
     console.print(page["doc"], markup=False, highlight=False)
     console.print("\n[bold]inputs[/]")

@@ -174,9 +174,9 @@ def make_plan(
 ) -> Plan:
     """Plans a recipe: `start` and everything after it, up to `until`; the steps of `again` though they are cached."""
     for option, name in (("--from", start), ("--until", until), *(("--again", name) for name in again)):
-        if name is not None and name not in recipe.document.data.get("steps", {}):
-            near = get_close_matches(name, list(recipe.steps), 1, 0.6)
-            fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(recipe.steps)}."
+        if name is not None and recipe.names and name not in recipe.names:
+            near = get_close_matches(name, recipe.names, 1, 0.6)
+            fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(recipe.names)}."
             raise RefusedError(f"there is no step {name}", fix, place=option)
     digests = Digests(registry.home / "sources.json")
     plan = Plan(recipe, registry, digests, findings=list(recipe.problems), again=frozenset(again))

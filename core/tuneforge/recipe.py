@@ -56,6 +56,8 @@ class Recipe:
     seed: int = 0
     steps: dict[str, StepSpec] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    """Of all steps as they are written, wrong ones included."""
 
 
 def find_recipe(name: str) -> Path:
@@ -103,7 +105,8 @@ def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | Non
     if not isinstance(steps, dict) or not steps:
         _say(recipe, ("steps",), "a recipe needs steps", "steps: {base: {load_model: builtin}}")
         return recipe
-    specs = {name: spec for name, body in steps.items() if (spec := _read_step(recipe, name, body, list(steps)))}
+    recipe.names = list(steps)
+    specs = {name: spec for name, body in steps.items() if (spec := _read_step(recipe, name, body, recipe.names))}
     recipe.steps = _ordered(recipe, specs)
     return recipe
 
@@ -150,6 +153,9 @@ def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSp
             _say(recipe, keys, "no stage is named", fix)
         return None
     stage = stages[0]
+    if not isinstance(body[stage], str):
+        _say(recipe, (*keys, stage), f"{stage} takes the name of a method", "`tuneforge plugins` lists them.")
+        return None
     found = recipe.plugins.find(stage, str(body[stage]))
     if isinstance(found, Finding):
         _say(recipe, (*keys, stage), found.problem, found.fix)
@@ -245,13 +251,14 @@ def _leaves(config: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[st
 
 
 def _ordered(recipe: Recipe, specs: dict[str, StepSpec]) -> dict[str, StepSpec]:
-    graph = {name: [source for source in spec.sources() if source in specs] for name, spec in specs.items()}
     try:
+        graph = {name: [source for source in spec.sources() if source in specs] for name, spec in specs.items()}
         return {name: specs[name] for name in TopologicalSorter(graph).static_order()}
     except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        _say(recipe, ("steps", error.args[1][0]), f"steps wait for each other: {circle}", "Take one wire out.")
-        return {}
+        circle = list(reversed(error.args[1]))
+        problem = f"steps wait for each other: {' -> '.join(circle)}"
+        _say(recipe, ("steps", circle[0]), problem, "Take one wire out.")
+        return _ordered(recipe, {name: spec for name, spec in specs.items() if name not in circle})
 
 
 def _near(word: str, names: Sequence[str]) -> str:

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 from tuneforge_registry import Registry
 
+from .console import open_console
 from .errors import STEP_FAILED
 from .preflight import home_folder
 
@@ -63,7 +63,7 @@ def ls(obj: dict[str, Any], kind: str | None, as_json: bool) -> None:
             f"{step} in {run}" if made else "",
             ", ".join(called.get(stored.digest, [])),
         )
-    Console().print(table)
+    open_console().print(table)
 
 
 @click.command()
@@ -87,7 +87,7 @@ def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
-    console = Console(highlight=False)
+    console = open_console()
     console.print(f"[bold]{manifest.kind}[/] {digest}")
     if manifest.base:
         console.print(f"sits on {manifest.base}")
@@ -116,7 +116,7 @@ def lineage(obj: dict[str, Any], ref: str, as_json: bool) -> None:
         return
     tree = Tree(_lineage_line(origin))
     _grow(tree, origin)
-    Console(highlight=False).print(tree)
+    open_console().print(tree)
 
 
 @click.command()
@@ -146,7 +146,7 @@ def verify(obj: dict[str, Any]) -> None:
     """Hash everything again; say what is damaged, and which artifacts and names that touches."""
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=open_console(stderr=True), transient=True) as progress:
         task = progress.add_task("hashing", total=None)
         damages = _registry(obj).verify(lambda done, total: progress.update(task, completed=done, total=total))
     for damage in damages:

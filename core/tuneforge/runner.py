@@ -266,7 +266,13 @@ class Run:
             }
         if outcome and status == "done":
             environment = step.environment.name if step.environment else "this"
-            entry |= {"environment": environment, "peak_memory": outcome.peak_memory, "reads": outcome.reads}
+            entry |= {
+                "environment": environment,
+                "import_seconds": round(outcome.import_seconds, 3),
+                "work_seconds": round(outcome.work_seconds, 3),
+                "peak_memory": outcome.peak_memory,
+                "reads": outcome.reads,
+            }
         if error:
             entry["error"] = error
         self.record["steps"].append(entry)

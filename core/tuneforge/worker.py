@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ def serve(requests: int, events: int, lifeline: int) -> None:
         for line in lines:
             request = json.loads(line)
             _redirect(Path(request["log"]))
+            started = time.monotonic()
             try:
                 method = _method(request)
                 if method.engine:
@@ -42,10 +44,11 @@ def serve(requests: int, events: int, lifeline: int) -> None:
                 _send(events, _failure(error))
                 _send(events, {"event": "exited", "signal": 0, "status": 1, "peak_memory": 0})
                 continue
+            imported = time.monotonic() - started
             child = os.fork()
             if child == 0:
                 os._exit(_work(request, method, events, lifeline))
-            _send(events, {"event": "forked", "pid": child})
+            _send(events, {"event": "forked", "pid": child, "import_seconds": imported})
             _, status, usage = os.wait4(child, 0)
             peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
             code = os.waitstatus_to_exitcode(status)
@@ -68,13 +71,16 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
             send=lambda event: _send(events, event),
             lineage=request["lineage"],
         )
+        started = time.monotonic()
         method.run(**_inputs(kind, request["inputs"]), step=step)
+        worked = time.monotonic() - started
     except BaseException as error:
         _send(events, _failure(error))
         status = 1
     else:
         reads = sorted(Config.reads)
-        _send(events, {"event": "done", "base": step.base, "metrics": step.figures, "reads": reads})
+        done = {"base": step.base, "metrics": step.figures, "reads": reads, "work_seconds": worked}
+        _send(events, {"event": "done", **done})
         status = 0
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

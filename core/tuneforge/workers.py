@@ -24,6 +24,9 @@ class Outcome:
     metrics: dict[str, Any] = field(default_factory=dict)
     reads: list[tuple[str, str]] = field(default_factory=list)
     peak_memory: int = 0
+    """Bytes, the largest resident set of the step's process."""
+    import_seconds: float = 0.0
+    work_seconds: float = 0.0
     problem: str = ""
     fix: str = ""
     traceback: str = ""
@@ -67,9 +70,11 @@ class Server:
             match event.pop("event"):
                 case "forked":
                     self._child = event["pid"]
+                    outcome.import_seconds = event["import_seconds"]
                 case "done":
                     finished = True
                     outcome.base, outcome.metrics = event["base"], event["metrics"]
+                    outcome.work_seconds = event["work_seconds"]
                     outcome.reads = [(block, name) for block, name in event["reads"]]
                 case "failed":
                     outcome.problem, outcome.fix = event["problem"], event["fix"]

@@ -1,0 +1,44 @@
+"""Data: raw rows into conversations and preference pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tuneforge import Finding, Format, hookimpl
+from tuneforge.stages import Method
+
+from .chat import Chat
+from .options import DataFormat
+from .preference import Preference
+
+
+class Planned(Protocol):
+    """What is read here of a step of a plan."""
+
+    method: Method
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def place(self) -> str: ...
+
+
+@hookimpl
+def register_format() -> list[type[Format]]:
+    return [Chat, Preference]
+
+
+@hookimpl
+def extend_plan(steps: Sequence[Planned]) -> list[Finding]:
+    """Warns of data steps that do not hold out the same prompts: one may train on what another one evaluates on."""
+    shares = {step: step.method.holdout for step in steps if isinstance(step.method, DataFormat)}
+    if len(set(shares.values())) < 2:
+        return []
+    first, *others = shares
+    other = next(step for step in others if shares[step] != shares[first])
+    problem = (
+        f"{first.name} holds out {shares[first]:g} of the prompts, {other.name} {shares[other]:g}: a prompt that one "
+        "evaluates on may be in the other's training part"
+    )
+    return [Finding(problem, "Give both the same holdout.", level="warning", place=other.place)]

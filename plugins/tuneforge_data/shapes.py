@@ -1,0 +1,161 @@
+"""The shapes that rows come in: told by their columns, each converted into a chat or preference row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .messages import LeftOutError, Message, check_turns, from_json, read_messages, read_text, read_tools, with_system
+
+Row = dict[str, Any]
+
+NO_SHAPE = "columns of no known shape"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A way to write a row: its columns, and what it becomes, given a default system prompt."""
+
+    name: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    convert: Callable[[Mapping[str, Any], str | None], Row]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.required + self.optional
+
+    def fits(self, columns: Container[str]) -> bool:
+        return all(name in columns for name in self.required)
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """Tells the shape of a row, after renaming (ours: theirs) its columns, and converts it."""
+
+    shapes: Sequence[Shape]
+    renames: Mapping[str, str]
+    system: str | None
+
+    def __call__(self, row: object) -> tuple[str, Row]:
+        """The name of the row's shape, and what it becomes. Raises LeftOutError if it cannot be used."""
+        if isinstance(row, LeftOutError):
+            raise row
+        if not isinstance(row, Mapping):
+            raise LeftOutError("not an object")
+        # A column that was given another name is not read under its own one, too: it could be the answer.
+        columns = {name: value for name, value in row.items() if name not in self.renames.values()}
+        columns |= {ours: row[theirs] for ours, theirs in self.renames.items() if theirs in row}
+        for shape in self.shapes:
+            if shape.fits(columns):
+                return shape.name, shape.convert(columns, self.system)
+        raise LeftOutError(NO_SHAPE)
+
+
+def _chat(messages: list[Message], row: Mapping[str, Any], system: str | None) -> Row:
+    messages = with_system(messages, row.get("system"), system)
+    check_turns(messages)
+    return {"messages": messages, "tools": read_tools(row.get("tools"))}
+
+
+def _messages(row: Mapping[str, Any], system: str | None) -> Row:
+    return _chat(read_messages(row["messages"]), row, system)
+
+
+def _sharegpt(row: Mapping[str, Any], system: str | None) -> Row:
+    return _chat(read_messages(row["conversations"]), row, system)
+
+
+def _alpaca(row: Mapping[str, Any], system: str | None) -> Row:
+    return _chat([*_instruction(row), {"role": "assistant", "content": read_text(row["output"])}], row, system)
+
+
+def _completion(row: Mapping[str, Any], system: str | None) -> Row:
+    prompt, answer = read_messages(row["prompt"], "user"), read_messages(row["completion"], "assistant")
+    return _chat([*prompt, *answer], row, system)
+
+
+def _instruction(row: Mapping[str, Any]) -> list[Message]:
+    """Alpaca's prompt: earlier (prompt, answer) pairs, then the instruction and, on a new line, what it is about."""
+    history = from_json(row.get("history") or [], "history is not a list of pairs")
+    if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
+        raise LeftOutError("history is not a list of pairs")
+    texts = [text for prompt, answer in history for text in (prompt, answer)]
+    parts = (read_text(row["instruction"]), read_text(row.get("input")))
+    texts.append("\n".join(part for part in parts if part.strip()))
+    roles = ("user", "assistant")
+    return [{"role": roles[index % 2], "content": read_text(text)} for index, text in enumerate(texts)]
+
+
+def _pair(
+    prompt: list[Message], chosen: list[Message], rejected: list[Message], row: Mapping[str, Any], system: str | None
+) -> Row:
+    if not prompt:
+        raise LeftOutError("empty prompt")
+    prompt = with_system(prompt, row.get("system"), system)
+    if chosen == rejected:
+        raise LeftOutError("chosen equals rejected")
+    for answer in (chosen, rejected):
+        if not answer:
+            raise LeftOutError("empty answer")
+        if answer[0]["role"] != "assistant":
+            raise LeftOutError("turns out of order")
+        check_turns([*prompt, *answer])
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "tools": read_tools(row.get("tools"))}
+
+
+def _explicit(row: Mapping[str, Any], system: str | None) -> Row:
+    chosen, rejected = read_messages(row["chosen"], "assistant"), read_messages(row["rejected"], "assistant")
+    if _whole(chosen) and _whole(rejected):
+        return _split(chosen, rejected, row, system)
+    return _pair(read_messages(row["prompt"], "user"), chosen, rejected, row, system)
+
+
+def _sharegpt_pair(row: Mapping[str, Any], system: str | None) -> Row:
+    chosen, rejected = read_messages(row["chosen"], "assistant"), read_messages(row["rejected"], "assistant")
+    return _pair(read_messages(row["conversations"]), chosen, rejected, row, system)
+
+
+def _alpaca_pair(row: Mapping[str, Any], system: str | None) -> Row:
+    chosen, rejected = read_messages(row["chosen"], "assistant"), read_messages(row["rejected"], "assistant")
+    return _pair(_instruction(row), chosen, rejected, row, system)
+
+
+def _implicit(row: Mapping[str, Any], system: str | None) -> Row:
+    return _split(read_messages(row["chosen"]), read_messages(row["rejected"]), row, system)
+
+
+def _whole(messages: list[Message]) -> bool:
+    """Whether this is a conversation from its beginning, and not an answer alone."""
+    return bool(messages) and messages[0]["role"] in ("system", "user")
+
+
+def _split(chosen: list[Message], rejected: list[Message], row: Mapping[str, Any], system: str | None) -> Row:
+    """Two whole conversations: their prompt is what they share, up to the last place where both have an answer next."""
+    if chosen == rejected:
+        raise LeftOutError("chosen equals rejected")
+    pairs = list(zip(chosen, rejected, strict=False))
+    shared = next((index for index, (one, other) in enumerate(pairs) if one != other), len(pairs))
+    while shared and not (shared < len(pairs) and pairs[shared][0]["role"] == pairs[shared][1]["role"] == "assistant"):
+        shared -= 1
+    if not shared:
+        raise LeftOutError("chosen and rejected share no prompt")
+    return _pair(chosen[:shared], chosen[shared:], rejected[shared:], row, system)
+
+
+CHAT_SHAPES = (
+    Shape("messages", ("messages",), ("system", "tools"), _messages),
+    Shape("sharegpt", ("conversations",), ("system", "tools"), _sharegpt),
+    Shape("alpaca", ("instruction", "output"), ("input", "history", "system", "tools"), _alpaca),
+    Shape("completion", ("prompt", "completion"), ("system", "tools"), _completion),
+)
+"""Those of `format: chat`, the first that fits being taken."""
+
+PREFERENCE_SHAPES = (
+    Shape("sharegpt", ("conversations", "chosen", "rejected"), ("system", "tools"), _sharegpt_pair),
+    Shape("explicit", ("prompt", "chosen", "rejected"), ("system", "tools"), _explicit),
+    Shape("alpaca", ("instruction", "chosen", "rejected"), ("input", "history", "system", "tools"), _alpaca_pair),
+    Shape("implicit", ("chosen", "rejected"), ("system", "tools"), _implicit),
+)
+"""Those of `format: preference`, the first that fits being taken."""

@@ -1,0 +1,159 @@
+"""Evaluation: reports on models and adapters, made on the held-out part of a data artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from tuneforge import (
+    Adapter,
+    ChatData,
+    Config,
+    Evaluate,
+    Field,
+    Finding,
+    Known,
+    Model,
+    PreferenceData,
+    Step,
+    hookimpl,
+)
+
+NEEDS = ("peft>=0.20", "pyarrow>=18", "torch>=2.6", "transformers>=5.20")
+
+
+class Measuring(Config):
+    """How models are measured: on which rows, in which precision."""
+
+    limit: int | None = Field(
+        None,
+        ge=1,
+        also=("max_samples", "num_samples", "eval_samples"),
+        description="Rows to measure on, the first ones; by default all of the held-out part.",
+    )
+    batch_size: int = Field(
+        16,
+        ge=1,
+        also=("per_device_eval_batch_size", "eval_batch_size"),
+        description="Rows in memory at once. It counts for the result: in another batch, the last bits of a logit differ.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        also=("torch_dtype", "precision"),
+        description="Precision of the computation; auto: as the weights are stored, on a CPU float32.",
+    )
+
+    def check(self, facts: Known) -> Iterator[Finding]:
+        for place, given in enumerate(facts.get("models", ()), 1):
+            if given.tokenizer is not None and given.template is None:
+                yield Finding(
+                    f"model {place} of models has no chat template, so conversations cannot be written as it reads them",
+                    "Take the model's chat version, or add a chat_template.jinja to its folder.",
+                )
+
+
+class GenerationBars(Config):
+    """What every measured model must reach."""
+
+    exact_match: float | None = Field(None, ge=0, le=1, description="Least share of answers equal to the reference.")
+    record_match: float | None = Field(None, ge=0, le=1, description="Least share of records equal to the reference's.")
+    finished: float | None = Field(None, ge=0, le=1, description="Least share of answers that end by themselves.")
+    perplexity: float | None = Field(None, ge=1, description="Greatest perplexity.")
+
+
+class Generation(Measuring, Evaluate):
+    """Answers to the data's prompts, compared with its own answers; several models side by side.
+
+    A row's prompt is its conversation up to the last assistant turn. The answer is generated greedily, whatever the
+    model's own settings say of sampling, and ends at a stop token of its generation_config.json or of its tokenizer.
+
+    - exact_match: share of answers whose text equals the reference's, white space around it aside
+    - record_match: the same of the first JSON object (or list of objects) in each, whatever the order of keys; of the
+      rows whose reference holds one, and not told if none does
+    - perplexity: exp of the mean negative log-likelihood, in nats a token, of the assistant's turns and terminators
+    - finished: share of answers that ended before `max_new_tokens`; new_tokens: mean length of an answer in tokens
+
+    Rows that do not fit into the context of one of the models are left out for all of them, and counted. `require`
+    sets what each model must reach; publishing refuses one that does not.
+    """
+
+    name = "generation"
+    needs = NEEDS
+    engine = "tuneforge_evaluate.generation"
+
+    max_new_tokens: int = Field(
+        256,
+        ge=1,
+        also=("max_tokens", "max_gen_toks", "max_new_token", "num_predict"),
+        description="Tokens after which an answer is cut off.",
+    )
+    require: GenerationBars = Field(
+        GenerationBars(), description="What a model must reach to be published: {record_match: 0.8}."
+    )
+
+    def check(self, facts: Known) -> Iterator[Finding]:
+        yield from super().check(facts)
+        for place, given in enumerate(facts.get("models", ()), 1):
+            context = context_of(given.model.config)
+            if context is not None and self.max_new_tokens >= context:
+                yield Finding(
+                    f"max_new_tokens {self.max_new_tokens} leaves no room for a prompt in the context of model {place} "
+                    f"of models, {context} tokens",
+                    f"Set it well below {context}.",
+                    field="max_new_tokens",
+                )
+
+    def run(self, models: list[Model | Adapter], data: ChatData, step: Step) -> None:
+        from .generation import evaluate
+
+        evaluate(self, models, data, step)
+
+
+class PreferenceBars(Config):
+    """What every measured model must reach."""
+
+    preference_accuracy: float | None = Field(
+        None, ge=0, le=1, description="Least share of pairs whose chosen answer is the more likely."
+    )
+    preference_accuracy_per_token: float | None = Field(
+        None, ge=0, le=1, description="Least share of pairs whose chosen answer is the more likely, per token."
+    )
+    preference_margin: float | None = Field(None, description="Least mean margin, in nats.")
+
+
+class Preference(Measuring, Evaluate):
+    """Which answer of each pair a model finds the more likely; several models side by side.
+
+    An answer's log-likelihood is the sum over its tokens, terminator included, given the prompt, as DPO has it.
+
+    - preference_accuracy: share of pairs with logp(chosen) > logp(rejected)
+    - preference_accuracy_per_token: the same of the mean over an answer's tokens, which does not favour short ones
+    - preference_margin: mean of logp(chosen) - logp(rejected), in nats
+
+    Pairs that do not fit into the context of one of the models are left out for all of them, and counted. `require`
+    sets what each model must reach; publishing refuses one that does not.
+    """
+
+    name = "preference"
+    needs = NEEDS
+    engine = "tuneforge_evaluate.preference"
+
+    require: PreferenceBars = Field(
+        PreferenceBars(), description="What a model must reach to be published: {preference_accuracy: 0.9}."
+    )
+
+    def run(self, models: list[Model | Adapter], data: PreferenceData, step: Step) -> None:
+        from .preference import evaluate
+
+        evaluate(self, models, data, step)
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """The longest sequence a model was made for, in tokens; None where its config.json does not say."""
+    values = (config.get(name) for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"))
+    return next((value for value in values if isinstance(value, int)), None)
+
+
+@hookimpl
+def register_evaluate() -> list[type[Evaluate]]:
+    return [Generation, Preference]

@@ -1,0 +1,127 @@
+"""Writing a model as a GGUF file with llama.cpp's own converter."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from tuneforge import StepError
+
+from .support import architecture_supported, pre_tokenizer, tokenizer_support
+
+# What the converter would otherwise guess from the name of the model's folder.
+_GUESSED = ("organization", "basename", "finetune", "version", "size_label")
+
+
+def export(
+    model: Path, out: Path, type: str, converter: Path, *, name: str = "model", log: Callable[[str], None]
+) -> Path:
+    """Writes a transformers model as `model-<type>.gguf` into the folder `out` and returns the file's path.
+
+    `type` is `f16`, `bf16` or `q8_0`; `converter` the folder from `fetch_converter`; `name` goes into the file, which
+    is a function of the model folder's content and these arguments. Raises StepError, with nothing left in `out`, when
+    llama.cpp has no such architecture or cannot split text as the tokenizer does.
+    """
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    architecture = (config.get("architectures") or ["?"])[0]
+    if not architecture_supported(architecture, converter):
+        raise StepError(f"llama.cpp's converter does not know the architecture {architecture}")
+    splitting = _splitting(model)
+    file = out / f"model-{type}.gguf"
+    try:
+        with tempfile.TemporaryDirectory() as scratch, _reported(log):
+            metadata = Path(scratch, "metadata.json")
+            metadata.write_text(json.dumps({f"general.{key}": None for key in _GUESSED}))
+            arguments = ["--outtype", type, "--outfile", str(file), "--model-name", name, "--metadata", str(metadata)]
+            _convert(converter, splitting, [str(model), *arguments])
+    except BaseException as error:
+        file.unlink(missing_ok=True)
+        if isinstance(error, NotImplementedError) and "pre-tokenizer" in str(error):
+            raise StepError(
+                "llama.cpp's converter does not know how the model's tokenizer splits text",
+                "Train the tokenizer as byte-level BPE with GPT-2's, Llama 3's or Qwen2's pattern and no normalizer.",
+            ) from error
+        if isinstance(error, Exception) and not isinstance(error, StepError):
+            raise StepError(f"llama.cpp's converter failed: {error.__class__.__name__}: {error}") from error
+        raise
+    return file
+
+
+def _splitting(model: Path) -> str | None:
+    # Not tokenizer.json: transformers may build something else from it, and that is what the model was trained with.
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    if not tokenizer.is_fast:
+        return None
+    described: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    problem = tokenizer_support(described, sentencepiece=(model / "tokenizer.model").exists())
+    if problem:
+        raise StepError(problem)
+    return pre_tokenizer(described)
+
+
+def _convert(converter: Path, splitting: str | None, arguments: list[str]) -> None:
+    """Runs convert_hf_to_gguf.py in this process, which has already paid for importing torch and transformers."""
+    path, argv = list(sys.path), sys.argv
+    with _without("gguf", "conversion", "convert_hf_to_gguf"):
+        sys.path.insert(0, str(converter))
+        sys.argv = ["convert_hf_to_gguf.py", *arguments]
+        try:
+            script = importlib.import_module("convert_hf_to_gguf")
+            if splitting is not None:
+                # The converter's own way to know it is a hash of known tokenizers' answers.
+                importlib.import_module("conversion").TextModel.get_vocab_base_pre = lambda *_: splitting
+            script.main()
+        except SystemExit as error:
+            raise StepError("llama.cpp's converter refused the model; the step's log tells why") from error
+        finally:
+            sys.path[:], sys.argv = path, argv
+
+
+@contextmanager
+def _without(*packages: str) -> Iterator[None]:
+    """Keeps packages out of sight, and puts them back: the converter brings its own edition of gguf."""
+
+    def take() -> dict[str, Any]:
+        return {key: sys.modules.pop(key) for key in list(sys.modules) if key.partition(".")[0] in packages}
+
+    kept = take()
+    try:
+        yield
+    finally:
+        take()
+        sys.modules.update(kept)
+
+
+@contextmanager
+def _reported(log: Callable[[str], None]) -> Iterator[None]:
+    """Sends what the converter tells to `log`."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log(record.getMessage())
+
+    handler, root = Handler(), logging.getLogger()
+    loggers = [logging.getLogger(each) for each in ("hf-to-gguf", "gguf")]
+    # A root with a handler is one that the converter's basicConfig leaves alone.
+    root.addHandler(silent := logging.NullHandler())
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        root.removeHandler(silent)
+        for logger in loggers:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
+            logger.propagate = True

@@ -1,0 +1,80 @@
+"""Asking llama.cpp itself what it makes of a GGUF file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tuneforge import StepError
+
+# Loopback: a proxy of the person's has no business here.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class LlamaCpp:
+    """A GGUF file loaded in llama.cpp."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids; markers in the text are read as such. `special` adds the BOS and EOS that the model wants."""
+        answer = self._post("/tokenize", {"content": text, "add_special": special, "parse_special": True})
+        return list(answer["tokens"])
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The text that the file's chat template makes of a conversation, up to the answer."""
+        return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])
+
+    def next_token(self, tokens: Sequence[int], top: int, answer: int) -> dict[int, float]:
+        """The `top` likeliest tokens after a prompt, likeliest first, with their log probabilities.
+
+        The server tells no probabilities for a token that is only a part of a character, so it is made to choose
+        `answer`, a token of whole characters; that leaves the probabilities as they are.
+        """
+        body = {"prompt": list(tokens), "n_predict": 1, "n_probs": top, "logit_bias": [[answer, 1e6]]}
+        (step,) = self._post("/completion", {**body, "temperature": 0})["completion_probabilities"]
+        return {each["id"]: each["logprob"] for each in step["top_logprobs"]}
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        request = urllib.request.Request(
+            self._address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with _OPENER.open(request, timeout=600) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise StepError(f"llama.cpp fails on the GGUF file: {error.read().decode(errors='replace')}") from error
+        except OSError as error:
+            raise StepError(f"llama.cpp crashes on the GGUF file ({path}: {error})") from error
+
+
+@contextmanager
+def loaded(file: Path, *, threads: int, context: int) -> Iterator[LlamaCpp]:
+    """A GGUF file in llama.cpp, with room for `context` tokens. Raises StepError when llama.cpp does not load it."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("serve.py")), str(file), str(threads), str(context)]
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the process has no pipes")
+        address = next((line.strip() for line in process.stdout if line.startswith("http://")), None)
+        if address is None:
+            process.wait()
+            errors.seek(0)
+            # llama.cpp's own errors come as: time, E, place: what.
+            said = [line.split(" E ", 1)[-1].strip() for line in errors if line.strip()]
+            raise StepError(f"llama.cpp does not load the GGUF file: {said[0] if said else 'it says nothing'}")
+        try:
+            yield LlamaCpp(address)
+        finally:
+            process.stdin.close()

@@ -1,0 +1,32 @@
+"""llama.cpp as a process of its own, by xllamacpp: what it cannot stand ends it, and not the step.
+
+Run as: python serve.py FILE THREADS CONTEXT
+Prints where it listens, and serves until its standard input ends: with whoever started it, however that one ended.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from xllamacpp import CommonParams, Server
+
+
+def main(file: str, threads: int, context: int) -> None:
+    params = CommonParams()
+    params.model.path = file
+    params.n_ctx = context
+    params.n_parallel = 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.n_threads_http = 1
+    params.n_gpu_layers = 0
+    params.cache_ram_mib = 0
+    params.fit_params = params.warmup = params.ui = False
+    params.verbosity = 1
+    params.port = 0
+    server = Server(params)
+    print(server.listening_address, flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,271 @@
+"""A GGUF file against the model it was made from: weights, vocabulary, template, and what llama.cpp answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Quant
+from jinja2 import TemplateError
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from tuneforge import StepError
+
+from .llamacpp import LlamaCpp, loaded
+from .probes import CONVERSATIONS, PLAIN, odd_texts
+
+# How far a weight may be from the model's: as a share of the largest of its 32 neighbours, and absolutely where those
+# are so small that the type's own scale is no longer exact.
+_BOUNDS = {
+    Quant.F32: (0.0, 0.0),
+    Quant.F16: (2**-11, 2**-25),
+    Quant.BF16: (2**-8, 0.0),
+    Quant.Q8_0: (0.005, 4e-6),
+}
+_BLOCK = 32
+_CHUNK = 1 << 22
+
+# Architectures whose tensors the converter takes one by one as they are, in the first ones but for rotary pairs. Of
+# others, what is not alike is left to the comparison of logits.
+_PAIRED = frozenset({"llama", "granite", "smollm3"})
+_ONE_TO_ONE = _PAIRED | {"qwen2", "qwen3", "olmo2", "starcoder2"}
+
+_HYPERPARAMETERS = {
+    "block_count": "num_hidden_layers",
+    "context_length": "max_position_embeddings",
+    "embedding_length": "hidden_size",
+    "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads",
+    "attention.head_count_kv": "num_key_value_heads",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "rope.freq_base": "rope_theta",
+}
+
+# Of the odd texts: llama.cpp reads rare Unicode a little differently in some tokenizers that it has always known.
+_ODD_SHARE = 0.02
+# Of the spread of the logits. Measured on small models: 0.01 in f16, 0.025 in bf16, 0.08 in q8_0; with a wrong rotary
+# base or epsilon mostly above 0.8.
+_LOGITS_BOUNDS = {"F16": 0.1, "BF16": 0.1, "Q8_0": 0.2}
+_CONTEXT, _STRIDE, _TOP = 128, 8, 32
+
+
+def verify(
+    file: Path, model: Path, *, threads: int = 1, log: Callable[[str], None] = lambda _: None
+) -> dict[str, float]:
+    """Compares a GGUF file with its transformers model; raises StepError and deletes the file where they disagree.
+
+    Returns figures: `tensors`, how many are in the type asked for and how many were compared with the model's, the
+    largest `weights_error` (a share of a block's largest weight), `tokens` in the vocabulary, `texts` tokenized on both
+    sides and how many `texts_differing`, `logits_error` (root mean square, as a share of the spread of the logits), and
+    `greedy_agreement`, the share of positions where both choose the same next token.
+    """
+    try:
+        reader = gguf.GGUFReader(file)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+        _hyperparameters(reader, model, log)
+        figures = _weights(reader, model, log) | _vocabulary(reader, tokenizer)
+        with loaded(file, threads=threads, context=2 * _CONTEXT) as llama:
+            return figures | _texts(llama, tokenizer) | _answers(llama, tokenizer, model, _LOGITS_BOUNDS[_type(reader)])
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def _hyperparameters(reader: gguf.GGUFReader, model: Path, log: Callable[[str], None]) -> None:
+    architecture = _field(reader, "general.architecture")
+    config = AutoConfig.from_pretrained(model).to_dict()
+    config |= config.get("rope_parameters") or {}
+    if architecture in _ONE_TO_ONE:
+        for key, name in _HYPERPARAMETERS.items():
+            got, want = _field(reader, f"{architecture}.{key}"), config.get(name)
+            if want is not None and (got is None or not math.isclose(got, want, rel_tol=1e-6)):
+                raise StepError(f"{architecture}.{key} is {got} in the GGUF file, but {name} of config.json is {want}")
+    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    if window and _field(reader, f"{architecture}.attention.sliding_window") is None:
+        log(f"llama.cpp attends without this model's sliding window: beyond {window} tokens its answers differ")
+
+
+def _weights(reader: gguf.GGUFReader, model: Path, log: Callable[[str], None]) -> dict[str, float]:
+    architecture = _field(reader, "general.architecture")
+    # Experts are joined into one tensor.
+    strict = architecture in _ONE_TO_ONE and _field(reader, f"{architecture}.expert_count") is None
+    shards = dict(_tensors(model))
+    kind = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture)
+    names = gguf.get_tensor_name_map(kind, _field(reader, f"{architecture}.block_count"))
+    sources = {names.get_name(name, (".weight", ".bias")) or name: name for name in shards}
+    missing = sources.keys() - {tensor.name for tensor in reader.tensors}
+    if missing and strict:
+        raise StepError(f"the GGUF file lacks {len(missing)} of the model's tensors, such as {sources[min(missing)]}")
+    as_asked = sum(tensor.tensor_type.name == _type(reader) for tensor in reader.tensors)
+    if not as_asked:
+        raise StepError(f"not one tensor of the GGUF file is in {_type(reader)}", "Its rows may not divide into blocks.")
+    compared, worst = 0, 0.0
+    for tensor in reader.tensors:
+        want = None
+        if tensor.name in sources:
+            with safe_open(shards[sources[tensor.name]], "pt") as shard:
+                want = shard.get_tensor(sources[tensor.name])
+            if architecture in _PAIRED:
+                want = _in_rotary_pairs(tensor.name, want, reader)
+        bound = _BOUNDS[tensor.tensor_type][0]
+        error = _error(tensor, want)
+        if error <= bound:
+            compared, worst = compared + 1, max(worst, error)
+        elif strict and want is not None:
+            raise StepError(f"{tensor.name} of the GGUF file differs from the model's by {error:.2g}, not {bound:.2g}")
+    if compared < len(reader.tensors):
+        log(f"{len(reader.tensors) - compared} of {len(reader.tensors)} tensors have no like in the model")
+    return {
+        "tensors": len(reader.tensors),
+        "tensors_as_asked": as_asked,
+        "tensors_compared": compared,
+        "weights_error": worst,
+    }
+
+
+def _tensors(model: Path) -> Iterator[tuple[str, Path]]:
+    """Every weight's name and the file it is in."""
+    for path in sorted(model.glob("*.safetensors")):
+        with safe_open(path, "pt") as shard:
+            # Some old checkpoints hold the rotary frequencies, which follow from the configuration.
+            yield from ((name, path) for name in shard.keys() if not name.endswith(".rotary_emb.inv_freq"))  # noqa: SIM118
+
+
+def _error(tensor: gguf.ReaderTensor, want: torch.Tensor | None) -> float:
+    """The largest error of a tensor as a share of its block's largest weight; infinite without the like to compare."""
+    shape = tuple(int(length) for length in reversed(tensor.shape))
+    comparable = want is not None and tuple(want.shape) == shape
+    rows = tensor.data.reshape(-1, tensor.data.shape[-1])
+    exact = want.reshape(len(rows), -1) if want is not None and comparable else None
+    width = _BLOCK if shape[-1] % _BLOCK == 0 else shape[-1]
+    floor = _BOUNDS[tensor.tensor_type][1]
+    worst = 0.0 if comparable else math.inf
+    step = max(1, _CHUNK // shape[-1])
+    for start in range(0, len(rows), step):
+        got = gguf.quants.dequantize(rows[start : start + step], tensor.tensor_type)
+        if not np.isfinite(got).all():
+            raise StepError(
+                f"{tensor.name} of the GGUF file holds numbers that are not finite",
+                "Weights beyond 65504 do not fit f16: take bf16.",
+            )
+        if exact is not None:
+            chunk = exact[start : start + step].float().numpy()
+            largest = np.abs(chunk).reshape(-1, width).max(axis=1)
+            off = np.maximum(np.abs(got - chunk) - floor, 0).reshape(-1, width).max(axis=1)
+            worst = max(worst, float((off / np.maximum(largest, np.finfo(np.float32).tiny)).max()))
+    return worst
+
+
+def _in_rotary_pairs(name: str, weight: torch.Tensor, reader: gguf.GGUFReader) -> torch.Tensor:
+    """A query or key projection in llama.cpp's order: a rotary pair's two rows beside each other, not half a head apart."""
+    part = name.split(".")[-2]
+    if part not in {"attn_q", "attn_k"}:
+        return weight
+    key = f"{_field(reader, 'general.architecture')}.attention.head_count"
+    heads = _field(reader, f"{key}_kv" if part == "attn_k" else key)
+    return weight.reshape(heads, 2, -1, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def _vocabulary(reader: gguf.GGUFReader, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    tokens = _field(reader, "tokenizer.ggml.tokens")
+    own = {index: token for token, index in tokenizer.get_vocab().items()}
+    # A model may have more rows than tokens.
+    for index, token in enumerate(tokens):
+        if token != own.get(index, f"[PAD{index}]"):
+            raise StepError(f"token {index} is {token!r} in the GGUF file and {own.get(index)!r} in the tokenizer")
+    if lost := own.keys() - range(len(tokens)):
+        raise StepError(f"the GGUF file lacks {len(lost)} tokens of the tokenizer, such as {own[min(lost)]!r}")
+    if tokenizer.eos_token_id is None:
+        raise StepError("the tokenizer has no eos token, and llama.cpp takes one by chance then", "Give it one.")
+    for kind, key in (("bos", gguf.Keys.Tokenizer.BOS_ID), ("eos", gguf.Keys.Tokenizer.EOS_ID), ("pad", gguf.Keys.Tokenizer.PAD_ID)):
+        want, got = getattr(tokenizer, f"{kind}_token_id"), _field(reader, key)
+        if want is not None and got != want:
+            raise StepError(
+                f"the {kind} token is {got} in the GGUF file and {want} in the tokenizer",
+                f"Make {kind}_token of tokenizer_config.json and the tokenizer's post-processor agree.",
+            )
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
+    if _field(reader, "tokenizer.chat_template") != template:
+        raise StepError("the chat template of the GGUF file is not the tokenizer's")
+    return {"tokens": len(tokens)}
+
+
+def _texts(llama: LlamaCpp, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    rendered = list(_rendered(tokenizer))
+    for messages, text in rendered:
+        served = llama.render(messages)
+        # llama.cpp leaves a leading BOS to its tokenizer.
+        if served != text and (tokenizer.bos_token or "") + served != text:
+            raise StepError(f"llama.cpp renders the chat template differently: {served!r}, not {text!r}")
+    plain = [(text, special) for text in PLAIN for special in (False, True)]
+    plain += [(text, False) for _, text in rendered]
+    for text, special in plain:
+        if llama.tokenize(text, special=special) != _ids(tokenizer, text, special=special):
+            raise StepError(f"llama.cpp tokenizes {text!r} differently from the model's tokenizer")
+    odd = odd_texts()
+    differing = [text for text in odd if llama.tokenize(text) != _ids(tokenizer, text)]
+    if len(differing) > _ODD_SHARE * len(odd):
+        raise StepError(
+            f"llama.cpp tokenizes {len(differing)} of {len(odd)} texts differently from the model's tokenizer, "
+            f"such as {differing[0]!r}"
+        )
+    return {"texts": len(plain) + len(odd), "texts_differing": len(differing)}
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[list[dict[str, str]], str]]:
+    """Conversations with the prompt that transformers makes of them; not those that the template refuses."""
+    for messages in CONVERSATIONS if tokenizer.chat_template else ():
+        try:
+            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except TemplateError:
+            continue
+        yield messages, str(text)
+
+
+def _answers(llama: LlamaCpp, tokenizer: PreTrainedTokenizerBase, model: Path, bound: float) -> dict[str, float]:
+    """What llama.cpp takes for the next token at positions within several texts, against transformers' logits."""
+    disable_progress_bar()
+    network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+    (*_, answer) = _ids(tokenizer, "a")
+    squares, spread, agreeing, positions = 0.0, 0.0, 0, 0
+    for text in (*PLAIN[:3], *(text for _, text in _rendered(tokenizer))):
+        tokens = _ids(tokenizer, text)[:_CONTEXT]
+        with torch.inference_mode():
+            logits = network(torch.tensor([tokens])).logits[0].float()
+        for end in sorted({*range(_STRIDE, len(tokens), _STRIDE), len(tokens)}):
+            told, row = llama.next_token(tokens[:end], _TOP, answer), logits[end - 1]
+            off = torch.tensor(list(told.values())) - row.log_softmax(-1)[list(told)]
+            squares += float(off.square().mean())
+            spread += float(row.var())
+            agreeing += int(row.argmax()) == next(iter(told))
+            positions += 1
+    error = math.sqrt(squares / spread) if spread else math.inf
+    if not error <= bound:
+        raise StepError(
+            f"llama.cpp's logits differ from transformers' by {error:.2g} of their spread, not {bound:.2g}",
+            "The converter or llama.cpp may not support this model's configuration (rotary scaling, windows, biases).",
+        )
+    return {"logits_error": error, "greedy_agreement": agreeing / positions}
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = False) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _type(reader: gguf.GGUFReader) -> str:
+    """The type that was asked for, such as `Q8_0`."""
+    return gguf.LlamaFileType(_field(reader, "general.file_type")).name.partition("_")[2]
+
+
+def _field(reader: gguf.GGUFReader, key: str) -> Any:
+    field = reader.get_field(key)
+    return field.contents() if field is not None else None

@@ -1,0 +1,103 @@
+"""`load_model: hub`: a model of the Hugging Face Hub, at a commit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from pydantic import PrivateAttr
+from tuneforge import Facts, Field, Finding, Known, LoadModel, Model, Source, Step, StepError
+from tuneforge.artifacts import read_json, read_template
+
+from . import folders
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A model at a commit: the folder of the Hub's cache with those of its files that are here, and what is wrong.
+
+    `whole` says that all of them are here.
+    """
+
+    commit: str
+    folder: Path | None = None
+    whole: bool = False
+    findings: tuple[Finding, ...] = ()
+
+
+class Hub(LoadModel):
+    """A model of the Hugging Face Hub, at the commit that its branch has when the recipe is planned.
+
+    The files stay in the Hub's own cache and are linked from there. HF_TOKEN or `hf auth login` give access to private
+    and gated models; with HF_HUB_OFFLINE=1, or where the Hub cannot be reached, the cache answers.
+    """
+
+    name = "hub"
+    needs = ("huggingface_hub>=1.31",)
+    engine = "tuneforge_models.hub_client"
+
+    repo: str = Field(description="The repository, `owner/name`.", also=("repo_id", "model_name_or_path", "base_model"))
+    revision: str = Field(
+        "main",
+        description="A branch, a tag, or a full commit; what a branch or tag stands for is looked up at every plan.",
+        also=("branch", "commit", "model_revision"),
+    )
+    template: Source | None = Field(
+        None, description="A Jinja file with the chat template to use in place of the model's.", also=("chat_template",)
+    )
+
+    _seen: Seen | None = PrivateAttr(None)
+
+    def pin(self) -> Self:
+        seen = self._look()
+        pinned = self.model_copy(update={"revision": seen.commit})
+        pinned._seen = seen
+        return pinned
+
+    def foresee(self, facts: Known) -> Facts:
+        seen = self._look()
+        if seen.folder is None:
+            return Facts(Model)
+        if seen.whole:
+            return folders.facts(seen.folder, self.template)
+        template = self.template.read_text(encoding="utf-8") if self.template else read_template(seen.folder)
+        return Facts(Model, read_json(seen.folder / folders.CONFIG), template=template)
+
+    def check(self, facts: Known) -> Iterable[Finding]:
+        for finding in self._look().findings:
+            yield replace(finding, field=finding.field or "repo")
+        yield from folders.unreadable(self.template)
+
+    def run(self, step: Step) -> None:
+        from .hub_client import fetch, link
+
+        commit = self.revision
+        if not COMMIT.fullmatch(commit):
+            seen = self._look()
+            for finding in seen.findings:
+                if finding.level == "error":
+                    raise StepError(finding.problem, finding.fix)
+            commit = seen.commit
+        folders.take_over(fetch(self.repo, commit, step), step.out, link, self.template)
+
+    def _look(self) -> Seen:
+        """What the Hub says, asked once."""
+        if self._seen is None:
+            self._seen = self._ask()
+        return self._seen
+
+    def _ask(self) -> Seen:
+        try:
+            from .hub_client import look
+        except ImportError as error:
+            # A commit needs no look-up: the step then runs in an environment that has the client.
+            problem = f"{self.revision} cannot be looked up on the Hub: {error}"
+            fix = f"Install {self.needs[0]} here too, or write the full commit as revision."
+            pinned = COMMIT.fullmatch(self.revision)
+            return Seen(self.revision, findings=() if pinned else (Finding(problem, fix, field="revision"),))
+        return look(self.repo, self.revision)

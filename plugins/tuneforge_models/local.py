@@ -1,0 +1,39 @@
+"""`load_model: path`: a model in a folder of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tuneforge import Facts, Field, Finding, Known, LoadModel, Source, Step
+
+from . import folders
+
+
+class Local(LoadModel):
+    """A model in a folder, as transformers' `save_pretrained` writes it: config.json, safetensors, tokenizer.json.
+
+    The folder is copied, not linked: what a person may still write into cannot be part of a registry.
+    """
+
+    name = "path"
+
+    path: Source = Field(description="The model's folder.", also=("model_name_or_path", "base_model"))
+    template: Source | None = Field(
+        None, description="A Jinja file with the chat template to use in place of the model's.", also=("chat_template",)
+    )
+
+    def foresee(self, facts: Known) -> Facts:
+        return folders.facts(self.path, self.template)
+
+    def check(self, facts: Known) -> Iterable[Finding]:
+        if not self.path.is_dir():
+            found = "is a file" if self.path.exists() else "is not there"
+            yield Finding(f"{self.path} {found}", "Name the folder that save_pretrained wrote.", field="path")
+            return
+        for finding in folders.problems(self.path):
+            yield replace(finding, field="path")
+        yield from folders.unreadable(self.template)
+
+    def run(self, step: Step) -> None:
+        folders.take_over(self.path, step.out, template=self.template)

@@ -1,0 +1,85 @@
+"""What can be known to go wrong before a training starts, from configurations and tensor names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from tuneforge import Adapter, Facts, Finding, Known
+
+if TYPE_CHECKING:
+    from .options import Lora, Training
+
+_HEADS = ("lm_head", "embed_out", "output")
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """The longest sequence a model was made for, in tokens, by its config.json; None if that does not say."""
+    for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    return None
+
+
+def check_training(options: Training, facts: Known) -> Iterator[Finding]:
+    """Findings on the options that every method of this plugin has, and on the model they are for."""
+    micro, batch = options.micro_batch_size, options.batch_size
+    if micro is not None and batch % micro:
+        yield Finding(
+            f"batch_size {batch} cannot be made of micro batches of {micro}",
+            f"Make micro_batch_size a divisor of {batch}, such as {options.micro(micro)}."
+            if micro < batch
+            else f"Make it {batch} or less: batch_size counts all rows of a step, micro_batch_size those in memory.",
+            field="micro_batch_size",
+        )
+    for given in facts.get("model", ()):
+        yield from _check_model(options, given)
+
+
+def _check_model(options: Training, given: Facts) -> Iterator[Finding]:
+    if given.tokenizer is not None and given.template is None:
+        yield Finding(
+            "the model has no chat template, so conversations cannot be written as it would read them",
+            "Take the model's chat or instruct version, or add a chat_template.jinja to its folder.",
+        )
+    context = context_of(given.model.config)
+    if options.max_length is not None and context is not None and options.max_length > context:
+        yield Finding(
+            f"max_length {options.max_length} is more than the model's context of {context} tokens",
+            f"Set it to {context} or less, or leave it out.",
+            field="max_length",
+        )
+    if options.adapter is None:
+        if given.kind is not Adapter and "quantization_config" in given.config:
+            yield Finding(
+                "a quantized model cannot be trained as a whole",
+                "Train an adapter on it (`adapter: {type: lora}`), or start from its full-precision version.",
+                field="adapter",
+            )
+        return
+    if given.kind is Adapter:
+        yield Finding(
+            "the model is already an adapter, and one adapter cannot be put on another",
+            "Leave adapter: out to train that adapter on, or merge it into its base first (merge: adapter).",
+            field="adapter",
+        )
+    yield from _check_targets(options.adapter, given.model)
+
+
+def _check_targets(adapter: Lora, model: Facts) -> Iterator[Finding]:
+    if adapter.target_modules == "auto" or not model.tensors:
+        return
+    layers = [name.removesuffix(".weight") for name, tensor in model.tensors.items() if len(tensor.shape) == 2]
+    layers = [name for name in layers if not name.endswith(("embed_tokens", "wte", "wpe", "embed_in", *_HEADS))]
+    names = sorted({name.rsplit(".", 1)[-1] for name in layers})
+    for target in adapter.target_modules:
+        if any(name == target or name.endswith(f".{target}") for name in layers):
+            continue
+        near = get_close_matches(target, names, 3, 0.5)
+        if target in _HEADS:
+            problem, fix = f"{target} is the output head, which gets no adapter", "Leave it out."
+        else:
+            problem = f"the model has no linear layer {target!r} to put an adapter on"
+            fix = f"Did you mean {' or '.join(near)}?" if near else f"It has {', '.join(names)}; or set auto."
+        yield Finding(problem, fix, field="adapter.target_modules")

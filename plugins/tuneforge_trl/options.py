@@ -1,0 +1,149 @@
+"""The options that every method of this plugin has: the optimisation, and the adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, Known, Model
+
+from .checks import check_training, context_of
+
+NEEDS = (
+    "accelerate>=1.10",
+    "datasets>=4",
+    "peft>=0.20",
+    "pyarrow>=18",
+    "torch>=2.6",
+    "transformers>=5.20",
+    "trl>=1.16,<2",
+)
+
+LONGEST = 2048
+"""The longest sequence, in tokens, where none is set and the model's context allows more."""
+
+
+class Lora(Config):
+    """Low-rank adapters beside linear layers, trained while the model itself stays as it is.
+
+    Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models, https://arxiv.org/abs/2106.09685
+    """
+
+    type: Literal["lora"] = Field("lora", description="The kind of adapter.")
+    r: int = Field(16, ge=1, also=("lora_r", "lora_rank", "rank"), description="Rank of the two added matrices.")
+    alpha: float | None = Field(
+        None,
+        gt=0,
+        also=("lora_alpha",),
+        description="The adapter's output is scaled by alpha / r; twice r where it is not set.",
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, also=("lora_dropout",), description="Share of the adapter's inputs left out at random."
+    )
+    target_modules: Literal["auto"] | list[str] = Field(
+        "auto",
+        also=("lora_target", "lora_target_modules", "lora_target_linear"),
+        description="Layers that get an adapter, by the last parts of their names, such as [q_proj, v_proj]; "
+        "auto: every linear layer but the output head.",
+    )
+
+    @property
+    def scale(self) -> float:
+        return 2.0 * self.r if self.alpha is None else self.alpha
+
+
+class Training(Config):
+    """How a model is fitted: the optimisation, and whether the whole model is trained or an adapter."""
+
+    adapter: Lora | None = Field(
+        None,
+        also=("peft", "peft_config", "finetuning_type", "lora", "use_peft"),
+        description="Trains a new adapter in place of the whole model. An adapter as input is trained on without it.",
+    )
+    epochs: float = Field(
+        3.0, gt=0, also=("num_train_epochs", "num_epochs", "n_epochs"), description="Passes over the training rows."
+    )
+    steps: int | None = Field(None, ge=1, also=("max_steps",), description="Optimisation steps, in place of `epochs`.")
+    batch_size: int = Field(
+        16,
+        ge=1,
+        also=(
+            "gradient_accumulation_steps",
+            "global_batch_size",
+            "train_batch_size",
+            "effective_batch_size",
+            "batch_size_training",
+        ),
+        description="Rows that one optimisation step learns from.",
+    )
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        keyed=False,
+        also=("per_device_train_batch_size", "per_device_batch_size"),
+        description="Rows in memory at once; divides `batch_size`. Up to 8 where it is not set, 1 with packing.",
+    )
+    learning_rate: float | None = Field(None, gt=0, also=("lr",), description="Highest learning rate.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine",
+        also=("lr_scheduler_type", "lr_scheduler"),
+        description="How the learning rate falls after the warm-up, to zero or not at all.",
+    )
+    warmup: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        also=("warmup_ratio", "warmup_steps"),
+        description="Share of the steps over which the learning rate rises to its highest.",
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
+    max_grad_norm: float = Field(
+        1.0, gt=0, also=("gradient_clipping", "max_grad_clip"), description="Gradients longer than this are clipped."
+    )
+    max_length: int | None = Field(
+        None,
+        ge=1,
+        also=("cutoff_len", "sequence_len", "max_seq_length", "max_seq_len", "model_max_length", "block_size"),
+        description="Longest row in tokens; longer ones are left out and counted, never cut. "
+        f"Where it is not set, the model's context, at most {LONGEST}.",
+    )
+    gradient_checkpointing: bool | None = Field(
+        None,
+        keyed=False,
+        also=("use_gradient_checkpointing", "activation_checkpointing"),
+        description="Saves memory by computing activations twice; on with a GPU where it is not set.",
+    )
+    log_every: int = Field(
+        10, ge=1, keyed=False, also=("logging_steps",), description="Steps between lines of the log."
+    )
+    save_every: int = Field(
+        200, ge=1, keyed=False, also=("save_steps",), description="Steps between checkpoints, from which a run resumes."
+    )
+
+    def rate(self, *, full: float, adapter: float, is_adapter: bool) -> float:
+        """The learning rate: as set, or the usual one for a full model or an adapter."""
+        return self.learning_rate or (adapter if is_adapter else full)
+
+    def micro(self, most: int) -> int:
+        """Rows in memory at once: as set, or the largest divisor of the batch that is at most `most`."""
+        return self.micro_batch_size or max(n for n in range(1, most + 1) if self.batch_size % n == 0)
+
+    def longest(self, config: Mapping[str, Any]) -> int:
+        """The longest row in tokens, given the model's config.json."""
+        return self.max_length or min(LONGEST, context_of(config) or LONGEST)
+
+    def writes(self, kinds: Kinds) -> type[Artifact]:
+        given = kinds.get("model", ())
+        return Adapter if self.adapter or any(issubclass(kind, Adapter) for kind in given) else Model
+
+    def foresee(self, facts: Known) -> Facts:
+        given = next(iter(facts.get("model", ())), None)
+        if given is None:
+            return Facts(self.writes({}))
+        if self.adapter is None or given.kind is Adapter:
+            return given
+        config = {"peft_type": self.adapter.type.upper(), "r": self.adapter.r, "lora_alpha": self.adapter.scale}
+        return Facts(Adapter, config, {}, given.tokenizer, given.template, given)
+
+    def check(self, facts: Known) -> Iterable[Finding]:
+        return check_training(self, facts)

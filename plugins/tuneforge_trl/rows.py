@@ -1,0 +1,83 @@
+"""Rows of a data artifact as tokens in an Arrow file; those that cannot be learnt from are left out and counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset
+
+from tuneforge import Step, StepError
+from tuneforge.kit.chats import IGNORED, ChatRefusedError
+
+HELD_OUT_ROWS = 256
+"""How many held-out rows a training is measured on when it ends; to measure on all of them is an evaluation's work."""
+
+Row = Mapping[str, Any]
+Columns = dict[str, list[int]]
+
+
+class LeftOutError(Exception):
+    """A row that cannot be learnt from; its text is the reason, the same for all rows of that kind."""
+
+
+def check_fit(ids: list[int], labels: list[int], longest: int) -> None:
+    """Raises LeftOutError for a row that is too long, or that has nothing under loss."""
+    if len(ids) > longest:
+        raise LeftOutError(f"longer than {longest} tokens")
+    if all(label == IGNORED for label in labels):
+        raise LeftOutError("without an answer of the assistant")
+
+
+class Tokenized:
+    """Rows as token columns, in a file of the step's scratch folder from which they are mapped while they are used.
+
+    `convert` makes the columns of a row, or raises LeftOutError; `left_out` counts the rows it made none of, by reason.
+    """
+
+    def __init__(self, rows: Iterable[Row], convert: Callable[[Row], Columns], name: str, step: Step) -> None:
+        self.left_out: Counter[str] = Counter()
+        self.kept = 0
+        self._path = step.scratch / f"{name}.arrow"
+        self._write(self._usable(rows, convert, step))
+        for reason, count in sorted(self.left_out.items()):
+            step.log(f"{name}: {count} of {self.kept + self.left_out.total()} rows left out: {reason}")
+
+    @property
+    def dataset(self) -> Dataset:
+        """The rows; StepError if none is left."""
+        if not self.kept:
+            reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
+            raise StepError(
+                f"there is nothing to learn from: no row is left ({reasons or 'the data has none'})",
+                "Raise max_length, or look at what the format step made of the data.",
+            )
+        return Dataset.from_file(str(self._path))
+
+    def _usable(self, rows: Iterable[Row], convert: Callable[[Row], Columns], step: Step) -> Iterator[Columns]:
+        for row in rows:
+            try:
+                columns = convert(row)
+            except LeftOutError as reason:
+                self.left_out[str(reason)] += 1
+            except ChatRefusedError as error:
+                if not self.left_out["refused by the chat template"]:
+                    step.log(str(error))
+                self.left_out["refused by the chat template"] += 1
+            else:
+                self.kept += 1
+                yield columns
+
+    def _write(self, rows: Iterator[Columns]) -> None:
+        first = next(rows, None)
+        if first is None:
+            return
+        schema = pa.schema([(name, pa.list_(pa.int32())) for name in first])
+        with pa.OSFile(str(self._path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+            batch = [first]
+            while batch:
+                stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+                batch = list(islice(rows, 1000))

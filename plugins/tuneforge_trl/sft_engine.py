@@ -1,0 +1,76 @@
+"""Supervised fine-tuning by TRL's SFTTrainer, on rows that are tokenized and masked here."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+from typing import Any
+
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer, pack_dataset  # type: ignore[attr-defined]
+
+from tuneforge import Adapter, ChatData, Model, Step
+from tuneforge.kit.chats import IGNORED, tokenize_chat
+from tuneforge.kit.rows import read_rows
+
+from .loop import Quiet, arguments, fit, load_for_training, longest_row, lora_config, padding_tokenizer, prepare, save
+from .rows import HELD_OUT_ROWS, Columns, Row, Tokenized, check_fit
+from .sft import Sft
+
+
+class _Trainer(Quiet, SFTTrainer):
+    pass
+
+
+def fine_tune(options: Sft, model: Model | Adapter, data: ChatData, step: Step) -> None:
+    """Fits `model` to the assistant's turns in `data` and writes what comes of it into `step.out`."""
+    prepare(step)
+    tokenizer = padding_tokenizer(model)
+    longest = longest_row(model, options)
+
+    def convert(row: Row) -> Columns:
+        tokens = tokenize_chat(tokenizer, row["messages"], row.get("tools"))
+        check_fit(tokens.ids, tokens.labels, longest)
+        return {"input_ids": tokens.ids, "labels": tokens.labels}
+
+    train = Tokenized(read_rows(data, "train"), convert, "train", step)
+    held_out = Tokenized(islice(read_rows(data, "held_out"), HELD_OUT_ROWS), convert, "held_out", step)
+    rows = train.dataset
+    step.metrics(
+        rows=train.kept,
+        tokens=sum(len(ids) for ids in rows["input_ids"]),
+        tokens_under_loss=sum(sum(label != IGNORED for label in labels) for labels in rows["labels"]),
+        left_out=dict(train.left_out),
+    )
+    if options.packing:
+        # Neighbours in the data are often alike; packed together they would fill whole batches.
+        rows = pack_dataset(rows.shuffle(seed=step.seed), longest)
+        step.metrics(packs=len(rows))
+    rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
+    trainer = _Trainer(
+        model=load_for_training(model, options),
+        args=SFTConfig(
+            **arguments(options, step, learning_rate=rate, most=1 if options.packing else 8),
+            max_length=longest,
+            packing=options.packing,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        peft_config=lora_config(options.adapter),
+    )
+    fit(trainer, options, step)
+    if held_out.kept:
+        step.metrics(eval_loss=_loss(trainer, held_out.dataset), eval_rows=held_out.kept)
+    save(trainer, model, step)
+
+
+def _loss(trainer: Any, rows: Dataset) -> float:
+    """Mean loss over all tokens under loss."""
+    losses, counts = [], []
+    trainer.model.eval()
+    for batch in trainer.get_eval_dataloader(rows):
+        loss, _, _ = trainer.prediction_step(trainer.model, batch, prediction_loss_only=True)
+        counts.append(int((batch["labels"][:, 1:] != IGNORED).sum()))
+        losses.append(float(loss) * counts[-1])
+    return math.fsum(losses) / sum(counts)

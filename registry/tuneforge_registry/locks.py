@@ -1,0 +1,75 @@
+"""Locks between processes, and folders that are safe from gc while their process lives.
+
+The only module that imports filelock, which takes as long to import as everything else together: import it inside
+the function that locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
+STORE, INDEX = "_store", "_index"  # not names that `Registry.lock` takes
+
+
+class Lock(FileLock):
+    """A file lock whose file's mtime tells since when it is held."""
+
+    def acquire(self, *args: Any, **kwargs: Any) -> AcquireReturnProxy[Any]:
+        proxy = super().acquire(*args, **kwargs)
+        if self.lock_counter == 1:
+            os.utime(self.lock_file)
+        return proxy
+
+
+def lock(home: Path, name: str) -> Lock:
+    """The lock `name`, not yet held. Dies with its process. The file stays: removing it would let two in."""
+    path = home / "locks" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Lock(path)
+
+
+def store(home: Path) -> Lock:
+    """Held where manifests and names are committed to blobs that are there, so that gc never comes between."""
+    found = lock(home, STORE)
+    found.poll_interval = 0.005
+    return found
+
+
+@contextlib.contextmanager
+def workspace(home: Path) -> Iterator[Path]:
+    """A fresh empty folder under tmp/, gone at the end, or with gc once its process is dead."""
+    folder = home / "tmp" / os.urandom(8).hex()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    guard = folder.with_suffix(".lock")
+    try:
+        with Lock(guard):
+            folder.mkdir()
+            try:
+                yield folder
+            finally:
+                if folder.exists():  # it may have been put into the registry itself
+                    shutil.rmtree(folder)
+    finally:
+        guard.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def free(path: Path) -> Iterator[bool]:
+    """Whether nobody holds the lock file `path`; if so, nobody can until the end of the block."""
+    probe = FileLock(path)
+    try:
+        probe.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        probe.release()

@@ -1,0 +1,197 @@
+"""The registry: where artifacts, names, versions, aliases, runs and the step cache live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
+from tuneforge_registry.manifests import Manifest
+from tuneforge_registry.refs import Name
+
+if TYPE_CHECKING:
+    from tuneforge_registry.gc import Collection
+    from tuneforge_registry.lineage import Lineage
+    from tuneforge_registry.locks import Lock
+    from tuneforge_registry.verify import Damage, Progress
+
+
+class Stored(NamedTuple):
+    """An artifact as the index lists it: `size` in bytes, `created` when it was last put."""
+
+    digest: str
+    kind: str
+    base: str | None
+    size: int
+    created: datetime
+
+
+class Registry:
+    """The store under `home`, a folder that need not exist before something is written.
+
+    Any number of processes may use one home at once, and any of them may be killed at any time: what was committed
+    stays readable, what was not leaves nothing but garbage that `gc` finds. What a registry refuses, and damage it
+    meets, are RegistryErrors; what the system refuses (a full disk, a read-only one) are OSErrors.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()
+
+    # Artifacts
+
+    def put(self, folder: Path, kind: str, base: str | None = None) -> str:
+        """Commit a finished folder as an artifact and give its digest; the folder is gone afterwards.
+
+        Its files become blobs by hard link, and read-only: bytes are hashed once and copied never, unless `folder` is
+        on another filesystem. Putting the same again is harmless. Refused: a folder without files, a link that leaves
+        it, anything but files and folders, and a `base` that is not here.
+        """
+        if base is not None:
+            self.manifest(base)
+        sources = blobs.survey(folder)
+        import shutil
+
+        from tuneforge_registry import locks
+
+        with locks.workspace(self.home) as staging:
+            staged = {source: blobs.stage(source, staging) for source in dict.fromkeys(sources.values())}
+            manifest = Manifest(kind, base, {path: staged[source] for path, source in sources.items()})
+            with locks.store(self.home):
+                if base is not None:  # gc may have come by since
+                    self.manifest(base)
+                blobs.commit(self.home, staging)
+                manifests.commit(self.home, manifest)
+        shutil.rmtree(folder)
+        return manifest.digest
+
+    def manifest(self, digest: str) -> Manifest:
+        """What the artifact `digest` (in full) is; RegistryError if it is not here or its manifest is damaged."""
+        return manifests.read(self.home, digest)
+
+    def __contains__(self, digest: object) -> bool:
+        return isinstance(digest, str) and manifests.exists(self.home, digest)
+
+    def tree(self, digest: str) -> Path:
+        """The artifact as a folder, to be read and never written: its files are the blobs themselves, hard-linked."""
+        return trees.ready(self.home, self.manifest(digest))
+
+    def artifacts(self) -> list[Stored]:
+        """Every artifact, newest first. One with a damaged manifest is left out here, and reported by `verify`."""
+        from tuneforge_registry import index
+
+        sql = "select digest, kind, base, size, created from artifacts order by created desc, digest"
+        rows = index.ask(self.home, lambda connection: connection.execute(sql).fetchall())
+        return [
+            Stored(digest, kind, base, size, datetime.fromtimestamp(created, UTC))
+            for digest, kind, base, size, created in rows
+        ]
+
+    # Step cache
+
+    def result_of(self, key: str) -> str | None:
+        """The artifact that the step `key` gave, if it is all there (by size; bytes are `verify`'s business)."""
+        return steps.result(self.home, key)
+
+    def remember(self, key: str, digest: str) -> None:
+        """Note that the step `key` gave the artifact `digest`, which must be here."""
+        steps.remember(self.home, key, digest)
+
+    # Names
+
+    def tag(self, name: str, digest: str, alias: str | None = None) -> int:
+        """Make `digest` the newest version of `name`, and `alias` point there; gives the version's number.
+
+        Versions are 1, 2, ... and never change. If `digest` is the newest version already, it stays that one.
+        """
+        return refs.tag(self.home, name, digest, alias)
+
+    def resolve(self, ref: str) -> str:
+        """The digest meant by `name` (newest version), `name@v3`, `name@production`, or a digest's first 6+ digits.
+
+        A name goes before a digest that begins like it.
+        """
+        return refs.resolve(self.home, ref)
+
+    def names(self) -> dict[str, Name]:
+        """Every name's versions and aliases."""
+        return refs.names(self.home)
+
+    # Runs
+
+    def write_run(self, run_id: str, record: Mapping[str, Any]) -> None:
+        """Write or replace the record of a run, a JSON document."""
+        runs.write(self.home, run_id, record)
+
+    def run_folder(self, run_id: str) -> Path:
+        """The folder for a run's logs, made if need be."""
+        folder = runs.folder(self.home, run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """The record of a run, as written."""
+        return runs.read(self.home, run_id)
+
+    def runs(self) -> dict[str, dict[str, Any]]:
+        """Every run's record by run id, newest first: by the record's `started`, then by id."""
+        return runs.newest_first(self.home)
+
+    def made_by(self, digest: str) -> list[tuple[str, str]]:
+        """(run id, step name) of every recorded step that gave `digest`, newest run first."""
+        from tuneforge_registry import lineage
+
+        return lineage.made_by(self.home, digest)
+
+    def lineage(self, digest: str) -> Lineage:
+        """How `digest` came to be, through recorded steps and their inputs, and through bases."""
+        from tuneforge_registry import lineage
+
+        return lineage.trace(self.home, digest)
+
+    # Room to work
+
+    def workspace(self) -> AbstractContextManager[Path]:
+        """A fresh empty folder on the registry's filesystem, gone at the end; gc spares it while this process lives."""
+        from tuneforge_registry import locks
+
+        return locks.workspace(self.home)
+
+    def scratch(self, key: str) -> Path:
+        """The folder of a step key that survives crashes, for checkpoints; made if need be, for gc to take when old."""
+        folder = self.home / "scratch" / files.plain("a step key", key)
+        folder.mkdir(parents=True, exist_ok=True)
+        files.touch(folder)
+        return folder
+
+    def lock(self, name: str) -> Lock:
+        """A lock between processes, to hold with `with`; it ends with its process.
+
+        While it is held, gc keeps everything that was put, asked for or opened since. A run should hold one.
+        """
+        from tuneforge_registry import locks
+
+        return locks.lock(self.home, files.plain("a lock's name", name))
+
+    # Housekeeping
+
+    def verify(self, progress: Progress | None = None) -> list[Damage]:
+        """Hash every blob and follow every pointer; says what is damaged or missing, and what that touches."""
+        from tuneforge_registry import verify
+
+        return verify.check(self.home, progress)
+
+    def gc(self, dry_run: bool, older_than: timedelta = timedelta(days=1)) -> Collection:
+        """Remove, or only tell, what is not named, not recent, not in use and no base of such."""
+        from tuneforge_registry import gc
+
+        return gc.collect(self.home, dry_run, older_than)
+
+    def reindex(self) -> None:
+        """Build the index anew from the files."""
+        from tuneforge_registry import index
+
+        index.discard(self.home)
+        self.artifacts()

@@ -1,0 +1,84 @@
+"""Run records: plain JSON documents that tell how artifacts came to be.
+
+What is read of them here: `started` (ISO 8601), and of each of `steps` its `name`, `digest`, `inputs` and `status`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tuneforge_registry import files
+from tuneforge_registry.errors import RegistryError
+from tuneforge_registry.manifests import is_digest
+
+
+def location(home: Path, run_id: str) -> Path:
+    return home / "runs" / f"{_checked(run_id)}.json"
+
+
+def folder(home: Path, run_id: str) -> Path:
+    return home / "runs" / _checked(run_id)
+
+
+def write(home: Path, run_id: str, record: Mapping[str, Any]) -> None:
+    files.replace(home, location(home, run_id), json.dumps(dict(record), ensure_ascii=False, indent=1) + "\n")
+
+
+def read(home: Path, run_id: str) -> dict[str, Any]:
+    path = location(home, run_id)
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RegistryError(f"no run {run_id} in {home}", "the newest are in `tuneforge registry log`") from None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise RegistryError(f"the run record {path} is damaged", "restore it from a backup, or delete it")
+    return record
+
+
+def ids(home: Path) -> list[str]:
+    return [name.removesuffix(".json") for name in files.listing(home / "runs") if name.endswith(".json")]
+
+
+def newest_first(home: Path) -> dict[str, dict[str, Any]]:
+    """Records by run id. A damaged one is left out here, and reported by `verify`."""
+    found = {}
+    for run_id in ids(home):
+        try:
+            found[run_id] = read(home, run_id)
+        except RegistryError:
+            continue
+    order = sorted(found, key=lambda run_id: (started(found[run_id]), run_id), reverse=True)
+    return {run_id: found[run_id] for run_id in order}
+
+
+def started(record: Mapping[str, Any]) -> str:
+    return str(record.get("started", ""))
+
+
+def steps(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The steps of a record that gave an artifact."""
+    found = record.get("steps")
+    for step in found if isinstance(found, list) else ():
+        if isinstance(step, dict) and isinstance(step.get("digest"), str) and is_digest(step["digest"]):
+            yield step
+
+
+def inputs(step: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The digests that went into a step, by parameter."""
+    found = step.get("inputs")
+    return {
+        parameter: [digest for digest in digests if isinstance(digest, str) and is_digest(digest)]
+        for parameter, digests in (found if isinstance(found, dict) else {}).items()
+        if isinstance(digests, list)
+    }
+
+
+def _checked(run_id: str) -> str:
+    if run_id.endswith(".json"):  # its folder would be another run's record
+        raise RegistryError(f"{run_id!r} cannot be a run id", "leave out the '.json'")
+    return files.plain("a run id", run_id)

@@ -1,0 +1,116 @@
+"""What a recipe would have made: a base model, an adapter on it, a stand-in for a GGUF export, and a report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuneforge import Adapter, ChatData, Gguf, Model, Release, Report, Step
+from tuneforge.kit.models import load_model, load_tokenizer, save_adapter
+from tuneforge_publish import Folder
+
+
+def entry(
+    name: str,
+    digest: str,
+    kind: str,
+    method: str,
+    inputs: dict[str, list[str]] | None = None,
+    base: str | None = None,
+    config: dict[str, Any] | None = None,
+    summary: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A step of a lineage, as the core tells it."""
+    return {
+        "name": name,
+        "digest": digest,
+        "kind": kind,
+        "base": base,
+        "summary": summary or {},
+        "stage": method.split(": ")[0],
+        "method": method.split(": ")[1],
+        "version": 1,
+        "plugin": "a plugin 0.1.0",
+        "seed": 7,
+        "config": config or {},
+        "inputs": inputs or {},
+    }
+
+
+def write_report(report: Report, **content: Any) -> None:
+    content = {"subjects": list(content["scores"]), "rows": 20, "split": "held_out"} | content
+    report.path.mkdir(exist_ok=True)
+    (report.path / "report.json").write_text(json.dumps(content))
+
+
+@dataclass
+class Made:
+    base: Model
+    adapter: Adapter
+    gguf: Gguf
+    report: Report
+    lineage: dict[str, Any]
+
+    def publish(self, out: Path, artifacts: list[Any], reports: list[Report] | None = None, **options: Any) -> Release:
+        out.mkdir(parents=True)
+        step = Step("release", out, out / "scratch", 0, 1, lambda event: None, self.lineage)
+        Folder(**options).run(artifacts, reports, step=step)
+        return Release(out, f"release of {out.name}")
+
+    entry = staticmethod(entry)
+    write_report = staticmethod(write_report)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from tuneforge_models import fresh
+
+    folder = tmp_path_factory.mktemp("artifacts")
+    for name in ("base", "sft", "gguf", "scores"):
+        (folder / name).mkdir()
+    tokenizer = fresh.make_tokenizer(["hello world"], 300)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "layers": 1, "heads": 2, "kv_heads": 1, "context": 256}
+    fresh.save(
+        fresh.make_model("llama", tokenizer, **sizes, tied=True, dtype=torch.bfloat16, seed=0),
+        tokenizer,
+        folder / "base",
+    )
+    base = Model(folder / "base", "b" * 64)
+    lora = get_peft_model(load_model(base, dtype=torch.float32), LoraConfig(r=2, init_lora_weights=False))
+    save_adapter(lora, load_tokenizer(base), folder / "sft", base)
+    (folder / "gguf" / "model-q8_0.gguf").write_bytes(b"GGUF")
+    adapter, gguf = Adapter(folder / "sft", "a" * 64, base), Gguf(folder / "gguf", "c" * 64)
+    report = Report(folder / "scores", "e" * 64)
+    write_report(report, passed=True, scores={base.digest: {"exact_match": 0.0}, adapter.digest: {"exact_match": 0.81}})
+    lineage = {
+        "recipe": "orders",
+        "steps": [
+            entry("base", base.digest, Model.kind, "load_model: builtin", config={"model": "tiny"}),
+            entry(
+                "chats",
+                "d" * 64,
+                ChatData.kind,
+                "format: chat",
+                config={"path": "orders.jsonl@0123456789ab"},
+                summary={
+                    "shape": "messages",
+                    "read": 12,
+                    "kept": {"train": 8, "held_out": 1},
+                    "left_out": {"no answer": 1, "longer than 64 tokens | cut": 2},
+                },
+            ),
+            entry(
+                "sft", adapter.digest, Adapter.kind, "train: sft", {"model": ["base"], "data": ["chats"]}, base.digest
+            ),
+            entry("small", gguf.digest, Gguf.kind, "quantize: gguf", {"model": ["sft"]}, config={"type": "q8_0"}),
+            entry("scores", report.digest, Report.kind, "evaluate: generation", {"models": ["base", "sft"]}),
+        ],
+    }
+    return Made(base, adapter, gguf, report, lineage)

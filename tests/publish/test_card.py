@@ -1,0 +1,106 @@
+"""The model card: valid metadata, true figures, and commands that run as they stand."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+OPTIONS = {
+    "title": "Order taker",
+    "license": "apache-2.0",
+    "language": ["en"],
+    "base_model": None,
+    "datasets": ["org/orders"],
+}
+
+
+@pytest.fixture(scope="module")
+def release(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("release")
+    artifacts = [made.adapter, made.gguf]
+    made.publish(folder / "receipt", artifacts, [made.report], to=folder / "out", **OPTIONS)
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def card(release: Path) -> str:
+    return (release / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_metadata_is_what_the_hub_reads(release: Path) -> None:
+    data = ModelCard.load(release / "README.md").data  # offline; checks types and known keys
+    assert data.to_dict() == {
+        "license": "apache-2.0",
+        "language": ["en"],
+        "datasets": ["org/orders"],
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["tuneforge", "gguf", "conversational"],
+    }
+
+
+def test_nothing_is_stated_that_nobody_said(made: Any, tmp_path: Path) -> None:
+    made.publish(tmp_path / "receipt", [made.base], to=tmp_path / "out")
+    data = ModelCard.load(tmp_path / "out" / "README.md").data.to_dict()
+    assert {"license", "language", "base_model", "datasets"}.isdisjoint(data)
+    assert data["library_name"] == "transformers"
+    assert "# orders\n" in (tmp_path / "out" / "README.md").read_text(), "the recipe's name stands in for a title"
+
+
+def test_the_lineage_is_a_tree_with_digests(card: str) -> None:
+    assert (
+        """\
+```text
+sft  train: sft  adapter aaaaaaaaaaaa
+├── model: base  load_model: builtin  model bbbbbbbbbbbb
+└── data: chats  format: chat  chat-data dddddddddddd
+small  quantize: gguf  gguf cccccccccccc
+└── model: sft  train: sft  adapter aaaaaaaaaaaa  (as above)
+```"""
+        in card
+    )
+
+
+def test_rows_left_out_are_counted_by_reason(card: str) -> None:
+    assert "| chats | 8 | 1 | 1: no answer; 2: longer than 64 tokens \\| cut |" in card
+
+
+def test_scores_are_told_by_step_names(card: str) -> None:
+    assert "**scores** (`evaluate: generation`), on 20 rows of the held-out part:" in card
+    assert "|  | exact match |\n| --- | --- |\n| base | 0 |\n| sft | 0.81 |" in card
+
+
+def test_parameters_of_every_step_are_there(card: str) -> None:
+    assert "small:\n  quantize: gguf\n  model: sft\n  with:\n    type: q8_0\n" in card
+    assert card.count("# a plugin 0.1.0, method version 1, seed 7") == 5
+
+
+def test_the_transformers_commands_run(made: Any, release: Path, tmp_path: Path) -> None:
+    """In one interpreter, for the sake of time: every block of the cards of three releases, each with fresh names."""
+    made.publish(tmp_path / "1", [made.base], to=tmp_path / "model")
+    made.publish(tmp_path / "2", [made.adapter], to=tmp_path / "adapter")
+    blocks = []
+    for folder in (release, tmp_path / "model", tmp_path / "adapter"):
+        (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
+        blocks.append((str(folder), block))
+    script = (
+        f"import os\nfor folder, block in {blocks!r}:\n    os.chdir(folder)\n    exec(block, {{}})\n    print('ran')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ran") == 3
+
+
+def test_the_llama_cpp_commands_name_the_file(card: str, release: Path) -> None:
+    named = re.findall(r"llama-(?:cli|server) -m (\S+)", card)
+    assert len(named) == 2 and all((release / file).is_file() for file in named)

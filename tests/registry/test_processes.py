@@ -1,0 +1,97 @@
+"""Many processes at once, and processes killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import tuneforge_registry
+from tuneforge_registry import Registry
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks and kills")
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    program = Path(__file__).with_name("crowd.py")
+    environment = os.environ | {"PYTHONPATH": str(Path(tuneforge_registry.__file__).parents[1])}
+    command = [sys.executable, str(program), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_processes_that_tag_at_once_get_versions_of_their_own(registry: Registry) -> None:
+    crowd = [start("tag", registry.home, worker) for worker in range(4)]
+    (registry.home.parent / "go").touch()
+    told: dict[int, str] = {}
+    last: dict[int, int] = {}
+    for worker, process in enumerate(crowd):
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        for line in output.splitlines():
+            version, digest = line.split()
+            assert int(version) not in told
+            told[int(version)] = digest
+            last[worker] = int(version)
+    assert sorted(told) == list(range(1, 41))
+    assert len(set(told.values())) == 40
+    name = registry.names()["crowded"]
+    assert name.versions == told
+    assert name.aliases == {f"last-{worker}": version for worker, version in last.items()}
+    assert len(registry.artifacts()) == 40
+    assert registry.verify() == []
+
+
+def test_a_lock_keeps_other_processes_out_and_dies_with_its_process(registry: Registry) -> None:
+    code = (
+        "import sys, pathlib, tuneforge_registry as r;"
+        "lock = r.Registry(pathlib.Path(sys.argv[1])).lock('step'); lock.acquire(timeout=20);"
+        "print('held', flush=True); input()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(tuneforge_registry.__file__).parents[1])}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(registry.home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    lock = registry.lock("step")
+    with pytest.raises(TimeoutError):
+        lock.acquire(timeout=0)
+    holder.kill()
+    holder.communicate()
+    with lock.acquire(timeout=10):
+        assert lock.is_locked
+
+
+def test_nothing_committed_is_lost_by_kill_9(registry: Registry) -> None:
+    killer = start("killed", registry.home, 20)
+    output, _ = killer.communicate(timeout=120)
+    assert killer.returncode == 0, output
+    facts = [json.loads(line) for line in (registry.home.parent / "acknowledged").read_text().splitlines()]
+    assert len(facts) >= 20
+
+    def all_there() -> None:
+        assert registry.verify() == []
+        versions = {(number, digest) for name in registry.names().values() for number, digest in name.versions.items()}
+        for fact in facts:
+            assert (fact["version"], fact["digest"]) in versions
+            assert registry.result_of(fact["key"]) == fact["digest"]
+            assert registry.run(fact["run"])["started"] == fact["run"].removeprefix("run-")
+            assert registry.made_by(fact["digest"]) is not None
+        assert {stored.digest for stored in registry.artifacts()} >= {fact["digest"] for fact in facts}
+
+    all_there()
+    registry.gc(dry_run=False, older_than=timedelta(0))
+    all_there()
+    named = {digest for name in registry.names().values() for digest in name.versions.values()}
+    assert {stored.digest for stored in registry.artifacts()} == named
+    assert [path for path in (registry.home / "tmp").iterdir() if path.suffix != ".new"] == []
+    stored = {path.name for path in (registry.home / "blobs").rglob("*") if path.is_file()}
+    assert stored == {entry.sha256 for digest in named for entry in registry.manifest(digest).files.values()}

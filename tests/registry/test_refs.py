@@ -1,0 +1,133 @@
+"""Names: versions never change, aliases move, references resolve or say what is near."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tuneforge_registry import FileEntry, Manifest, Name, Registry, RegistryError
+
+Put = Callable[..., str]
+
+
+def test_versions_count_up_and_never_change(registry: Registry, put: Put) -> None:
+    first, second = put("one"), put("two")
+    assert registry.tag("bot", first) == 1
+    assert registry.tag("bot", first) == 1, "the newest version already"
+    assert registry.tag("bot", second) == 2
+    assert registry.tag("bot", first) == 3, "not the newest any more"
+    assert registry.names() == {"bot": Name({1: first, 2: second, 3: first}, {})}
+    assert (registry.home / "refs" / "bot" / "v2").read_text() == second + "\n"
+
+
+def test_versions_are_numbers_not_text(registry: Registry, put: Put) -> None:
+    digests = [put(str(number)) for number in range(11)]
+    assert [registry.tag("bot", digest) for digest in digests] == list(range(1, 12))
+    assert registry.resolve("bot") == digests[10]
+    assert list(registry.names()["bot"].versions) == list(range(1, 12))
+
+
+def test_an_alias_moves(registry: Registry, put: Put) -> None:
+    first, second = put("one"), put("two")
+    assert registry.tag("bot", first, alias="production") == 1
+    assert registry.tag("bot", second) == 2
+    assert registry.resolve("bot@production") == first
+    assert registry.tag("bot", second, "production") == 2
+    assert registry.resolve("bot@production") == second
+    assert registry.names()["bot"].aliases == {"production": 2}
+    assert (registry.home / "refs" / "bot" / "@production").read_text() == "v2\n"
+
+
+def test_every_kind_of_reference_resolves(registry: Registry, put: Put) -> None:
+    first, second = put("one"), put("two")
+    registry.tag("bot", first, "stable")
+    registry.tag("bot", second)
+    for ref in ("bot@v1", "bot@stable", first, first[:6], first[:63]):
+        assert registry.resolve(ref) == first
+    assert registry.resolve("bot") == registry.resolve("bot@v2") == second
+
+
+def test_a_name_goes_before_a_digest_that_begins_like_it(registry: Registry, put: Put) -> None:
+    first, second = put("one"), put("two")
+    registry.tag(first[:6], second)
+    assert registry.resolve(first[:6]) == second
+    assert registry.resolve(first[:7]) == first
+
+
+def test_a_digest_cut_too_short_to_be_unique_is_refused(registry: Registry) -> None:
+    seen: dict[str, Manifest] = {}
+    for number in range(100_000):
+        manifest = Manifest("model", None, {"a": FileEntry("0" * 64, number)})
+        other = seen.setdefault(manifest.digest[:6], manifest)
+        if other is not manifest:
+            break
+    for each in (manifest, other):
+        path = registry.home / "manifests" / f"{each.digest}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(each.text)
+    with pytest.raises(RegistryError, match="2 artifacts begin with") as error:
+        registry.resolve(other.digest[:6])
+    assert manifest.digest in error.value.fix
+    assert other.digest in error.value.fix
+    assert registry.resolve(other.digest[:20]) == other.digest
+    with pytest.raises(RegistryError):
+        registry.resolve(other.digest[:5])
+
+
+def test_what_does_not_resolve_says_what_is_near(registry: Registry, put: Put) -> None:
+    registry.tag("support-bot", put("one"), "production")
+
+    def fix(ref: str) -> str:
+        with pytest.raises(RegistryError) as error:
+            registry.resolve(ref)
+        return error.value.fix
+
+    assert fix("suport-bot") == "did you mean 'support-bot'?"
+    assert fix("suport-bot@v1") == "did you mean 'support-bot'?"
+    assert fix("support-bot@prodution") == "did you mean 'production'?"
+    assert fix("support-bot@v7") == "it has: production, v1"
+    assert fix("support-bot@") == "it has: production, v1"
+    assert fix("zzz") == "names: support-bot"
+    assert fix("../../etc") == "names: support-bot"
+    assert "run the recipe" in fix("0" * 64)
+
+
+def test_a_name_whose_artifact_is_gone_does_not_resolve(registry: Registry, put: Put) -> None:
+    digest = put("one")
+    registry.tag("bot", digest)
+    (registry.home / "manifests" / f"{digest}.json").unlink()
+    with pytest.raises(RegistryError, match=f"no artifact {digest[:12]} in .*, which bot stands for"):
+        registry.resolve("bot")
+
+
+@pytest.mark.parametrize("name", ["", "Bot", "-bot", ".bot", "a/b", "../a", "a b", "bot@v1", "bö", "a" * 300, "0" * 64])
+def test_names_that_are_none(registry: Registry, put: Put, name: str) -> None:
+    digest = put("one")
+    with pytest.raises(RegistryError):
+        registry.tag(name, digest)
+    assert registry.names() == {}
+
+
+@pytest.mark.parametrize("alias", ["", "v1", "v20", "Prod", "@x", "a/b", ".."])
+def test_aliases_that_are_none(registry: Registry, put: Put, alias: str) -> None:
+    digest = put("one")
+    with pytest.raises(RegistryError):
+        registry.tag("bot", digest, alias)
+    assert registry.names() == {}
+
+
+def test_only_what_is_here_can_be_named(registry: Registry, put: Put) -> None:
+    put("one")
+    with pytest.raises(RegistryError, match="no artifact"):
+        registry.tag("bot", "0" * 64)
+    assert registry.names() == {}
+
+
+def test_a_tag_killed_before_its_first_version_left_no_name(registry: Registry, put: Put) -> None:
+    digest = put("one")
+    (registry.home / "refs" / "bot").mkdir(parents=True)
+    assert registry.names() == {}
+    assert registry.verify() == []
+    with pytest.raises(RegistryError, match=r"nothing in .* is named 'bot'"):
+        registry.resolve("bot")
+    assert registry.tag("bot", digest) == 1
