@@ -4,7 +4,7 @@
 
 recipe ?= dpo-after-sft
 set ?=
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
 venv := .venv
 bin := $(venv)/bin
@@ -28,7 +28,8 @@ install: $(stamp)
 $(stamp): pyproject.toml constraints.txt
 	@test -x $(bin)/python || $(PYTHON) -m venv $(venv)
 	@test -x $(bin)/uv || $(bin)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(bin)/uv pip install --quiet --python $(bin)/python -c constraints.txt -e '.[all,dev]'
+	$(bin)/uv pip install --quiet --compile-bytecode --python $(bin)/python -c constraints.txt -e '.[all,dev]'
+	@$(bin)/python -m compileall -q core plugins registry
 	@touch $(stamp)
 
 check: $(stamp)
@@ -51,10 +52,12 @@ test-all: $(stamp)
 bench: $(stamp)
 	$(bin)/python -m benchmarks
 
-# The versions that were tested together. torch's build is the machine's own business: only its version is pinned.
+# The versions that were tested together. torch stays at its version, without the build: that is the machine's business.
 lock: $(stamp)
-	$(bin)/uv pip compile --quiet --no-header --no-annotate --all-extras --upgrade pyproject.toml \
-	  | sed 's/^\(torch==[0-9.]*\)+.*/\1/' > constraints.new && mv constraints.new constraints.txt
+	grep '^torch==' constraints.txt > constraints.torch
+	$(bin)/uv pip compile --quiet --no-header --no-annotate --all-extras --upgrade --python $(bin)/python \
+	  -c constraints.torch pyproject.toml | sed 's/^\(torch==[0-9.]*\)+.*/\1/' > constraints.new
+	mv constraints.new constraints.txt && rm constraints.torch
 
 clean:
 	rm -rf $(venv) build dist

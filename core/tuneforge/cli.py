@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -65,7 +66,7 @@ def plan(
     """Check a recipe and show what running it would do. Nothing is run or written."""
     from .errors import DONE, REFUSED
 
-    made = _plan(obj, recipe, settings, start, until, again)
+    made = _plan(obj, recipe, settings, start, until, again, as_json)
     if as_json:
         _print_json(_plan_document(made))
     else:
@@ -94,7 +95,7 @@ def run(
     from .preflight import threads_for
     from .runner import Run, as_document
 
-    made = _plan(obj, recipe, settings, start, until, again)
+    made = _plan(obj, recipe, settings, start, until, again, as_json)
     errors = open_console(stderr=True)
     if made.errors:
         if as_json:
@@ -175,16 +176,22 @@ def _plan(
     start: str | None,
     until: str | None,
     again: tuple[str, ...],
+    as_json: bool,
 ) -> Plan:
     from tuneforge_registry import Registry
 
+    from .errors import RefusedError
     from .plan import make_plan
     from .preflight import home_folder, preflight
     from .recipe import find_recipe, read_recipe
 
-    made = make_plan(
-        read_recipe(find_recipe(recipe), settings), Registry(home_folder(obj["home"])), start, until, again
-    )
+    try:
+        read = read_recipe(find_recipe(recipe), settings)
+        made = make_plan(read, Registry(home_folder(obj["home"])), start, until, again)
+    except RefusedError as error:
+        if as_json:
+            _print_json({"recipe": recipe, "findings": [vars(finding) for finding in error.findings], "steps": []})
+        raise
     made.findings.extend(preflight(made))
     return made
 
@@ -230,24 +237,20 @@ def main() -> None:
 
     try:
         cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(INTERRUPTED)
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted: finished steps are kept; the same command goes on from there", err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except TuneforgeError as error:
+    except (TuneforgeError, RegistryError) as error:
         if "--debug" in sys.argv:
-            raise
-        click.echo(str(error), err=True)
-        sys.exit(error.exit_code)
-    except RegistryError as error:
-        if "--debug" in sys.argv:
-            raise
-        click.echo(f"registry: {error.problem}\n    {error.fix}", err=True)
-        sys.exit(REFUSED)
+            traceback.print_exc()
+        elif isinstance(error, RegistryError):
+            click.echo(f"registry: {error.problem}\n    {error.fix}", err=True)
+        else:
+            click.echo(str(error), err=True)
+        sys.exit(error.exit_code if isinstance(error, TuneforgeError) else REFUSED)
 
 
 if __name__ == "__main__":

@@ -67,12 +67,10 @@ def unmet(needs: tuple[str, ...]) -> tuple[str, ...]:
         requirement = Requirement(need)
         if requirement.marker and not requirement.marker.evaluate():
             continue
-        try:
-            installed = version(requirement.name)
-        except PackageNotFoundError:
+        installed = _installed(requirement.name)
+        if installed is None:
             missing.append(f"{need} (not installed)")
-            continue
-        if not requirement.specifier.contains(installed, prereleases=True):
+        elif not requirement.specifier.contains(installed, prereleases=True):
             missing.append(f"{need} (here is {installed})")
     return tuple(missing)
 
@@ -144,12 +142,14 @@ def _asked(needs: tuple[str, ...]) -> list[str]:
 
 
 def _interpreter() -> str:
-    return f"{platform.python_implementation()} {platform.python_version()} {platform.platform()} {_torch() or ''}"
+    python = f"{platform.python_implementation()} {platform.python_version()} {platform.platform()}"
+    return f"{python} torch {_installed('torch')}"
 
 
-def _torch() -> str | None:
+@cache
+def _installed(distribution: str) -> str | None:
     try:
-        return version("torch")
+        return version(distribution)
     except PackageNotFoundError:
         return None
 
@@ -162,7 +162,7 @@ def _resolve(needs: tuple[str, ...], lock: Path, log: Callable[[str], None]) -> 
     arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", sys.executable]
     arguments += [str(asked), "-o", str(beside)]
     # This interpreter's torch build fits the machine's accelerator: try to keep it before taking another one.
-    torch = _torch()
+    torch = _installed("torch")
     try:
         if torch is not None:
             constraint.write_text(f"torch=={torch.partition('+')[0]}\n")

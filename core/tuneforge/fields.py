@@ -63,9 +63,7 @@ def _target(value: Any) -> Any:
 
 
 def _from(folder: Path, value: Any) -> Any:
-    if not isinstance(value, (str, Path)):
-        return value
-    if not str(value).strip() or "\0" in str(value):
+    if not isinstance(value, (str, Path)) or not str(value).strip() or "\0" in str(value):
         raise ValueError("a path is needed")
     try:
         return (folder / Path(value).expanduser()).absolute()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def step_key(
         "method": method.name,
         "version": method.version,
         "seed": seed,
-        "config": method.model_dump(mode="json", context={"keyed": True, "digest": digests.of}),
+        "config": _dump(method, digests.of),
         "inputs": {name: list(given) for name, given in inputs.items()},
     }
     if source is not None:
@@ -51,5 +51,21 @@ def shown_config(method: Method, digests: Digests) -> dict[str, Any]:
     def name(path: Path) -> str:
         return f"{path.name}@{digests.of(path)[:12]}"
 
-    shown: dict[str, Any] = method.model_dump(mode="json", context={"keyed": True, "defaults": True, "digest": name})
-    return shown
+    return _dump(method, name, defaults=True)
+
+
+def _dump(method: Method, digest: Callable[[Path], str], defaults: bool = False) -> dict[str, Any]:
+    unreadable: list[OSError] = []
+
+    def of(path: Path) -> str:
+        try:
+            return digest(path)
+        except OSError as error:  # pydantic would wrap it up
+            unreadable.append(error)
+            return ""
+
+    context = {"keyed": True, "defaults": defaults, "digest": of}
+    dumped: dict[str, Any] = method.model_dump(mode="json", context=context)
+    if unreadable:
+        raise unreadable[0]
+    return dumped

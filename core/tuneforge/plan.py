@@ -11,9 +11,10 @@ from tuneforge_registry import Registry, RegistryError
 
 from .artifacts import Artifact, Facts
 from .environments import Environment, environment_for
-from .errors import Finding, RefusedError, TuneforgeError
+from .errors import Finding, PluginError, RefusedError, TuneforgeError
 from .inputs import inputs_of
 from .keys import shown_config, step_key
+from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
 from .sources import Digests
 from .stages import Method, Publish
@@ -30,7 +31,7 @@ class Result:
     digest: str | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class PlannedStep:
     """One step of a plan."""
 
@@ -122,6 +123,7 @@ class Plan:
         step = self.steps.get(wire)
         if step is not None:
             made |= described(step, self)
+            del made["plugin"]  # the path of a local one would tell of this machine
         return made
 
 
@@ -223,32 +225,46 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
     plan.steps[spec.name] = step
     if not wanted:
         step.status, step.reason = "skipped", "outside --from and --until"
+    step.environment = environment_for(step.method.needs, plan.registry.home)
     try:
-        step.method = step.method.pin()
+        if not _ask_method(plan, step, ends, wanted):
+            return
+        step.key = plan.key(step)
     except TuneforgeError as error:
         plan.findings.append(replace(error.finding, place=error.finding.place or spec.place))
-    known = ends is not None
-    facts = {name: [end.facts for end in given] for name, given in (ends or {}).items()}
-    kinds = {name: [end.kind for end in given] for name, given in (ends or {}).items()}
-    wrong = False
-    if known and wanted:
-        for finding in step.method.check(facts):
-            plan.findings.append(replace(finding, place=finding.place or _place(plan, spec, finding.field)))
-            wrong = wrong or finding.level == "error"
-    if known:
-        kind = step.method.writes(kinds)
-        step.result = Result(kind, Facts(kind) if wrong else step.method.foresee(facts))
-    step.environment = environment_for(step.method.needs, plan.registry.home)
-    if wrong or not known:
         return
-    try:
-        step.key = plan.key(step)
     except OSError as error:
-        path = f" {error.filename}" if error.filename else ""
-        problem = f"cannot be read:{path}: {error.strerror or error}"
-        plan.findings.append(Finding(problem, "Name a file or folder that is there.", place=spec.place))
+        if wanted:
+            plan.findings.append(_unreadable(error, spec.place))
         return
+    except Exception as error:
+        origin = plan.recipe.plugins.origin(spec.kind)
+        problem = f"plugin {origin}: {spec.kind.__name__} failed while it was planned: {told(error)}"
+        raise PluginError(problem, "That is a bug of the plugin; --debug shows where.", spec.place) from error
     _look_up(plan, step)
+
+
+def _unreadable(error: OSError, place: str) -> Finding:
+    if error.filename is None:
+        return Finding(str(error), place=place)
+    problem = f"{error.filename} cannot be read: {error.strerror or error}"
+    return Finding(problem, "Name a file or folder that is there.", place=place)
+
+
+def _ask_method(plan: Plan, step: PlannedStep, ends: dict[str, list[Result]] | None, wanted: bool) -> bool:
+    """Pins the method, and has it check its inputs and foresee its result; whether that found no error."""
+    step.method = step.method.pin()
+    if ends is None:
+        return False
+    facts = {name: [end.facts for end in given] for name, given in ends.items()}
+    findings = list(step.method.check(facts)) if wanted else []
+    for finding in findings:
+        place = finding.place or _place(plan, step.spec, finding.field)
+        plan.findings.append(replace(finding, place=place))
+    sound = all(finding.level != "error" for finding in findings)
+    kind = step.method.writes({name: [end.kind for end in given] for name, given in ends.items()})
+    step.result = Result(kind, step.method.foresee(facts) if sound else Facts(kind))
+    return sound
 
 
 def _look_up(plan: Plan, step: PlannedStep) -> None:

@@ -90,13 +90,19 @@ class Plugins:
             self._add(module, Origin(reference, source=source, file=file), place)
 
     def _add(self, module: ModuleType, origin: Origin, place: str = "") -> None:
-        self.manager.register(module, name=origin.plugin)
-        self.manager.check_pending()
-        for stage in STAGES:
-            hook = getattr(module, f"register_{stage}", None)
-            if hook is None:
-                continue
-            for method in hook():
+        offered: dict[str, list[type[Method]]] = {}
+        at = "its hooks"
+        try:
+            self.manager.register(module, name=origin.plugin)
+            self.manager.check_pending()
+            for stage in STAGES:
+                at = f"register_{stage}"
+                offered[stage] = list(getattr(module, at, list)())
+        except Exception as error:  # whatever a plugin's own code may raise
+            told = " ".join(str(error).split())
+            raise PluginError(f"plugin {origin}: {at}: {type(error).__name__}: {told}", place=place) from error
+        for stage, methods in offered.items():
+            for method in methods:
                 problem = _broken(method, STAGES[stage])
                 taken = None if problem else self._methods.get((stage, method.name))
                 if taken is not None:
@@ -134,7 +140,18 @@ class Plugins:
         return Finding(f"no installed plugin offers {stage}: {name}", fix)
 
     def extend_plan(self, steps: Iterable[object]) -> list[Finding]:
-        return [finding for findings in self.manager.hook.extend_plan(steps=steps) for finding in findings]
+        found: list[Finding] = []
+        for hook in self.manager.hook.extend_plan.get_hookimpls():
+            try:
+                found.extend(hook.function(steps))
+            except Exception as error:
+                raise PluginError(f"plugin {hook.plugin_name}: extend_plan failed: {told(error)}") from error
+        return found
+
+
+def told(error: Exception) -> str:
+    """An unexpected exception in one line."""
+    return f"{type(error).__name__}: {error}"
 
 
 def import_file(path: Path) -> ModuleType:
@@ -166,6 +183,8 @@ def _broken(method: object, stage: type[Method]) -> str:
         return f"{method.__name__}.name is {name!r}; use small letters, digits, - and _"
     if not method.__dict__.get("__doc__"):
         return f"{method.__name__} has no docstring, which is its documentation"
+    if "<locals>" in method.__qualname__:
+        return f"{method.__name__} is made inside a function, where a step's process cannot find it"
     if not hasattr(method, "output"):
         return f"{method.__name__} does not say what it writes: set `output` to an artifact kind"
     if not callable(getattr(method, "run", None)):

@@ -253,12 +253,23 @@ def _leaves(config: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[st
 def _ordered(recipe: Recipe, specs: dict[str, StepSpec]) -> dict[str, StepSpec]:
     try:
         graph = {name: [source for source in spec.sources() if source in specs] for name, spec in specs.items()}
-        return {name: specs[name] for name in TopologicalSorter(graph).static_order()}
+        TopologicalSorter(graph).prepare()
     except CycleError as error:
         circle = list(reversed(error.args[1]))
         problem = f"steps wait for each other: {' -> '.join(circle)}"
         _say(recipe, ("steps", circle[0]), problem, "Take one wire out.")
         return _ordered(recipe, {name: spec for name, spec in specs.items() if name not in circle})
+    ordered: dict[str, StepSpec] = {}
+
+    def take(name: str) -> None:  # as written, but for what a step waits for
+        for source in graph[name]:
+            take(source)
+        ordered.setdefault(name, specs[name])
+
+    for name in specs:
+        if name not in ordered:
+            take(name)
+    return ordered
 
 
 def _near(word: str, names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 from rich.tree import Tree
+
 from tuneforge_registry import Registry
 
 from .console import open_console

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import distributions
@@ -23,6 +23,7 @@ from .artifacts import Artifact
 from .environments import Environment, lend, make
 from .errors import Finding, TuneforgeError
 from .events import Ended, Logged, Observer, Progressed, Started
+from .hints import options
 from .inputs import inputs_of
 from .plan import Plan, PlannedStep, described, kinds_by_name, receipt_holds
 from .workers import Outcome, Server
@@ -58,6 +59,8 @@ class Run:
     def carry_out(self) -> dict[str, Any]:
         """Carries out the plan and returns the record; `status` is done, failed or interrupted."""
         status = "done"
+        held = self.registry.lock(f"run-{self.id}")  # what was found in the registry stays there while we run
+        held.acquire()
         try:
             for step in self.plan.steps.values():
                 if status != "done" or step.status == "skipped":
@@ -77,10 +80,13 @@ class Run:
             os.close(self._lifeline)
             self.record |= {"status": status, "ended": _now()}
             self._write()
+            held.release()
+            Path(held.lock_file).unlink(missing_ok=True)  # its name was this run's alone
         return self.record
 
     def _take_step(self, step: PlannedStep) -> bool:
         if step.status == "cached" and step.result and step.result.digest:
+            self._name(step, step.result.digest)
             self._end(step, "cached")
             return True
         started = time.monotonic()
@@ -98,13 +104,18 @@ class Run:
                     digest, outcome = self._work(step)
                 self.plan.adopt(step, digest)
         except (TuneforgeError, RegistryError, OSError) as error:
-            self._end(step, "failed", time.monotonic() - started, error=_told(step, error))
+            trace = "".join(getattr(error, "__notes__", ()))
+            self._end(step, "failed", time.monotonic() - started, error=_told(step, error), trace=trace)
             return False
+        self._name(step, digest)
+        self._end(step, status, time.monotonic() - started, outcome)
+        return True
+
+    def _name(self, step: PlannedStep, digest: str) -> None:
+        """Registers the result under the step's `as`, also when it was there already: the name may be new."""
         if step.spec.label:
             version = self.registry.tag(step.spec.label, digest)
             self.observer(Logged(step.name, f"registered as {step.spec.label}@v{version}"))
-        self._end(step, status, time.monotonic() - started, outcome)
-        return True
 
     @contextlib.contextmanager
     def _holding(self, step: PlannedStep) -> Iterator[None]:
@@ -138,7 +149,9 @@ class Run:
                 self._request(step, out, scratch, log), lambda event: self._tell(step, event, log)
             )
             if outcome.problem:
-                raise TuneforgeError(outcome.problem, outcome.fix or f"Its log: {log}", place=f"step {step.name}")
+                failure = TuneforgeError(outcome.problem, outcome.fix or f"Its log: {log}", place=f"step {step.name}")
+                failure.add_note(outcome.traceback)
+                raise failure
             digest = self._commit(step, out, outcome, workspace)
         self.registry.remember(key, digest)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -148,20 +161,10 @@ class Run:
     def _commit(self, step: PlannedStep, out: Path, outcome: Outcome, workspace: Path) -> str:
         assert step.result is not None
         kind = step.result.kind
-        lacking = list(kind.missing(out))
-        if lacking:
-            raise TuneforgeError(
-                f"it ended without {', '.join(lacking)}, which every {kind.kind} has",
-                f"The method {step.method.name} is at fault, not the recipe.",
-                f"step {step.name}",
-            )
-        for file in sorted(out.rglob("*")):
-            if file.is_file() and file.stat().st_size < _SMALL and str(workspace).encode() in file.read_bytes():
-                raise TuneforgeError(
-                    f"{file.relative_to(out)} of its result names the folder it was made in",
-                    f"The method {step.method.name} is at fault: a result may not depend on where it is made.",
-                    f"step {step.name}",
-                )
+        flaw = _flaw(kind, out, (workspace, self.registry.home / "trees", self.registry.home / "scratch"))
+        if flaw:
+            fix = f"The method {step.method.name} is at fault, not the recipe."
+            raise TuneforgeError(flaw, fix, f"step {step.name}")
         return self.registry.put(out, kind.kind, outcome.base)
 
     def _environment(self, step: PlannedStep) -> Environment:
@@ -232,9 +235,13 @@ class Run:
     def _tell_unread(self, step: PlannedStep, outcome: Outcome) -> None:
         """An option that was set but never read had no effect: whoever set it should know."""
         read = {name for _, name in outcome.reads}
-        unread = [".".join(path) for path in step.spec.given if path[-1] not in read and path[0] not in read]
-        for name in unread:
-            self.observer(Logged(step.name, f"warning: {name} was set, but nothing read it in this step"))
+        known = {path for path, _ in options(step.spec.kind)}
+        for path in step.spec.given:
+            while path not in known:  # inside of a dictionary
+                path = path[:-1]
+            if path[-1] not in read:
+                name = ".".join(path)
+                self.observer(Logged(step.name, f"warning: {name} was set, but nothing read it in this step"))
 
     def _end(
         self,
@@ -243,6 +250,7 @@ class Run:
         seconds: float = 0.0,
         outcome: Outcome | None = None,
         error: str = "",
+        trace: str = "",
     ) -> None:
         digest = step.result.digest if step.result and status in ("cached", "done") else None
         kind = step.result.kind.kind if step.result and digest else None
@@ -274,7 +282,7 @@ class Run:
                 "reads": outcome.reads,
             }
         if error:
-            entry["error"] = error
+            entry |= {"error": error, "traceback": trace}
         self.record["steps"].append(entry)
         self._write()
         self.observer(Ended(step.name, status, seconds, digest, kind, metrics, error))
@@ -296,6 +304,26 @@ def as_document(record: Mapping[str, Any]) -> dict[str, Any]:
     shown = ("name", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "error")
     steps = [{key: step[key] for key in shown if key in step} for step in record["steps"]]
     return {"run": record["id"], "recipe": record["recipe"], "status": record["status"], "steps": steps}
+
+
+def _flaw(kind: type[Artifact], out: Path, private: Sequence[Path]) -> str:
+    """Why a result cannot be taken: it is not what it should be, or it names folders of this machine."""
+    lacking = list(kind.missing(out))
+    if lacking:
+        return f"it ended without {', '.join(lacking)}, which every {kind.kind} has"
+    files = [file for file in sorted(out.rglob("*")) if file.is_file()]
+    if not files:
+        return "it ended and has written nothing"
+    for file in files:
+        content = file.read_bytes() if file.stat().st_size < _SMALL else b""
+        if any(str(folder).encode() in content for folder in private):
+            return f"{file.relative_to(out)} of its result names a folder that it was made in or of"
+    try:
+        kind.facts(out)
+        kind.summary(out)
+    except Exception as error:  # whatever reading a broken file may raise
+        return f"its result cannot be read as a {kind.kind}: {type(error).__name__}: {error}"
+    return ""
 
 
 def _told(step: PlannedStep, error: Exception) -> str:

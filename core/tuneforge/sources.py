@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,10 +16,8 @@ class Digests:
         self._cache = cache
         self._known: dict[str, list[int | str]] = {}
         self._new = False
-        try:
-            self._known = json.loads(cache.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-            self._known = {}
+        with contextlib.suppress(OSError, ValueError, TypeError):  # a cache that is gone or damaged only costs time
+            self._known = dict(json.loads(cache.read_text(encoding="utf-8")))
 
     def of(self, path: Path) -> str:
         """The digest of a file, or of a folder: of the names and digests of all files in it. Raises OSError."""
@@ -34,14 +33,15 @@ class Digests:
         if not self._new or not self._cache.parent.is_dir():
             return
         beside = self._cache.with_name(f"{self._cache.name}.{os.getpid()}")
-        beside.write_text(json.dumps(self._known, sort_keys=True), encoding="utf-8")
-        beside.replace(self._cache)
+        with contextlib.suppress(OSError):  # who may only read the registry may still plan
+            beside.write_text(json.dumps(self._known, sort_keys=True), encoding="utf-8")
+            beside.replace(self._cache)
 
     def _file(self, path: Path) -> str:
         stat = path.stat()
         stamp: list[int | str] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         known = self._known.get(str(path))
-        if known and known[:3] == stamp:
+        if isinstance(known, list) and known[:3] == stamp:
             return str(known[3])
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

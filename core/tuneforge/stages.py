@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from .artifacts import Artifact, Facts, Model, Release, Report
 from .errors import Finding
@@ -41,8 +48,16 @@ class Config(BaseModel):
         extra = field.json_schema_extra
         if isinstance(extra, dict) and extra.get("keyed") is False:
             return False
-        # A `type:` tag has one possible value, its default, and yet tells which block this is.
-        return defaults or name == "type" or self.__dict__[name] != field.get_default(call_default_factory=True)
+        # A `type:` tag has one possible value, its default, and yet tells which block this is. What is written by a
+        # serializer of its own, as a Source is, stands for content that may change behind the same default.
+        stands_for_content = any(isinstance(data, PlainSerializer) for data in field.metadata)
+        if defaults or name == "type" or stands_for_content:
+            return True
+        value, default = self.__dict__[name], field.get_default(call_default_factory=True)
+        if isinstance(value, Config) and type(value) is type(default):
+            keyed = {"keyed": True, "defaults": True}
+            return bool(value.model_dump(context=keyed) != default.model_dump(context=keyed))
+        return bool(value != default)
 
 
 class Method(Config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +40,15 @@ class Step:
 
     def metrics(self, **figures: Any) -> None:
         """Figures of the finished step, for the run record: numbers, texts, and flat dicts of them."""
-        self.figures.update(figures)
+        self.figures.update(_finite(figures))
 
     def sits_on(self, base: Artifact) -> None:
         """Declares what the result cannot be used without: an adapter's base model."""
         self.base = base.digest
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for what is not a finite number: it becomes null."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

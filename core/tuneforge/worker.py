@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ def serve(requests: int, events: int, lifeline: int) -> None:
             if child == 0:
                 os._exit(_work(request, method, events, lifeline))
             _send(events, {"event": "forked", "pid": child, "import_seconds": imported})
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing that a step started outlives it
+                os.killpg(child, signal.SIGKILL)
             _, status, usage = os.wait4(child, 0)
             peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
             code = os.waitstatus_to_exitcode(status)
@@ -74,14 +78,13 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
         started = time.monotonic()
         method.run(**_inputs(kind, request["inputs"]), step=step)
         worked = time.monotonic() - started
-    except BaseException as error:
-        _send(events, _failure(error))
-        status = 1
-    else:
         reads = sorted(Config.reads)
         done = {"base": step.base, "metrics": step.figures, "reads": reads, "work_seconds": worked}
         _send(events, {"event": "done", **done})
         status = 0
+    except BaseException as error:
+        _send(events, _failure(error))
+        status = 1
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
@@ -91,7 +94,7 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
 def _method(request: Mapping[str, Any]) -> type[Method]:
     if request["file"]:
         import_file(Path(request["file"]))  # under the very name that it has in the run's own process
-    method: type[Method] = getattr(importlib.import_module(request["module"]), request["class"])
+    method: type[Method] = attrgetter(request["class"])(importlib.import_module(request["module"]))
     return method
 
 

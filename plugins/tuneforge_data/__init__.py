@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from tuneforge import Finding, Format, hookimpl
@@ -11,6 +12,8 @@ from tuneforge.stages import Method
 from .chat import Chat
 from .options import DataFormat
 from .preference import Preference
+
+__all__ = ["Chat", "Preference"]
 
 
 class Planned(Protocol):
@@ -32,13 +35,12 @@ def register_format() -> list[type[Format]]:
 @hookimpl
 def extend_plan(steps: Sequence[Planned]) -> list[Finding]:
     """Warns of data steps that do not hold out the same prompts: one may train on what another one evaluates on."""
-    shares = {step: step.method.holdout for step in steps if isinstance(step.method, DataFormat)}
-    if len(set(shares.values())) < 2:
-        return []
-    first, *others = shares
-    other = next(step for step in others if shares[step] != shares[first])
-    problem = (
-        f"{first.name} holds out {shares[first]:g} of the prompts, {other.name} {shares[other]:g}: a prompt that one "
-        "evaluates on may be in the other's training part"
-    )
-    return [Finding(problem, "Give both the same holdout.", level="warning", place=other.place)]
+    shares = [(step, step.method.holdout) for step in steps if isinstance(step.method, DataFormat)]
+    for (first, share), (other, another) in pairwise(shares):
+        if share != another:
+            problem = (
+                f"{first.name} holds out {share:g} of the prompts, {other.name} {another:g}: a prompt that one "
+                "evaluates on may be in the other's training part"
+            )
+            return [Finding(problem, "Give both the same holdout.", level="warning", place=other.place)]
+    return []

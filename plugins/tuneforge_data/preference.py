@@ -16,7 +16,7 @@ class PreferenceColumns(Columns):
     prompt: str | None = Field(
         None,
         description="The user's message, or a list of messages that the answers follow.",
-        also=("question", "query", "user", "context", "problem"),
+        also=("question", "query", "user", "input", "context", "problem"),
     )
     conversations: str | None = Field(
         None,

@@ -118,7 +118,7 @@ def _read_array(file: IO[bytes]) -> Numbered:
 
     try:
         for number, row in enumerate(ijson.items(file, "item"), 1):
-            yield f", row {number}", _with_floats(row)
+            yield f" row {number}", _with_floats(row)
     except ijson.JSONError as error:
         raise ValueError(str(error).splitlines()[0]) from error
 
@@ -169,7 +169,7 @@ def _read_parquet(file: IO[bytes]) -> Numbered:
     for batch in pq.ParquetFile(file).iter_batches(batch_size=256):
         for row in batch.to_pylist(maps_as_pydicts="strict"):
             number += 1
-            yield f", row {number}", {name: _without_nulls(value) for name, value in row.items()}
+            yield f" row {number}", {name: _without_nulls(value) for name, value in row.items()}
 
 
 def _without_nulls(value: Any) -> Any:

@@ -123,6 +123,8 @@ def _alpaca_pair(row: Mapping[str, Any], system: str | None) -> Row:
 
 
 def _implicit(row: Mapping[str, Any], system: str | None) -> Row:
+    if any(isinstance(row[answer], str) and not row[answer].startswith("[") for answer in ("chosen", "rejected")):
+        raise LeftOutError(NO_SHAPE)  # answers alone, whose prompt is in a column of another name
     return _split(read_messages(row["chosen"]), read_messages(row["rejected"]), row, system)
 
 

@@ -35,7 +35,7 @@ class Measuring(Config):
         16,
         ge=1,
         also=("per_device_eval_batch_size", "eval_batch_size"),
-        description="Rows in memory at once. It counts for the result: in another batch, the last bits of a logit differ.",
+        description="Rows in memory at once. The last bits of a logit depend on it, so it counts for the result.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
@@ -47,7 +47,7 @@ class Measuring(Config):
         for place, given in enumerate(facts.get("models", ()), 1):
             if given.tokenizer is not None and given.template is None:
                 yield Finding(
-                    f"model {place} of models has no chat template, so conversations cannot be written as it reads them",
+                    f"model {place} of models has no chat template, so it cannot read conversations",
                     "Take the model's chat version, or add a chat_template.jinja to its folder.",
                 )
 
@@ -69,7 +69,7 @@ class Generation(Measuring, Evaluate):
 
     - exact_match: share of answers whose text equals the reference's, white space around it aside
     - record_match: the same of the first JSON object (or list of objects) in each, whatever the order of keys; of the
-      rows whose reference holds one, and not told if none does
+      `records` rows whose reference holds one; not told where none does
     - perplexity: exp of the mean negative log-likelihood, in nats a token, of the assistant's turns and terminators
     - finished: share of answers that ended before `max_new_tokens`; new_tokens: mean length of an answer in tokens
 

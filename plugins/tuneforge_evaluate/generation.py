@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,18 @@ from tuneforge.kit.models import load_tokenizer
 
 from .likelihood import likelihoods
 from .records import find_record
-from .subjects import LeftOutError, Measured, Row, answer_tokens, by_length, loaded, prepare
+from .subjects import (
+    WITHOUT_ANSWER,
+    LeftOutError,
+    Measured,
+    Progress,
+    Row,
+    answer_labels,
+    by_length,
+    free,
+    load,
+    prepare,
+)
 from .verdict import Scores, figure, write_report
 
 if TYPE_CHECKING:
@@ -54,40 +65,35 @@ def evaluate(method: Generation, models: Sequence[Model | Adapter], data: ChatDa
         lambda item: max(len(item.conversation.ids), len(item.prompt) + method.max_new_tokens),
         step,
     )
-    total = 2 * len(subjects) * len(measured.rows)
-    done = 0
-
-    def progress(rows: int) -> None:
-        nonlocal done
-        done += rows
-        step.progress(done, total)
-
-    answers: dict[str, list[Answer]] = {}
-    scores: dict[str, Scores] = {}
+    progress = Progress(step, 2 * len(subjects) * len(measured.rows))
+    answers, scores = {}, {}
     for digest, subject in subjects.items():
-        items = measured.items[digest]
-        with loaded(subject, method.dtype) as model:
-            prompts = [item.prompt for item in items]
-            answers[digest] = generate(
-                model, load_tokenizer(subject), prompts, method.max_new_tokens, method.batch_size, progress
-            )
-            known = likelihoods(model, [item.conversation for item in items], method.batch_size, progress)
-        loss = -sum(row.total for row in known) / sum(row.tokens for row in known)
-        scores[digest] = score([item.reference for item in items], answers[digest]) | {"perplexity": _exp(loss)}
+        answers[digest], scores[digest] = _measure(subject, measured.items[digest], method, progress)
+        free()
     _write_answers(measured, answers, step)
-    write_report(scores, method.require, measured, _rank, step)
+    write_report(scores, method.require, measured, lambda given: _rank(given, len(measured.rows)), step)
+
+
+def _measure(
+    subject: Model | Adapter, exercises: Sequence[Exercise], method: Generation, progress: Progress
+) -> tuple[list[Answer], Scores]:
+    model, tokenizer = load(subject, method.dtype), load_tokenizer(subject)
+    prompts = [exercise.prompt for exercise in exercises]
+    answers = generate(model, tokenizer, prompts, method.max_new_tokens, method.batch_size, progress)
+    conversations = [exercise.conversation for exercise in exercises]
+    known = likelihoods(model, conversations, method.batch_size, progress)
+    loss = -sum(row.total for row in known) / sum(row.tokens for row in known)
+    scores = score([exercise.reference for exercise in exercises], answers)
+    return answers, scores | {"perplexity": _exp(loss)}
 
 
 def exercise(tokenizer: PreTrainedTokenizerBase, row: Row) -> Exercise:
     """What a row asks of a model. Raises LeftOutError for a row without an assistant turn after a prompt."""
-    prompt, answer = split_row(row)
-    tools = row.get("tools")
-    reference = [label for label in answer_tokens(tokenizer, row, prompt, answer).labels if label != IGNORED]
-    return Exercise(
-        prompt_ids(tokenizer, prompt, tools),
-        tokenize_chat(tokenizer, [*prompt, *answer], tools),
-        _text(tokenizer, reference),
-    )
+    messages, answer = split_row(row)
+    conversation = tokenize_chat(tokenizer, messages + answer, row["tools"])
+    prompt = prompt_ids(tokenizer, messages, row["tools"])
+    reference = [label for label in answer_labels(conversation, prompt) if label != IGNORED]
+    return Exercise(prompt, conversation, _text(tokenizer, reference))
 
 
 def split_row(row: Row) -> tuple[list[Any], list[Any]]:
@@ -95,7 +101,7 @@ def split_row(row: Row) -> tuple[list[Any], list[Any]]:
     messages = row["messages"]
     turns = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
     if not turns or turns[-1] == 0:
-        raise LeftOutError("without an answer of the assistant")
+        raise LeftOutError(WITHOUT_ANSWER)
     return messages[: turns[-1]], [messages[turns[-1]]]
 
 
@@ -112,11 +118,11 @@ def generate(
 
     Prompts are padded on the left, so that each is followed by its answer.
     """
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     stops = _stops(inner, tokenizer)
     # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
-    inner.generation_config = GenerationConfig()
-    config = GenerationConfig(
+    inner.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         max_new_tokens=max_new_tokens,
         eos_token_id=stops or None,
@@ -130,7 +136,7 @@ def generate(
         for place, index in enumerate(batch):
             ids[place, longest - len(prompts[index]) :] = torch.tensor(prompts[index])
             mask[place, longest - len(prompts[index]) :] = 1
-        output = model.generate(
+        output = model.generate(  # type: ignore[operator]
             input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
         )
         for index, generated in zip(batch, output[:, longest:].tolist(), strict=True):
@@ -145,12 +151,11 @@ def score(references: Sequence[str], answers: Sequence[Answer]) -> Scores:
     """Shares of answers that match, and what they are like."""
     records = [find_record(reference) for reference in references]
     pairs = list(zip(references, records, answers, strict=True))
-    scores: Scores = {"exact_match": _share(reference == answer.text for reference, _, answer in pairs)}
+    scores: Scores = {"exact_match": _share([reference == answer.text for reference, _, answer in pairs])}
     if any(record is not None for record in records):
-        scores["record_match"] = _share(
-            record == find_record(answer.text) for _, record, answer in pairs if record is not None
-        )
-    scores["finished"] = _share(answer.finished for answer in answers)
+        matches = [record == find_record(answer.text) for _, record, answer in pairs if record is not None]
+        scores |= {"record_match": _share(matches), "records": len(matches)}
+    scores["finished"] = _share([answer.finished for answer in answers])
     scores["new_tokens"] = figure(sum(answer.tokens for answer in answers) / len(answers))
     return scores
 
@@ -166,9 +171,8 @@ def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
 
 
-def _share(found: Iterator[bool]) -> float | None:
-    values = list(found)
-    return figure(sum(values) / len(values))
+def _share(found: Sequence[bool]) -> float | None:
+    return figure(sum(found) / len(found))
 
 
 def _exp(loss: float) -> float | None:
@@ -178,10 +182,11 @@ def _exp(loss: float) -> float | None:
         return None
 
 
-def _rank(scores: Scores) -> tuple[float, ...]:
-    match = scores["exact_match"] or 0
-    perplexity = scores["perplexity"]
-    return scores.get("record_match") or match, match, -math.inf if perplexity is None else -perplexity
+def _rank(scores: Scores, rows: int) -> tuple[float, ...]:
+    """Where every reference is a record, how it is worded counts less."""
+    text, perplexity = scores["exact_match"] or 0, scores["perplexity"]
+    record = (scores["record_match"] or 0) if scores.get("records") == rows else text
+    return record, text, -math.inf if perplexity is None else -perplexity
 
 
 def _write_answers(measured: Measured[Exercise], answers: dict[str, list[Answer]], step: Step) -> None:
@@ -191,7 +196,7 @@ def _write_answers(measured: Measured[Exercise], answers: dict[str, list[Answer]
         for index, row in enumerate(measured.rows):
             line = {
                 "prompt": split_row(row)[0],
-                "tools": row.get("tools"),
+                "tools": row["tools"],
                 "expected": first[index].reference,
                 "answers": {digest: given[index].text for digest, given in answers.items()},
             }

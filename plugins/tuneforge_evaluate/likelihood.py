@@ -52,7 +52,7 @@ def likelihoods(
         # Only the rows of logits under a label are made float32: all of them would be the peak of memory.
         each = torch.log_softmax(logits[counted].float(), -1).gather(-1, wanted[counted].unsqueeze(-1)).squeeze(-1)
         counts = counted.sum(-1).tolist()
-        for index, part in zip(batch, each.split(counts), strict=True):
+        for index, part in zip(batch, torch.split(each, counts), strict=True):
             found[index] = Likelihood(part.double().sum().item(), len(part))
         done(len(batch))
     return [likelihood for likelihood in found if likelihood is not None]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedTokenizerBase
 
 from tuneforge import Adapter, Model, PreferenceData, Step
-from tuneforge.kit.chats import Tokens
+from tuneforge.kit.chats import Tokens, prompt_ids, tokenize_chat
 
 from .likelihood import Likelihood, likelihoods
-from .subjects import Row, answer_tokens, loaded, prepare
+from .subjects import Progress, Row, answer_labels, free, load, prepare
 from .verdict import Scores, figure, write_report
 
 if TYPE_CHECKING:
@@ -26,26 +26,27 @@ def evaluate(method: Preference, models: Sequence[Model | Adapter], data: Prefer
     measured = prepare(
         list(subjects.values()), data, method.limit, pair, lambda pair: max(len(tokens.ids) for tokens in pair), step
     )
-    total = 2 * len(subjects) * len(measured.rows)
-    done = 0
-
-    def progress(rows: int) -> None:
-        nonlocal done
-        done += rows
-        step.progress(done, total)
-
-    scores: dict[str, Scores] = {}
+    progress = Progress(step, 2 * len(subjects) * len(measured.rows))
+    scores = {}
     for digest, subject in subjects.items():
-        with loaded(subject, method.dtype) as model:
-            answers = [tokens for pair in measured.items[digest] for tokens in pair]
-            known = likelihoods(model, answers, method.batch_size, progress)
-        scores[digest] = score(known[0::2], known[1::2])
+        scores[digest] = _measure(subject, measured.items[digest], method, progress)
+        free()
     write_report(scores, method.require, measured, _rank, step)
+
+
+def _measure(subject: Model | Adapter, pairs: Sequence[Pair], method: Preference, progress: Progress) -> Scores:
+    answers = [tokens for pair in pairs for tokens in pair]
+    known = likelihoods(load(subject, method.dtype), answers, method.batch_size, progress)
+    return score(known[0::2], known[1::2])
 
 
 def pair(tokenizer: PreTrainedTokenizerBase, row: Row) -> Pair:
     """The chosen and the rejected answer, each after the prompt."""
-    chosen, rejected = (answer_tokens(tokenizer, row, row["prompt"], row[name]) for name in ("chosen", "rejected"))
+    prompt = prompt_ids(tokenizer, row["prompt"], row["tools"])
+    conversations = (
+        tokenize_chat(tokenizer, row["prompt"] + row[name], row["tools"]) for name in ("chosen", "rejected")
+    )
+    chosen, rejected = (Tokens(tokens.ids, answer_labels(tokens, prompt)) for tokens in conversations)
     return chosen, rejected
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -10,27 +11,25 @@ from typing import Any
 def find_record(text: str) -> Any:
     """The first JSON object, or list of objects, of a text, to be compared with `==`; None if there is none.
 
-    Keys have no order, 1 equals 1.0, and true is not 1.
+    Keys have no order, 1 equals 1.0, and true is not 1. Empty ones do not count: they are mostly code.
     """
-    start = 0
-    while True:
-        start = min((place for place in (text.find("{", start), text.find("[", start)) if place >= 0), default=-1)
-        if start < 0:
-            return None
+    for start in _STARTS.finditer(text):
         try:
-            value, _ = _DECODER.raw_decode(text, start)
+            value, _ = _DECODER.raw_decode(text, start.start())
         except (ValueError, RecursionError):
-            value = None
-        if isinstance(value, dict) or (
-            isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
-        ):
+            continue
+        items = value if isinstance(value, list) else [value]
+        if all(isinstance(item, dict) for item in items):
             return value
-        start += 1
+    return None
 
 
 def _number(digits: str) -> tuple[str, Decimal]:
     # Python's own numbers would make true equal to 1, and long ones equal to their neighbours.
     return "number", Decimal(digits)
 
+
+_STARTS = re.compile(r'\[(?=\s*\{\s*")|\{(?=\s*")')
+"""Where a non-empty object, or a list that begins with one, may begin."""
 
 _DECODER = json.JSONDecoder(parse_int=_number, parse_float=_number)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tuneforge import Adapter, ChatData, Model, PreferenceData, Step, StepError
 from tuneforge.artifacts import read_json
-from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens, prompt_ids, tokenize_chat
+from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens
 from tuneforge.kit.models import device, full_model, load_model, load_tokenizer, stored_dtype
 from tuneforge.kit.rows import Split, count_rows, read_rows
 
@@ -24,6 +23,9 @@ from . import context_of
 
 Item = TypeVar("Item")
 Row = dict[str, Any]
+
+
+WITHOUT_ANSWER = "without an answer of the assistant to a prompt"
 
 
 class LeftOutError(Exception):
@@ -41,6 +43,17 @@ class Measured(Generic[Item]):
     rows: list[Row]
     items: dict[str, list[Item]]
     left_out: Counter[str]
+
+
+class Progress:
+    """Tells a step how many of `total` rows are done, when it is called with how many came to that."""
+
+    def __init__(self, step: Step, total: int) -> None:
+        self._step, self._done, self._total = step, 0, total
+
+    def __call__(self, rows: int) -> None:
+        self._done += rows
+        self._step.progress(self._done, self._total)
 
 
 def prepare(
@@ -71,8 +84,8 @@ def prepare(
                 given[index] = convert(tokenizer, row)
                 if context is not None and length(given[index]) > context:
                     raise LeftOutError(f"longer than a context of {context} tokens")
-            except LeftOutError as reason:
-                reasons.setdefault(index, str(reason))
+            except LeftOutError as error:
+                reasons.setdefault(index, str(error))
             except ChatRefusedError:
                 reasons.setdefault(index, "refused by the chat template")
     left_out = Counter(reasons.values())
@@ -90,45 +103,35 @@ def prepare(
     )
 
 
-def answer_tokens(tokenizer: PreTrainedTokenizerBase, row: Row, prompt: list[Any], answer: list[Any]) -> Tokens:
-    """A prompt and its answer, with labels on the answer alone: not on what the assistant says in the prompt.
+def answer_labels(tokens: Tokens, prompt: Sequence[int]) -> list[int]:
+    """The labels of a conversation on what follows the prompt: not on what the assistant says within the prompt.
 
-    Raises LeftOutError if the answer has no token.
+    Raises LeftOutError if there are none.
     """
-    tokens = tokenize_chat(tokenizer, [*prompt, *answer], row.get("tools"))
-    start = 0
-    # The first token of an answer may begin with the last character of the prompt, so that the prompt is not counted
-    # but compared.
-    for ours, theirs in zip(prompt_ids(tokenizer, prompt, row.get("tools")), tokens.ids, strict=False):
-        if ours != theirs:
-            break
-        start += 1
+    # Compared, not counted: the first token of an answer may begin with the last character of the prompt.
+    pairs = zip(prompt, tokens.ids, strict=False)
+    start = next((place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), len(prompt))
     labels = [IGNORED] * start + tokens.labels[start:]
     if all(label == IGNORED for label in labels):
-        raise LeftOutError("without an answer of the assistant")
-    return Tokens(tokens.ids, labels)
+        raise LeftOutError(WITHOUT_ANSWER)
+    return labels
 
 
-@contextmanager
-def loaded(model: Model | Adapter, dtype: str) -> Iterator[PreTrainedModel | PeftModel]:
-    """A model for as long as the block lasts; its memory is then free for the next."""
-    held = load_model(model, dtype=_dtype(model, dtype))
-    try:
-        yield held
-    finally:
-        del held
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+def load(model: Model | Adapter, dtype: str) -> PreTrainedModel | PeftModel:
+    """A model in the precision of that name, or with `auto` as it is stored, on a CPU in float32."""
+    if dtype != "auto":
+        return load_model(model, dtype=getattr(torch, dtype))
+    return load_model(model, dtype=torch.float32 if device().type == "cpu" else stored_dtype(model))
+
+
+def free() -> None:
+    """Gives the memory of a model that nothing refers to any more to the next one."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
     """Indices in batches, the longest first: a batch that does not fit into memory shows at once."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     yield from (order[start : start + size] for start in range(0, len(order), size))
-
-
-def _dtype(model: Model | Adapter, name: str) -> torch.dtype:
-    if name != "auto":
-        return getattr(torch, name)
-    return torch.float32 if device().type == "cpu" else stored_dtype(model)

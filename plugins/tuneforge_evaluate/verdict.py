@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tuneforge import Config, Step
 
@@ -19,7 +20,7 @@ _AT_MOST = frozenset({"perplexity"})
 def write_report(
     scores: Mapping[str, Scores],
     require: Config,
-    measured: Measured[object],
+    measured: Measured[Any],
     rank: Callable[[Scores], tuple[float, ...]],
     step: Step,
 ) -> None:

@@ -35,14 +35,14 @@ def export(
     architecture = (config.get("architectures") or ["?"])[0]
     if not architecture_supported(architecture, converter):
         raise StepError(f"llama.cpp's converter does not know the architecture {architecture}")
-    splitting = _splitting(model)
+    tokenizer = _tokenizer(model)
     file = out / f"model-{type}.gguf"
     try:
         with tempfile.TemporaryDirectory() as scratch, _reported(log):
             metadata = Path(scratch, "metadata.json")
             metadata.write_text(json.dumps({f"general.{key}": None for key in _GUESSED}))
             arguments = ["--outtype", type, "--outfile", str(file), "--model-name", name, "--metadata", str(metadata)]
-            _convert(converter, splitting, [str(model), *arguments])
+            _convert(converter, tokenizer, [str(model), *arguments])
     except BaseException as error:
         file.unlink(missing_ok=True)
         if isinstance(error, NotImplementedError) and "pre-tokenizer" in str(error):
@@ -56,19 +56,20 @@ def export(
     return file
 
 
-def _splitting(model: Path) -> str | None:
-    # Not tokenizer.json: transformers may build something else from it, and that is what the model was trained with.
+def _tokenizer(model: Path) -> dict[str, Any]:
+    """The tokenizer as it would be in tokenizer.json. Raises StepError if llama.cpp cannot read its like."""
+    # Not the file: transformers may build something else from it, and that is what the model was trained with.
     tokenizer = AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
-        return None
+        raise StepError(f"the tokenizer, a {type(tokenizer).__name__}, has no form in tokenizer.json")
     described: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
     problem = tokenizer_support(described, sentencepiece=(model / "tokenizer.model").exists())
     if problem:
         raise StepError(problem)
-    return pre_tokenizer(described)
+    return described
 
 
-def _convert(converter: Path, splitting: str | None, arguments: list[str]) -> None:
+def _convert(converter: Path, tokenizer: dict[str, Any], arguments: list[str]) -> None:
     """Runs convert_hf_to_gguf.py in this process, which has already paid for importing torch and transformers."""
     path, argv = list(sys.path), sys.argv
     with _without("gguf", "conversion", "convert_hf_to_gguf"):
@@ -76,14 +77,25 @@ def _convert(converter: Path, splitting: str | None, arguments: list[str]) -> No
         sys.argv = ["convert_hf_to_gguf.py", *arguments]
         try:
             script = importlib.import_module("convert_hf_to_gguf")
+            splitting = pre_tokenizer(tokenizer)
             if splitting is not None:
                 # The converter's own way to know it is a hash of known tokenizers' answers.
                 importlib.import_module("conversion").TextModel.get_vocab_base_pre = lambda *_: splitting
+            # Without tokenizer.model the converter gives all tokens one score, and llama.cpp would merge in any order.
+            importlib.import_module("gguf").LlamaHfVocab.get_token_score = _score(tokenizer)
             script.main()
         except SystemExit as error:
             raise StepError("llama.cpp's converter refused the model; the step's log tells why") from error
         finally:
             sys.path[:], sys.argv = path, argv
+
+
+def _score(tokenizer: dict[str, Any]) -> Callable[[Any, int], float]:
+    """Scores by which llama.cpp merges SentencePiece tokens in the order of the tokenizer's merges."""
+    merges = tokenizer["model"].get("merges", ())
+    # The lowest rank of the merges that make a token is the one that counts.
+    ranks = {"".join(pair): rank for rank, pair in reversed(list(enumerate(merges)))}
+    return lambda vocab, index: -float(ranks.get(vocab.tokenizer.convert_ids_to_tokens(index), len(merges)))
 
 
 @contextmanager

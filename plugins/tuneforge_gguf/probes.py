@@ -6,7 +6,7 @@ import random
 import unicodedata
 from collections.abc import Sequence
 
-CONVERSATIONS: Sequence[Sequence[dict[str, str]]] = (
+CONVERSATIONS: tuple[list[dict[str, str]], ...] = (
     [{"role": "user", "content": "What is 17 * 23?"}],
     [
         {"role": "user", "content": "Translate \u201cgood morning\u201d into French.\n\nThanks!"},

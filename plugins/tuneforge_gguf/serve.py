@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from xllamacpp import CommonParams, Server
+from xllamacpp import CommonParams, Server  # type: ignore[import-untyped]
 
 
 def main(file: str, threads: int, context: int) -> None:

@@ -33,28 +33,30 @@ def pre_tokenizer(tokenizer: Mapping[str, Any]) -> str | None:
     Converters know tokenizers by a hash of what they answer, so one that was trained anew is unknown to them. Here a
     name is given only if every part is exactly what llama.cpp does under that name. None leaves it to the converter.
     """
-    model = tokenizer["model"]
+    model, normalizer = tokenizer["model"], tokenizer.get("normalizer")
     if (
         model.get("type") != "BPE"
         or any(model.get(part) for part in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
-        or tokenizer.get("normalizer")
+        or normalizer not in (None, {"type": "NFC"})
         or (tokenizer.get("decoder") or {}).get("type") != "ByteLevel"
         # A byte without a token of its own is dropped before merging in one library and after it in the other.
         or not _alphabet() <= model["vocab"].keys()
         or any(token[flag] for token in tokenizer["added_tokens"] for flag in ("lstrip", "rstrip", "single_word"))
     ):
         return None
-    # Under this name llama.cpp looks a word up before it merges, and adds a BOS token unless the file tells otherwise.
-    whole_words = bool(model.get("ignore_merges"))
-    match list(_splits(tokenizer.get("pre_tokenizer"))), whole_words:
+    match list(_splits(tokenizer.get("pre_tokenizer"))), bool(model.get("ignore_merges")):
+        case [pattern, "bytes"], False if pattern == _QWEN2:
+            # llama.cpp does not compose characters (NFC) for any model; the published Qwen2 models live with it too.
+            return "qwen2"
+        case _ if normalizer:
+            return None
         case ["gpt-2"], False:
             return "gpt-2"
         case ["digits", "gpt-2"], False:
             return "smollm"
-        case [pattern, "bytes"], False if pattern == _QWEN2:
-            return "qwen2"
         case [pattern, "bytes"], False if pattern == _LLAMA3:
             return "smaug-bpe"
+        # Under this name llama.cpp looks whole words up, and adds a BOS token unless the file tells otherwise.
         case [pattern, "bytes"], True if pattern == _LLAMA3 and _tells_bos(tokenizer.get("post_processor")):
             return "llama-bpe"
     return None
@@ -77,8 +79,8 @@ def _splits(part: Mapping[str, Any] | None) -> Iterator[str]:
         case {"type": "Sequence", "pretokenizers": parts}:
             for each in parts:
                 yield from _splits(each)
-        case {"type": "ByteLevel", "add_prefix_space": False}:
-            yield "gpt-2" if part.get("use_regex", True) else "bytes"
+        case {"type": "ByteLevel", "add_prefix_space": False, **rest}:
+            yield "gpt-2" if rest.get("use_regex", True) else "bytes"
         case {"type": "Digits", "individual_digits": True}:
             yield "digits"
         case {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}:
@@ -94,12 +96,12 @@ def _byte_level(tokenizer: Mapping[str, Any]) -> bool:
 
 def _tells_bos(part: Mapping[str, Any] | None) -> bool:
     """Whether the converter finds in the post-processor if a BOS token is added, and writes it down."""
-    parts = (part or {}).get("processors", [part or {}])
-    return any(
-        each.get("type") == "ByteLevel"
-        or (each.get("type") == "TemplateProcessing" and len(each["single"]) > 1 and "SpecialToken" in each["single"][0])
-        for each in parts
-    )
+    match part:
+        case {"type": "Sequence", "processors": parts}:
+            return any(map(_tells_bos, parts))
+        case {"type": "ByteLevel"} | {"type": "TemplateProcessing", "single": [{"SpecialToken": _}, _, *_]}:
+            return True
+    return False
 
 
 def _alphabet() -> set[str]:

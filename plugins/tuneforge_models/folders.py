@@ -49,7 +49,8 @@ def weights(folder: Path) -> list[str]:
 
 def parts(folder: Path) -> list[str]:
     """Every file that makes the model."""
-    settings = {file.relative_to(folder).as_posix() for pattern in SETTINGS for file in folder.glob(pattern)}
+    found = (file for pattern in SETTINGS for file in folder.glob(pattern) if file.is_file())
+    settings = {file.relative_to(folder).as_posix() for file in found}
     if (folder / "model.safetensors").exists():
         settings.discard(INDEX)  # transformers does not look at it then
     return sorted(settings) + weights(folder)
@@ -149,13 +150,11 @@ def unreadable(template: Path | None) -> Iterator[Finding]:
 
 
 def facts(folder: Path, template: Path | None = None) -> Facts:
-    """The facts of a model's folder, with `template` in place of its own; none of a folder that cannot be used."""
-    if problems(folder) or list(unreadable(template)):
-        return Facts(Model)
-    tensors = {  # of the files that are taken over alone: others may lie beside them
-        name: Tensor(entry["dtype"], tuple(entry["shape"]))
-        for file in weights(folder)
-        for name, entry in _header(folder / file).items()
+    """The facts of a sound folder, with `template` in place of its own; no tensors while its weights are not there."""
+    files = [folder / name for name in weights(folder)]  # and no others that lie beside them
+    headers = [_header(file) for file in files] if all(file.exists() for file in files) else []
+    tensors = {
+        name: Tensor(entry["dtype"], tuple(entry["shape"])) for header in headers for name, entry in header.items()
     }
     own = template.read_text(encoding="utf-8") if template else read_template(folder)
     return Facts(Model, read_json(folder / CONFIG), tensors, folder, own)
@@ -168,10 +167,10 @@ def take_over(
     for finding in problems(folder):
         raise StepError(finding.problem, finding.fix)
     for name in parts(folder):
-        target = out / name
-        target.parent.mkdir(exist_ok=True)
         if template and any(fnmatch(name, pattern) for pattern in _TEMPLATES):
             continue
+        target = out / name
+        target.parent.mkdir(exist_ok=True)
         settings = read_json(folder / name) if template and name == TOKENIZER_CONFIG else {}
         if "chat_template" in settings:
             del settings["chat_template"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import PrivateAttr
+
 from tuneforge import Facts, Field, Finding, Known, LoadModel, Model, Source, Step, StepError
-from tuneforge.artifacts import read_json, read_template
 
 from . import folders
 
@@ -19,10 +19,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Seen:
-    """A model at a commit: the folder of the Hub's cache with those of its files that are here, and what is wrong.
-
-    `whole` says that all of them are here.
-    """
+    """A model at a commit: its folder in the Hub's cache, whether its weights are there too, and what is wrong."""
 
     commit: str
     folder: Path | None = None
@@ -60,13 +57,10 @@ class Hub(LoadModel):
         return pinned
 
     def foresee(self, facts: Known) -> Facts:
-        seen = self._look()
-        if seen.folder is None:
+        folder = self._look().folder
+        if folder is None or any(finding.level == "error" for finding in self.check(facts)):
             return Facts(Model)
-        if seen.whole:
-            return folders.facts(seen.folder, self.template)
-        template = self.template.read_text(encoding="utf-8") if self.template else read_template(seen.folder)
-        return Facts(Model, read_json(seen.folder / folders.CONFIG), template=template)
+        return folders.facts(folder, self.template)
 
     def check(self, facts: Known) -> Iterable[Finding]:
         for finding in self._look().findings:

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError, 
     RevisionResolutionError,
 )
 from tqdm import tqdm  # type: ignore[import-untyped]
+
 from tuneforge import Finding, Step, StepError
 
 from . import folders
@@ -31,11 +32,9 @@ from .hub import COMMIT, Seen
 _TIMEOUT = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", 3))
 """Seconds; the client's own is none at all for some questions, and a plan should not wait for a Hub that is away."""
 
-_PLANNED = (folders.CONFIG, folders.INDEX, folders.TOKENIZER_CONFIG, "chat_template.*")
-
 
 def look(repo: str, revision: str) -> Seen:
-    """Finds the commit that a revision stands for, and fetches the small files that a plan is made from.
+    """Finds the commit that a revision stands for, and fetches everything but the weights for the plan to go by.
 
     Asks the Hub, unless `revision` is a commit that is in the cache; when the Hub cannot be reached, the cache answers.
     """
@@ -107,11 +106,7 @@ def _ask(repo: str, revision: str) -> Seen:
     _remember(repo, revision, commit)
     if (seen := _cached(repo, commit)).whole:
         return seen
-    folder = Path(
-        snapshot_download(
-            repo, revision=commit, allow_patterns=list(_PLANNED), etag_timeout=_TIMEOUT, tqdm_class=_bar(None)
-        )
-    )
+    folder = _settings(repo, commit)
     names = [entry.path for entry in get_cached_repo_tree(repo, revision=commit)]
     found = list(folders.lacking(names, repo)) or list(folders.foreign(folder))
     return Seen(commit, folder, findings=tuple(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tuneforge import Facts, Field, Finding, Known, LoadModel, Source, Step
+from tuneforge import Facts, Field, Finding, Known, LoadModel, Model, Source, Step
 
 from . import folders
 
@@ -24,7 +24,7 @@ class Local(LoadModel):
     )
 
     def foresee(self, facts: Known) -> Facts:
-        return folders.facts(self.path, self.template)
+        return Facts(Model) if list(self.check(facts)) else folders.facts(self.path, self.template)
 
     def check(self, facts: Known) -> Iterable[Finding]:
         if not self.path.is_dir():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, PlainSerializer, SerializationInfo, WithJsonSchema
+
 from tuneforge import Facts, Field, Known, LoadModel, Step
 
 from . import folders
@@ -39,7 +40,7 @@ class Builtin(LoadModel):
 
     name = "builtin"
 
-    model: Shipped = Field(description="Which of the shipped models.")
+    model: Shipped = Field("tiny", description="Which of the shipped models.")
 
     def foresee(self, facts: Known) -> Facts:
         return folders.facts(SHIPPED / self.model)

@@ -97,7 +97,7 @@ def lora_config(adapter: Lora | None) -> LoraConfig | None:
         task_type="CAUSAL_LM",
         peft_type=adapter.type.upper(),
         r=adapter.r,
-        lora_alpha=adapter.scale,  # type: ignore[arg-type]  # a float does as well
+        lora_alpha=adapter.scale,
         lora_dropout=adapter.dropout,
         target_modules="all-linear" if auto else list(adapter.target_modules),
     )
@@ -125,7 +125,6 @@ def arguments(options: Training, step: Step, *, learning_rate: float, most: int)
         "bf16": compute_dtype() is torch.bfloat16,
         "use_cpu": kind == "cpu",
         "gradient_checkpointing": kind != "cpu" if checkpointing is None else checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
@@ -140,10 +139,14 @@ def arguments(options: Training, step: Step, *, learning_rate: float, most: int)
 
 
 class Quiet:
-    """Takes from a TRL trainer what it does beside training: telemetry, and a model card in every checkpoint."""
+    """Takes from a TRL trainer what it does beside training: telemetry, a model card in every checkpoint, and an
+    estimate of the operations of every batch, for which it counts the parameters anew each time."""
 
     def _send_telemetry(self) -> None:
         return
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         return

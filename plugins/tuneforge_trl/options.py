@@ -31,9 +31,9 @@ class Lora(Config):
 
     type: Literal["lora"] = Field("lora", description="The kind of adapter.")
     r: int = Field(16, ge=1, also=("lora_r", "lora_rank", "rank"), description="Rank of the two added matrices.")
-    alpha: float | None = Field(
+    alpha: int | None = Field(
         None,
-        gt=0,
+        ge=1,
         also=("lora_alpha",),
         description="The adapter's output is scaled by alpha / r; twice r where it is not set.",
     )
@@ -48,8 +48,9 @@ class Lora(Config):
     )
 
     @property
-    def scale(self) -> float:
-        return 2.0 * self.r if self.alpha is None else self.alpha
+    def scale(self) -> int:
+        """What is divided by r to scale the adapter's output."""
+        return 2 * self.r if self.alpha is None else self.alpha
 
 
 class Training(Config):

@@ -12,8 +12,8 @@ orders-preferences.jsonl  the same task: the bare record is chosen, the polite a
 lessons-chat.jsonl        first lessons for an untaught model: repeating, looking up, keys and values. No orders.
 orders.txt                plain lines: English, keys and values, JSON, orders; for tokenizers and pretraining.
 
-A customer and a place occur in one row of the two order files only, so whichever rows are held out, a model has to
-copy names that it has never seen.
+In the two order files each customer and each place occurs in one row only: whichever rows are held out, a model has
+to copy names that it has never seen.
 """
 
 import json
@@ -177,7 +177,10 @@ class Lessons:
 
     def values(self, least: int, most: int) -> list[str | int]:
         count = least + int(self.rng.random() * (most - least + 1))
-        return list(dict.fromkeys(self.value() for _ in range(count)))
+        found: dict[str | int, None] = {}
+        while len(found) < count:
+            found[self.value()] = None
+        return list(found)
 
     def pairs(self) -> dict[str, str | int]:
         values = self.values(2, 5)
@@ -216,7 +219,7 @@ class Lessons:
     def position(self) -> tuple[str, str]:
         values = [str(value) for value in self.values(3, 7)]
         place, index = pick(self.rng, [("first", 0), ("second", 1), ("last", -1)])
-        return f"{', '.join(values)}. Which is {place}?", values[min(index, len(values) - 1)]
+        return f"{', '.join(values)}. Which is {place}?", values[index]
 
 
 ENGLISH = """

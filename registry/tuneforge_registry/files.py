@@ -74,7 +74,7 @@ def touch(path: Path) -> bool:
     """Note on `path` that it is in use, for gc to see; False if it is not there."""
     try:
         os.utime(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         # Who may only read a registry may still use it: nobody can collect what is not theirs to write.
@@ -84,19 +84,26 @@ def touch(path: Path) -> bool:
 
 
 def listing(folder: Path) -> list[str]:
-    """The names in `folder`, sorted; none if it is not there."""
+    """The names in `folder`, sorted; none if it is not there. Hidden files are the system's, not ours."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries)
+            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
     except FileNotFoundError:
         return []
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Everything below `folder` that is not itself a folder, in the order of names. Links are not followed."""
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.is_dir(follow_symlinks=False):
-                yield from walk(folder / entry.name)
-            else:
-                yield folder / entry.name
+    """Everything below `folder` that is not itself a folder, in the order of names. Links are not followed.
+
+    A folder that vanishes meanwhile holds nothing.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk(folder / entry.name)
+        else:
+            yield folder / entry.name

@@ -56,9 +56,10 @@ def _held_since(home: Path) -> Iterator[float]:
     guards += [home / "tmp" / name for name in files.listing(home / "tmp") if name.endswith(".lock")]
     yield time.time()
     for guard in guards:
-        with contextlib.suppress(FileNotFoundError), locks.free(guard) as nobody:
+        since = _touched(guard)
+        with locks.free(guard) as nobody:
             if not nobody:
-                yield guard.stat().st_mtime
+                yield since
 
 
 def _sweep(home: Path, dry_run: bool, young: float) -> Iterator[Garbage]:
@@ -154,12 +155,15 @@ def _touched(path: Path) -> float:
 def _remove(
     what: Literal["artifact", "step", "tree", "blob", "scratch", "tmp"], home: Path, path: Path, dry_run: bool
 ) -> Garbage:
-    held = list(files.walk(path)) if path.is_dir() else [path]
-    # A file with other hard links frees nothing; a blob's other links are its trees, which go with it.
-    freed = [status.st_size for status in (file.lstat() for file in held) if what == "blob" or status.st_nlink == 1]
+    freed = 0
+    for file in files.walk(path) if path.is_dir() else [path]:
+        with contextlib.suppress(FileNotFoundError):  # a process may clear away its own meanwhile
+            status = file.lstat()
+            # A file with other hard links frees nothing; a blob's other links are its trees, which go with it.
+            freed += status.st_size if what == "blob" or status.st_nlink == 1 else 0
     if not dry_run:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink()
-    return Garbage(what, path.relative_to(home).as_posix(), sum(freed))
+            path.unlink(missing_ok=True)
+    return Garbage(what, path.relative_to(home).as_posix(), freed)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
+from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.manifests import Manifest
 from tuneforge_registry.refs import Name
 
@@ -46,16 +47,18 @@ class Registry:
         """Commit a finished folder as an artifact and give its digest; the folder is gone afterwards.
 
         Its files become blobs by hard link, and read-only: bytes are hashed once and copied never, unless `folder` is
-        on another filesystem. Putting the same again is harmless. Refused: a folder without files, a link that leaves
-        it, anything but files and folders, and a `base` that is not here.
+        on another filesystem. (Who keeps another hard link to one of them must not write through it.) Putting the
+        same again is harmless. Refused: a folder without files, a link that leaves it, anything but files and folders,
+        and a `base` that is not here.
         """
-        if base is not None:
-            self.manifest(base)
-        sources = blobs.survey(folder)
         import shutil
 
         from tuneforge_registry import locks
 
+        self._check_apart(folder)
+        if base is not None:
+            self.manifest(base)
+        sources = blobs.survey(folder)
         with locks.workspace(self.home) as staging:
             staged = {source: blobs.stage(source, staging) for source in dict.fromkeys(sources.values())}
             manifest = Manifest(kind, base, {path: staged[source] for path, source in sources.items()})
@@ -66,6 +69,15 @@ class Registry:
                 manifests.commit(self.home, manifest)
         shutil.rmtree(folder)
         return manifest.digest
+
+    def _check_apart(self, folder: Path) -> None:
+        """RegistryError if consuming `folder` would consume the registry, or part of it."""
+        home, inside = self.home.resolve(), folder.resolve()
+        rooms = (home / "tmp", home / "scratch", home / "trees")
+        apart = not inside.is_relative_to(home) or any(room in inside.parents for room in rooms)
+        if home.is_relative_to(inside) or not apart:
+            problem = f"{folder} holds the registry or belongs to it"
+            raise RegistryError(problem, "give the folder that a step has written")
 
     def manifest(self, digest: str) -> Manifest:
         """What the artifact `digest` (in full) is; RegistryError if it is not here or its manifest is damaged."""

@@ -32,7 +32,7 @@ def read(home: Path, run_id: str) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise RegistryError(f"no run {run_id} in {home}", "the newest are in `tuneforge registry log`") from None
+        raise RegistryError(f"no run {run_id} in {home}", f"runs are recorded in {home / 'runs'}") from None
     except ValueError:
         record = None
     if not isinstance(record, dict):

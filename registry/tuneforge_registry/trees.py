@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def ready(home: Path, manifest: Manifest) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(blobs.location(home, entry.sha256), target)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        if folder.exists() and not _is_whole(home, manifest, folder):
             folder.rename(workspace / "broken")
         try:
             fresh.rename(folder)

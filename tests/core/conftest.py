@@ -6,19 +6,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tuneforge_registry import Registry
 
 from tuneforge.errors import Finding
 from tuneforge.events import Event, Logged
 from tuneforge.plan import Plan, make_plan
 from tuneforge.recipe import Recipe, read_recipe
 from tuneforge.runner import Run
+from tuneforge_registry import Registry
 
 TOYS = Path(__file__).with_name("toys.py")
 
@@ -104,10 +104,22 @@ def new_bench(tmp_path: Path) -> Callable[[str], Bench]:
     def make(name: str) -> Bench:
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "text.txt").write_text("a rose is a rose is a rose")
-        return Bench(folder, folder / "home")
+        return new(folder)
 
     return make
+
+
+def new(folder: Path) -> Bench:
+    (folder / "text.txt").write_text("a rose is a rose is a rose")
+    return Bench(folder, folder / "home")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync() -> Iterator[None]:
+    """Only a power cut can tell whether a file was synced, and on a busy disk it takes most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture

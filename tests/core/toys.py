@@ -25,7 +25,6 @@ from tuneforge import (
     Known,
     Publish,
     Release,
-    Report,
     Source,
     Step,
     StepError,

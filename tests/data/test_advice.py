@@ -34,7 +34,7 @@ def test_good_rows_give_no_findings(written: Written) -> None:
 @pytest.mark.parametrize(
     ("row", "columns"),
     [
-        ({"question": "Hi", "answer": "Hello", "id": 1}, "{instruction: ...}"),
+        ({"question": "Hi", "answer": "Hello", "id": 1}, "{prompt: question, completion: answer}"),
         ({"Question": "Hi", "Answer": "Hello"}, "{prompt: Question, completion: Answer}"),
         ({"query": "Hi", "response": "Hello"}, "{prompt: query, completion: response}"),
         ({"instruction": "Hi", "context": "there", "response": "Hello"}, "{output: response, input: context}"),
@@ -48,8 +48,7 @@ def test_other_columns_are_told_with_the_nearest_mapping(written: Written, row: 
     assert finding.level == "error"
     assert finding.field == "path"
     assert finding.problem == f"rows.jsonl has the columns {', '.join(row)}, which are those of no known shape"
-    if "..." not in columns:
-        assert finding.fix == f"Add `columns: {columns}`. {CHAT_SHAPES}"
+    assert finding.fix == f"Add `columns: {columns}`. {CHAT_SHAPES}"
 
 
 def test_the_suggested_mapping_works(written: Written) -> None:
@@ -58,6 +57,11 @@ def test_the_suggested_mapping_works(written: Written) -> None:
     assert "`columns: {prompt: question, chosen: preferred, rejected: dispreferred}`" in finding.fix
     columns = {"prompt": "question", "chosen": "preferred", "rejected": "dispreferred"}
     assert list(Preference(path=path, columns=columns).check({})) == []
+
+
+def test_answers_without_a_known_prompt(written: Written) -> None:
+    finding = found(Preference(path=written([{"input": "Hi", "chosen": "a", "rejected": "b"}])))
+    assert finding.fix.startswith("Add `columns: {prompt: input}`.")
 
 
 def test_columns_like_none_of_ours_are_told_with_all_shapes(written: Written) -> None:

@@ -83,7 +83,7 @@ class Other(LoadModel):
     name = "other"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Planned:
     name: str
     method: Method

@@ -29,7 +29,7 @@ calls = st.fixed_dictionaries(
 
 @st.composite
 def talks(draw: st.DrawFn, tools: bool = True) -> Talk:
-    talk = [{"role": "system", "content": draw(texts)}] if draw(st.booleans()) else []
+    talk: Talk = [{"role": "system", "content": draw(texts)}] if draw(st.booleans()) else []
     for _ in range(draw(st.integers(1, 3))):
         talk.append({"role": "user", "content": draw(texts)})
         for _ in range(draw(st.integers(0, 2)) if tools else 0):

@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def parquet(rows: Table) -> bytes:
     return file.getvalue()
 
 
-FILES = {
+FILES: dict[str, Callable[[Table], bytes]] = {
     "rows.json": lambda rows: json.dumps(rows, indent=1).encode(),
     "marked.json": lambda rows: b"\xef\xbb\xbf" + json.dumps(rows, ensure_ascii=False).encode(),
     "lines.json": lines,
@@ -109,7 +109,7 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     for number, name in enumerate(("b.jsonl", "a.json", "more/c.csv", ".hidden.jsonl", "readme.md")):
         content = json.dumps([{"n": number}]) if name.endswith(".json") else json.dumps({"n": number})
         (tmp_path / name).write_text(f"n\n{number}\n" if name.endswith(".csv") else content)
-    assert list(Rows(tmp_path)) == [("a.json, row 1", {"n": 1}), ("b.jsonl:1", {"n": 0}), ("c.csv:2", {"n": "2"})]
+    assert list(Rows(tmp_path)) == [("a.json row 1", {"n": 1}), ("b.jsonl:1", {"n": 0}), ("c.csv:2", {"n": "2"})]
 
 
 def test_numbers_of_json_arrays_are_read_as_those_of_lines(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_broken_file_is_an_error(
 def test_the_error_tells_how_far_the_file_is_whole(tmp_path: Path, carry_out: CarryOut) -> None:
     path = tmp_path / "rows.json"
     path.write_bytes(b"[" + b",".join([GOOD] * 5000) + b', {"prompt')
-    with pytest.raises(StepError, match=r"rows\.json cannot be read after rows\.json, row \d{4}: parse error"):
+    with pytest.raises(StepError, match=r"rows\.json cannot be read after rows\.json row \d{4}: parse error"):
         carry_out(Chat(path=path))
 
 

@@ -336,7 +336,8 @@ def test_chat_rows_left_out(reason: str, raw: object, carry_out: CarryOut, writt
         ("turns out of order", {"prompt": "Hi", "chosen": [user("x"), *A], "rejected": "b"}),
         ("turns out of order", {"prompt": [system("Short.")], "chosen": "a", "rejected": "b"}),
         ("chosen and rejected share no prompt", {"chosen": [user("Hi"), *A], "rejected": [user("Ho"), *A]}),
-        ("messages of no known form", {"chosen": "a", "rejected": "b"}),
+        ("messages of no known form", {"chosen": "[", "rejected": "["}),
+        ("columns of no known shape", {"chosen": "a", "rejected": "b"}),
         ("columns of no known shape", {"prompt": "Hi", "completion": "a"}),
     ],
 )

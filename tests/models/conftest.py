@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from tuneforge import Step
 from tuneforge_models.new import New
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+
 from tuneforge import Model, Step
 from tuneforge.keys import shown_config, step_key
 from tuneforge.sources import Digests
@@ -23,7 +24,7 @@ def test_the_shipped_model_is_copied_as_it_is(step: Step) -> None:
 def test_another_shipped_model_is_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(shipped.SHIPPED / "tiny", tmp_path / "shipped" / "tiny")
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "shipped")
-    method, digests = Builtin(model="tiny"), Digests(tmp_path / "digests.json")
+    method, digests = Builtin(), Digests(tmp_path / "digests.json")
     before = step_key(method, 0, {}, digests)
     assert step_key(method, 0, {}, digests) == before
     with (tmp_path / "shipped" / "tiny" / "config.json").open("a") as file:

@@ -15,6 +15,7 @@ from threading import Thread
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
 from tuneforge import Finding, Model, Step, StepError
 from tuneforge.keys import step_key
 from tuneforge.sources import Digests
@@ -87,7 +88,8 @@ class _Answers(BaseHTTPRequestHandler):
         self._answer(200, json.dumps(files).encode())
 
     def _file(self, path: str) -> None:
-        commit, _, name = path.removeprefix("/kim/lamps/resolve/").partition("/")
+        revision, _, name = path.removeprefix("/kim/lamps/resolve/").partition("/")
+        commit = self.hub.branches.get(revision, revision)
         if self.hub.refusal:
             status, code = self.hub.refusal
             self._answer(status, b"", **{"X-Error-Code": code})
@@ -235,12 +237,37 @@ def test_an_unreachable_hub_leaves_what_is_in_the_cache(hub: SmallHub, model: Pa
     assert {f.name: f.read_bytes() for f in again.out.iterdir()} == {f.name: f.read_bytes() for f in step.out.iterdir()}
 
 
+def test_a_cache_that_other_tools_filled_serves_with_a_word_of_warning(
+    hub: SmallHub, model: Path, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants, hf_hub_download
+
+    hub.push(model)
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        hf_hub_download("kim/lamps", name)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    method = Hub(repo="kim/lamps").pin()
+    (warning,) = method.check({})
+    assert (warning.level, "does not know which files" in warning.problem) == ("warning", True)
+    method.run(step=step)
+    assert list(Model.missing(step.out)) == []
+
+
+def test_without_the_client_a_commit_can_still_be_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step itself then runs in an environment that has it."""
+    monkeypatch.setitem(sys.modules, "tuneforge_models.hub_client", None)
+    (error,) = _errors(Hub(repo="kim/lamps").pin())
+    assert error.field == "revision"
+    assert "huggingface_hub" in error.fix
+    pinned = Hub(repo="kim/lamps", revision="0" * 40).pin()
+    assert (pinned.revision, list(pinned.check({}))) == ("0" * 40, [])
+    assert pinned.foresee({}).kind is Model
+
+
 def test_an_unreachable_hub_and_an_empty_cache_is_an_error(hub: SmallHub, step: Step) -> None:
     hub.close()
-    started = time.monotonic()
     method = Hub(repo="kim/lamps").pin()
     (error,) = _errors(method)
-    assert time.monotonic() - started < 2
     assert "cannot be reached" in error.problem
     assert "not in the cache" in error.problem
     with pytest.raises(StepError, match="cannot be reached"):
@@ -253,10 +280,10 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(
     from tuneforge_models import hub_client
 
     monkeypatch.setattr(hub_client, "_TIMEOUT", 0.2)
-    monkeypatch.setattr(_Answers, "_about", lambda *_: time.sleep(1))
+    monkeypatch.setattr(_Answers, "_about", lambda *_: time.sleep(9))
     started = time.monotonic()
     (error,) = _errors(Hub(repo="kim/lamps").pin())
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 5
     assert "cannot be reached" in error.problem
 
 

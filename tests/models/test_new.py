@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tuneforge import Model, Step
 from tuneforge_models.new import New
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tuneforge import Model, Step, StepError
 from tuneforge_models import folders
 from tuneforge_models.local import Local
@@ -84,6 +85,7 @@ def test_a_template_takes_the_place_of_every_other(folder: Path, tmp_path: Path,
     assert tokenizer.chat_template == template.read_text()
     chat = [{"role": "user", "content": "lamps"}]
     assert tokenizer.apply_chat_template(chat, tokenize=False) == "<|im_start|>lamps<|im_end|>"
+    assert not (step.out / "additional_chat_templates").exists()
     assert "old one" not in (step.out / "tokenizer_config.json").read_text()
     assert tokenizer.eos_token == "<|im_end|>"
 

@@ -36,6 +36,11 @@ def tag(home: Path, worker: int) -> None:
             (room / "out" / "same").write_bytes(b"the same for all")
             (room / "out" / "own").write_text(f"{worker} {number}")
             digest = registry.put(room / "out", "model")
+        with registry.workspace() as room:
+            shared = registry.put(write(room / "out", 3, "shared"), "model")
+        tree = registry.tree(shared)
+        if len([path for path in tree.rglob("*.bin") if path.stat().st_size == 5000]) != 3:
+            sys.exit("a tree is not whole")
         print(registry.tag("crowded", digest, alias=f"last-{worker}"), digest, flush=True)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+
 from tuneforge_registry import Registry, RegistryError
 
 Put = Callable[..., str]

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from tuneforge_registry import Registry, Stored
 
 Put = Callable[..., str]

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tuneforge_registry import FileEntry, Manifest, Registry, RegistryError
 
 Put = Callable[..., str]
@@ -106,7 +107,10 @@ def test_identical_content_is_stored_once_and_never_copied(registry: Registry, w
 
 def test_putting_again_is_harmless(registry: Registry, put: Put) -> None:
     digest = put("one")
+    (blob,) = blobs(registry)
+    inode = blob.stat().st_ino
     assert put("one") == digest
+    assert blob.stat().st_ino == inode, "trees are linked to it"
     assert [stored.digest for stored in registry.artifacts()] == [digest]
     assert registry.verify() == []
 
@@ -117,6 +121,7 @@ def test_putting_again_restores_a_blob_that_is_gone_or_cut_short(registry: Regis
     blob.unlink()
     assert put("content") == digest
     assert registry.verify() == []
+    blob.chmod(0o644)
     os.truncate(blob, 3)
     assert put("content") == digest
     assert registry.verify() == []
@@ -163,6 +168,19 @@ def test_a_folder_without_files_is_refused(registry: Registry, tmp_path: Path, w
             registry.put(tmp_path / path, "model")
     with pytest.raises(RegistryError, match="needs a kind"):
         registry.put(write({"a": b"1"}), "")
+
+
+def test_the_registry_does_not_swallow_itself(registry: Registry, put: Put) -> None:
+    digest = put("one")
+    for folder in (registry.home, registry.home.parent, registry.home / "blobs", registry.home / "tmp"):
+        with pytest.raises(RegistryError, match="holds the registry or belongs to it"):
+            registry.put(folder, "model")
+    assert registry.verify() == []
+    with registry.workspace() as folder:
+        (folder / "weights").write_bytes(b"one")
+        assert registry.put(folder, "model") == digest
+    assert registry.put(registry.tree(digest), "model") == digest
+    assert (registry.tree(digest) / "weights").read_bytes() == b"one"
 
 
 def test_a_base_that_is_not_here_is_refused(registry: Registry, put: Put) -> None:

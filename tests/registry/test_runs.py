@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+
 from tuneforge_registry import Registry, RegistryError
 
 Put = Callable[..., str]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 import pytest
+
 from tuneforge_registry import Registry, RegistryError
 
 Put = Callable[..., str]
@@ -29,6 +30,7 @@ def test_a_result_that_lost_anything_is_none(registry: Registry, put: Put) -> No
     manifest = registry.home / "manifests" / f"{digest}.json"
     step = registry.home / "steps" / "key"
 
+    blob.chmod(0o644)
     os.truncate(blob, 2)
     assert registry.result_of("key") is None
     blob.unlink()

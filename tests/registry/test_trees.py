@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tuneforge_registry import Registry, RegistryError
 
 Put = Callable[..., str]

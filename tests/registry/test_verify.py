@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tuneforge_registry import Registry
 
 Put = Callable[..., str]
@@ -36,9 +37,13 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def cut(path: Path) -> None:
+    path.chmod(0o644)
+    os.truncate(path, 3)
+
+
 @pytest.mark.parametrize(
-    ("spoil", "problem"),
-    [(flip, "content is not"), (lambda path: os.truncate(path, 3), "content is not"), (Path.unlink, "is gone")],
+    ("spoil", "problem"), [(flip, "content is not"), (cut, "content is not"), (Path.unlink, "is gone")]
 )
 def test_a_damaged_or_missing_blob(
     registry: Registry, model: str, put: Put, spoil: Callable[[Path], object], problem: str
@@ -112,4 +117,9 @@ def test_garbage_is_not_damage(registry: Registry, model: str) -> None:
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     (registry.home / "blobs" / "e3" / empty).touch()
     (registry.home / "tmp" / "left-behind").touch()
+    for folder in ("steps", "runs", "refs", "refs/bot", "manifests", "blobs", "trees"):
+        (registry.home / folder).mkdir(exist_ok=True)
+        (registry.home / folder / ".DS_Store").touch()
+    assert len(registry.artifacts()) == 2
+    assert registry.gc(dry_run=True).bytes == 0
     assert registry.verify() == []

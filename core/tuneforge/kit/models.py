@@ -93,7 +93,10 @@ def load_model(
     disable_progress_bar()  # type: ignore[no-untyped-call]
     model: Any = AutoModelForCausalLM.from_pretrained(full_model(artifact).path, dtype=dtype)
     if isinstance(artifact, Adapter):
+        name = model.name_or_path
         model = PeftModel.from_pretrained(model, artifact.path, is_trainable=trainable)
+        # What the file says is a digest, which PEFT would look up on the Hub whenever it saves a checkpoint.
+        model.peft_config["default"].base_model_name_or_path = name
     loaded: PreTrainedModel | PeftModel = model.to(device()).train(trainable)
     return loaded
 

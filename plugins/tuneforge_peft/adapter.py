@@ -1,0 +1,37 @@
+"""Merging an adapter, as a method of the merge stage."""
+
+from collections.abc import Iterator
+
+from tuneforge import Adapter, Facts, Finding, Known, Merge, Model, Step
+
+
+class MergeAdapter(Merge):
+    """Adds an adapter's weights to those of the model it was trained on, for a model that needs no PEFT.
+
+    The sum is made in float32, must give the logits of the model with the adapter beside it, and is stored in the type
+    of the model's own weights; how far that rounding moves the logits is told.
+    """
+
+    name = "adapter"
+    needs = ("accelerate>=1.10", "peft>=0.20", "torch>=2.6", "transformers>=5.20")
+    engine = "tuneforge_peft.merging"
+
+    def run(self, model: Adapter, step: Step) -> None:
+        from .merging import merge
+
+        merge(model, step)
+
+    def foresee(self, facts: Known) -> Facts:
+        adapter = next(iter(facts.get("model", ())), None)
+        if adapter is None or adapter.base is None:
+            return Facts(Model)
+        base = adapter.model
+        return Facts(Model, base.config, base.tensors, adapter.tokenizer or base.tokenizer, adapter.template)
+
+    def check(self, facts: Known) -> Iterator[Finding]:
+        for adapter in facts.get("model", ()):
+            if "quantization_config" in adapter.model.config:
+                yield Finding(
+                    "the adapter sits on a quantized model, into whose rounded weights it cannot be merged exactly",
+                    "Train the adapter on the full-precision version of that model, merge it, and quantize the result.",
+                )

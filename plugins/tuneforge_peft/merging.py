@@ -1,0 +1,71 @@
+"""Merging an adapter into its base, and showing that the result computes the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tuneforge import Adapter, Model, Step, StepError
+from tuneforge.kit.chats import tokenize_chat
+from tuneforge.kit.models import (
+    device,
+    full_model,
+    load_model,
+    load_tokenizer,
+    save_model,
+    stored_dtype,
+    tokenizer_folder,
+)
+
+TOLERANCE = 1e-3
+"""Largest difference between two logits that float32 arithmetic in another order explains, of the largest logit."""
+
+_PROBES = (
+    ("What is the capital of France?", "Paris."),
+    ("Write the numbers from 1 to 10.", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"),
+    ('{"name": "Ada", "items": [3, 5]}', "def add(a: int, b: int) -> int:\n    return a + b"),
+)
+
+
+def merge(adapter: Adapter, step: Step) -> None:
+    """Writes base + adapter as a model into `step.out`; StepError if it does not give the adapter's logits."""
+    torch.set_num_threads(step.threads)
+    base, dtype = full_model(adapter), stored_dtype(adapter)
+    probes = _probes(load_tokenizer(adapter))
+    model: Any = load_model(adapter, dtype=torch.float32)
+    wanted = _logits(model, probes)
+    largest = max(float(logits.abs().max()) for logits in wanted)
+    model = model.merge_and_unload(safe_merge=True)
+    error = _difference(_logits(model, probes), wanted)
+    if not error <= TOLERANCE * largest:
+        raise StepError(
+            f"the merged model's logits differ from the adapter's by {error:.3g} (the largest logit is {largest:.3g})",
+            "Use the adapter without merging it, and report this: the merge does not compute what the adapter does.",
+        )
+    save_model(model, tokenizer_folder(adapter), step.out, dtype, like=base.path)
+    del model
+    stored = load_model(Model(step.out, ""), dtype=torch.float32)
+    rounding = _difference(_logits(stored, probes), wanted)
+    step.metrics(merge_error=error, rounding_error=rounding, largest_logit=largest, stored_as=str(dtype).split(".")[-1])
+    step.log(f"logits differ from the adapter's by {error:.2g}, stored as {dtype} by {rounding:.2g} (of {largest:.3g})")
+
+
+def _probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Token ids of a few texts: as conversations where the model has a template, else as they are."""
+    if tokenizer.chat_template is None:
+        return [tokenizer(f"{question} {answer}")["input_ids"] for question, answer in _PROBES]
+    return [
+        tokenize_chat(tokenizer, [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]).ids
+        for question, answer in _PROBES
+    ]
+
+
+@torch.inference_mode()
+def _logits(model: Any, probes: list[list[int]]) -> list[torch.Tensor]:
+    return [model(torch.tensor([ids], device=device())).logits[0].cpu() for ids in probes]
+
+
+def _difference(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))

@@ -1,0 +1,411 @@
+"""Carrying out a plan: results and records, the ways a step can die, and what is left when everything is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import Bench, statuses, step_of
+
+from tuneforge import __version__
+from tuneforge.events import Ended, Progressed, Started
+
+RECIPE = """steps:
+  words: {format: split, with: {path: text.txt}}
+  bag: {train: count, data: [words], with: {top: 2}}
+  note: {align: remark, bag: bag}
+"""
+DOOMED = """steps:
+  words: {format: split, with: {path: text.txt}}
+  bag: {train: doom, words: words, with: {how: WAY}}
+  note: {align: remark, bag: bag}
+"""
+PATIENT = """steps:
+  words: {format: split, with: {path: text.txt}}
+  bag: {train: patient, words: words, with: {parts: 4, pause: 0.2, seen: seen.txt}}
+  note: {align: remark, bag: bag}
+"""
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first true answer."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("waited in vain")
+
+
+def alive(*pids: int) -> list[int]:
+    """Those that still run; who is dead but not buried does not."""
+    found = []
+    for pid in pids:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.fixture
+def started(bench: Bench) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the command line, and ends it should the test not."""
+    processes = []
+
+    def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
+        processes.append(bench.start(*arguments, **settings))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_makes_every_step_and_tells_of_it(bench: Bench) -> None:
+    record = bench.run(RECIPE)
+    assert (record["status"], statuses(record)) == ("done", dict.fromkeys(["words", "bag", "note"], "done"))
+    bag = step_of(record, "bag")
+    registry = bench.plan(RECIPE).registry
+    assert json.loads((registry.tree(bag["digest"]) / "bag.json").read_text()) == {"a": 3.0, "rose": 3.0}
+    assert bag["metrics"] == {"kinds": 3}
+    events = [type(event).__name__ for event in bench.events if event.step == "bag"]
+    assert (events[0], events[-1]) == ("Started", "Ended")
+
+
+def test_the_same_again_does_nothing_and_knows_the_figures(bench: Bench) -> None:
+    first, second = bench.run(RECIPE), bench.run(RECIPE)
+    assert set(statuses(second).values()) == {"cached"}
+    assert not [event for event in bench.events if isinstance(event, Started)]
+    for name in statuses(first):
+        before, after = step_of(first, name), step_of(second, name)
+        assert {key: before[key] for key in ("digest", "kind", "metrics", "key")} == {
+            key: after[key] for key in ("digest", "kind", "metrics", "key")
+        }
+
+
+def test_a_record_tells_how_everything_was_made(bench: Bench) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(bench.folder)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    bench.write(RECIPE)
+    (bench.folder / ".gitignore").write_text("home\n")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "first"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+    record = bench.run(RECIPE)
+    assert bench.plan(RECIPE).registry.run(record["id"]) == json.loads(json.dumps(record))
+    assert record["git"] == {"commit": commit, "dirty": False}
+    assert record["environments"]["this"]["tuneforge"] == __version__
+    assert record["machine"]["processors"] == os.cpu_count()
+    assert record["started"] < record["ended"]
+    assert record["file"] == (bench.folder / "recipe.yaml").read_text()
+    bag = step_of(record, "bag")
+    assert bag["config"] == {"top": 2, "rate": 1.0, "unheard": 0}
+    assert bag["inputs"] == {"data": [step_of(record, "words")["digest"]]}
+    assert (bag["environment"], bag["version"], bag["seed"]) == ("this", 1, 0)
+    assert 1e6 < bag["peak_memory"] < 1e9
+    assert 0 < bag["seconds"] < 60
+
+    (bench.folder / "text.txt").write_text("changed")
+    record = bench.run(RECIPE, "steps.bag.with.top=1")
+    assert record["git"] == {"commit": commit, "dirty": True}
+    assert record["data"]["steps"]["bag"]["with"] == {"top": 1}
+
+
+def test_the_registry_knows_where_a_result_comes_from(bench: Bench) -> None:
+    record = bench.run(RECIPE)
+    registry = bench.plan(RECIPE).registry
+    lineage = registry.lineage(step_of(record, "note")["digest"])
+    assert lineage.step and lineage.step["name"] == "note"
+    assert lineage.base and lineage.base.digest == step_of(record, "bag")["digest"], "a note sits on its bag"
+    (bag,) = lineage.inputs["bag"]
+    (words,) = bag.inputs["data"]
+    assert words.digest == step_of(record, "words")["digest"]
+
+
+def test_two_folders_and_two_homes_give_the_same_digests(
+    new_bench: Callable[[str], Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = []
+    for name in ("here", "far/away"):
+        (new_bench.__self__ if hasattr(new_bench, "__self__") else None)
+        made = new_bench(name.replace("/", "-"))
+        monkeypatch.chdir(made.folder)
+        monkeypatch.setenv("PYTHONHASHSEED", name[:0] or "random")
+        record = made.run(RECIPE + "  out: {publish: share, bag: bag, with: {to: out.json}}\n")
+        digests.append({step["name"]: step["digest"] for step in record["steps"]})
+    assert digests[0] == digests[1]
+    assert all(digests[0].values())
+
+
+def test_inputs_come_as_what_the_method_calls_them(bench: Bench) -> None:
+    recipe = (
+        RECIPE + "  second: {align: remark, bag: note, with: {text: hm}}\n  grade: {evaluate: grade, bags: [bag]}\n"
+    )
+    record = bench.run(recipe)
+    bag, second = step_of(record, "bag")["digest"], step_of(record, "second")["digest"]
+    registry = bench.plan(recipe).registry
+    assert registry.manifest(second).base == bag, "the base of a base is the bag"
+    report = json.loads((registry.tree(step_of(record, "grade")["digest"]) / "report.json").read_text())
+    assert report["scores"] == {bag: {"kept": 2}}
+    assert report["of"] is None, "an input with a default may be left out"
+
+
+def test_a_result_may_be_named_at_once_or_later(bench: Bench) -> None:
+    registry = bench.plan(RECIPE).registry
+    digest = step_of(bench.run(RECIPE), "bag")["digest"]
+    bench.run(RECIPE, "steps.bag.as=roses")
+    assert "registered as roses@v1" in bench.said(), "though it was cached"
+    bench.run(RECIPE, "steps.bag.as=roses")
+    other = step_of(bench.run(RECIPE, "steps.bag.as=roses", "steps.bag.with.top=1"), "bag")["digest"]
+    assert registry.names()["roses"].versions == {1: digest, 2: other}
+
+
+def test_what_a_step_prints_goes_to_its_log(bench: Bench) -> None:
+    ended = bench.command("run", str(bench.write(RECIPE)), "--json")
+    log = (bench.home / "runs" / ended.json["run"] / "bag.log").read_text()
+    assert "to standard output\n" in log
+    assert "to standard error\n" in log
+    assert "to standard" not in ended.out + ended.err
+
+
+def test_what_a_step_says_is_told_and_logged(bench: Bench) -> None:
+    record = bench.run(RECIPE, "steps.words.with={path: text.txt, chatty: true, clean: {echo: true}}")
+    assert bench.said() == ["split text.txt"]
+    assert "split text.txt\n" in (bench.home / "runs" / record["id"] / "words.log").read_text()
+    progress = [(event.done, event.total) for event in bench.events if isinstance(event, Progressed)]
+    assert progress == [(done, 8) for done in range(1, 9)]
+
+
+def test_an_option_that_nothing_read_is_told(bench: Bench) -> None:
+    bench.run(RECIPE, "steps.bag.with={unheard: 3, top: 1}")
+    assert bench.said() == ["warning: unheard was set, but nothing read it in this step"]
+    bench.run(
+        DOOMED.replace("WAY", "garbled"),
+        "steps.words.with={path: text.txt, clean: {drop: a, lower: true}}",
+        until="words",
+    )
+    assert bench.said() == []
+
+
+@pytest.mark.parametrize(
+    ("way", "error"),
+    [
+        ("kill", "step bag: its process was killed (SIGKILL)\n    Most often the system ran out of memory"),
+        ("segv", "step bag: its process crashed in native code (SIGSEGV)\n    The step's log shows where."),
+        ("raise", "step bag: ValueError: oh no\n    Its log: "),
+        ("refuse", "step bag: it cannot be done\n    Do something else."),
+        ("exit", "step bag: its process ended with exit code 3 and no word\n    See the step's log."),
+        ("numbers", "step bag: TypeError: Object of type complex is not JSON serializable"),
+        ("nothing", "step bag: it ended and has written nothing\n    The method doom is at fault, not the recipe."),
+        ("half", "step bag: its result cannot be read as a bag: FileNotFoundError: "),
+        ("garbled", "step bag: its result cannot be read as a bag: JSONDecodeError: "),
+        ("path", "step bag: bag.json of its result names a folder that it was made in or of"),
+    ],
+)
+def test_a_step_that_dies_is_a_failed_step(bench: Bench, way: str, error: str) -> None:
+    recipe = DOOMED.replace("WAY", way)
+    record = bench.run(recipe)
+    assert record["status"] == "failed"
+    assert statuses(record) == {"words": "done", "bag": "failed", "note": "skipped"}
+    assert step_of(record, "bag")["error"].startswith(error)
+    assert bench.plan(recipe).steps["bag"].status == "run", "nothing of it is kept"
+    assert not list((bench.home / "tmp").iterdir())
+    log = (bench.home / "runs" / record["id"] / "bag.log").read_text()
+    assert {"raise": "in run\n", "segv": "Fatal Python error: Segmentation fault"}.get(way, "") in log
+
+
+def test_a_result_that_lacks_files_of_its_kind_is_refused(bench: Bench) -> None:
+    recipe = """steps:
+  base: {load_model: builtin}
+  bad: {train: hollow, model: base}
+"""
+    (bench.folder / "hollow.py").write_text("""from tuneforge import Field, Model, Step, Train, hookimpl
+class Hollow(Train):
+    "A model without weights."
+    name = "hollow"
+    def run(self, model: Model, step: Step) -> None:
+        (step.out / "config.json").write_text("{}")
+@hookimpl
+def register_train(): return [Hollow]
+""")
+    record = bench.run(recipe, "plugins=[hollow.py]")
+    assert step_of(record, "bad")["error"] == (
+        "step bad: it ended without *.safetensors, tokenizer.json, which every model has\n"
+        "    The method hollow is at fault, not the recipe."
+    )
+
+
+def test_a_result_that_names_the_folder_of_its_input_is_refused(bench: Bench) -> None:
+    (bench.folder / "nosy.py").write_text("""import json
+from tuneforge import Field, Model, Report, Step, Evaluate, hookimpl
+class Nosy(Evaluate):
+    "Tells where the model lies."
+    name = "nosy"
+    def run(self, model: Model, step: Step) -> None:
+        (step.out / "report.json").write_text(json.dumps({"model": str(model.path)}))
+@hookimpl
+def register_evaluate(): return [Nosy]
+""")
+    record = bench.run(
+        "steps:\n  base: {load_model: builtin}\n  bad: {evaluate: nosy, model: base}\n", "plugins=[nosy.py]"
+    )
+    assert step_of(record, "bad")["error"].startswith("step bad: report.json of its result names a folder")
+
+
+def test_a_crash_leaves_no_child_of_the_step(bench: Bench) -> None:
+    for way in ("kill", "raise"):
+        bench.run(DOOMED.replace("WAY", way), "steps.bag.with.pids=pids")
+        pids = [int(pid) for pid in Path("pids").read_text().split()]
+        wait_for(lambda pids=pids: not alive(*pids), 10)
+
+
+def test_the_command_ends_with_1_and_json_when_a_step_fails(bench: Bench) -> None:
+    path = str(bench.write(DOOMED.replace("WAY", "raise")))
+    ended = bench.command("run", path, "--json")
+    assert ended.code == 1
+    assert ended.json["status"] == "failed"
+    assert statuses(ended.json) == {"words": "done", "bag": "failed", "note": "skipped"}
+    assert step_of(ended.json, "bag")["error"].startswith("step bag: ValueError: oh no")
+    assert "step bag: ValueError: oh no" in ended.err
+    assert "Traceback" not in ended.err
+    assert "Traceback" in bench.command("--debug", "run", path).err
+
+
+def test_json_is_one_document_with_all_of_a_run(bench: Bench) -> None:
+    path = str(bench.write(RECIPE))
+    plan = bench.command("plan", path, "--json")
+    assert plan.code == 0
+    assert [(step["name"], step["status"]) for step in plan.json["steps"]] == [
+        ("words", "run"),
+        ("bag", "run"),
+        ("note", "run"),
+    ]
+    run = bench.command("run", path, "--json").json
+    assert set(run) == {"run", "recipe", "status", "steps"}
+    for step in run["steps"]:
+        assert set(step) == {"name", "stage", "method", "status", "seconds", "digest", "kind", "metrics"}
+    assert [step["kind"] for step in run["steps"]] == ["words", "bag", "note"]
+    assert statuses(bench.command("run", path, "--json").json) == dict.fromkeys(["words", "bag", "note"], "cached")
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_json_tells_findings_when_a_recipe_is_refused(bench: Bench, command: str) -> None:
+    ended = bench.command(command, str(bench.write(RECIPE)), "--json", "--set", "steps.bag.with.tpo=1")
+    assert ended.code == 2
+    (finding,) = ended.json["findings"]
+    assert (finding["level"], finding["place"]) == ("error", "--set steps.bag.with.tpo")
+    assert not bench.home.exists()
+    ended = bench.command(command, str(bench.folder / "recipe.yaml"), "--json", "--until", "nowhere")
+    assert ended.code == 2
+    assert [finding["problem"] for finding in ended.json["findings"]] == ["there is no step nowhere"]
+
+
+def test_the_death_of_the_run_ends_the_step_and_all_it_started(
+    bench: Bench, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    bench.write(DOOMED.replace("how: WAY", "how: sleep, pids: pids"))
+    run = started("run", "recipe.yaml")
+    pids = [int(pid) for pid in wait_for(lambda: Path("pids").exists() and Path("pids").read_text()).split()]
+    everyone = [run.pid, *(child.pid for child in psutil.Process(run.pid).children(recursive=True)), *pids]
+    assert len(set(everyone)) >= 4, "the run, the worker's server, the step, and what it started"
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    wait_for(lambda: not alive(*everyone), 10)
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(bench: Bench, started: Callable[..., subprocess.Popen[str]]) -> None:
+    bench.write(DOOMED.replace("how: WAY", "how: sleep, pids: pids"))
+    run = started("run", "recipe.yaml")
+    pids = [int(pid) for pid in wait_for(lambda: Path("pids").exists() and Path("pids").read_text()).split()]
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert "interrupted: finished steps are kept" in err
+    assert "Traceback" not in err
+    wait_for(lambda: not alive(*pids), 10)
+    assert not list((bench.home / "tmp").iterdir())
+    (record,) = bench.plan(RECIPE).registry.runs().values()
+    assert record["status"] == "interrupted"
+    assert statuses(record) == {"words": "done"}
+    assert bench.plan(RECIPE).steps["words"].status == "cached"
+
+
+def test_killed_in_the_middle_and_started_again_it_goes_on_and_gives_the_same(
+    bench: Bench, new_bench: Callable[[str], Bench], started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    bench.write(PATIENT)
+    run = started("run", "recipe.yaml")
+    seen = bench.folder / "seen.txt"
+    wait_for(lambda: seen.exists() and len(seen.read_text().split()) >= 2)
+    tree = [run, *psutil.Process(run.pid).children(recursive=True)]
+    for process in tree:
+        process.kill()
+    run.wait()
+    record = bench.run(PATIENT)
+    assert statuses(record) == {"words": "cached", "bag": "done", "note": "done"}
+    assert sorted(seen.read_text().split()) == ["0", "1", "2", "3"], "no part was worked on twice"
+    undisturbed = new_bench("undisturbed").run(
+        PATIENT, "steps.bag.with.pause=0", f"steps.words.with.path={bench.folder}/text.txt"
+    )
+    assert [step["digest"] for step in undisturbed["steps"]] == [step["digest"] for step in record["steps"]]
+    assert not list((bench.home / "scratch").iterdir()), "checkpoints of finished steps are gone"
+
+
+def test_two_runs_at_once_do_a_step_once(bench: Bench, started: Callable[..., subprocess.Popen[str]]) -> None:
+    bench.write(PATIENT)
+    runs = [started("run", "recipe.yaml", "--json") for _ in range(2)]
+    told = [json.loads(run.communicate(timeout=60)[0]) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    for name in ("words", "bag", "note"):
+        assert sorted(step_of(record, name)["status"] for record in told) == ["cached", "done"]
+        assert len({step_of(record, name)["digest"] for record in told}) == 1
+    assert len((bench.folder / "seen.txt").read_text().split()) == 4
+
+
+def test_a_failed_run_goes_on_where_it_failed(bench: Bench) -> None:
+    bench.run(DOOMED.replace("WAY", "raise"))
+    record = bench.run(RECIPE)
+    assert statuses(record) == {"words": "cached", "bag": "done", "note": "done"}
+
+
+def test_every_step_has_a_process_of_its_own(bench: Bench) -> None:
+    record = bench.run("""steps:
+  a: {format: split, with: {path: text.txt, limit: 1}}
+  b: {format: split, with: {path: text.txt, limit: 2, clean: {drop: x}}}
+""")
+    reads = [{name for _, name in step_of(record, name)["reads"]} for name in ("a", "b")]
+    assert reads[0] == reads[1]
+    (ended,) = (event for event in bench.events if isinstance(event, Ended) and event.step == "b")
+    assert ended.status == "done"
+
+
+def test_figures_that_are_no_numbers_are_null(bench: Bench) -> None:
+    (bench.folder / "lost.py").write_text("""from tuneforge import Format, Report, Step, hookimpl
+class Lost(Format):
+    "Diverges."
+    name = "lost"
+    output = Report
+    def run(self, step: Step) -> None:
+        (step.out / "report.json").write_text('{"scores": {}}')
+        step.metrics(loss=float("nan"), by={"x": float("inf"), "y": 1.5})
+@hookimpl
+def register_format(): return [Lost]
+""")
+    (bench.folder / "r.yaml").write_text("plugins: [lost.py]\nsteps: {lost: {format: lost}}\n")
+    assert bench.command("run", "r.yaml", "--json").json["steps"][0]["metrics"] == {
+        "loss": None,
+        "by": {"x": None, "y": 1.5},
+    }
