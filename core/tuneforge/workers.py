@@ -43,7 +43,8 @@ class Server:
         if environment.python_path:
             settings["PYTHONPATH"] = environment.python_path
         self._process = subprocess.Popen(
-            [str(environment.python), "-m", "tuneforge.worker", str(requests), str(events), str(lifeline)],
+            # -P: a file of the working folder that is called like a library must not be taken for it.
+            [str(environment.python), "-P", "-m", "tuneforge.worker", str(requests), str(events), str(lifeline)],
             pass_fds=(requests, events, lifeline),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -61,7 +61,7 @@ class ToGguf(Quantize):
         from .engine import export, fetch_converter, verify
 
         converter = fetch_converter(cache(), step.log)
-        file = export(model.path, step.out, self.type, converter, log=step.log)
+        file = export(model.path, step.out, self.type, converter, log=print)  # its many words go to the step's log
         step.metrics(bytes=file.stat().st_size, **verify(file, model.path, threads=step.threads, log=step.log))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from xllamacpp import CommonParams, Server  # type: ignore[import-untyped]
+from xllamacpp import CommonParams, Server
 
 
 def main(file: str, threads: int, context: int) -> None:

@@ -242,7 +242,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[list[dict[st
 
 def _answers(llama: LlamaCpp, tokenizer: PreTrainedTokenizerBase, model: Path, bound: float) -> dict[str, float]:
     """What llama.cpp takes for the next token at positions within several texts, against transformers' logits."""
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
     (*_, answer) = _ids(tokenizer, "a")
     squares, spread, agreeing, positions = 0.0, 0.0, 0, 0

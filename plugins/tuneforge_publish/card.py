@@ -158,7 +158,7 @@ def _parameters(lineage: Lineage) -> Iterator[str]:
         wired = {name: wires if len(wires) > 1 else wires[0] for name, wires in entry["inputs"].items() if wires}
         step = {entry["name"]: {entry["stage"]: entry["method"], **wired, "with": entry["config"]}}
         text = yaml.safe_dump(step, sort_keys=False, allow_unicode=True, width=110)
-        about = f"# {entry['plugin']}, method version {entry['version']}, seed {entry['seed']}"
+        about = f"# method version {entry['version']}, seed {entry['seed']}"
         yield f"```yaml\n{about}\n{text}```"
 
 

@@ -22,13 +22,18 @@ def context_of(config: Mapping[str, Any]) -> int | None:
     return None
 
 
+def divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`."""
+    return max(n for n in range(1, most + 1) if number % n == 0)
+
+
 def check_training(options: Training, facts: Known) -> Iterator[Finding]:
     """Findings on the options that every method of this plugin has, and on the model they are for."""
     micro, batch = options.micro_batch_size, options.batch_size
     if micro is not None and batch % micro:
         yield Finding(
             f"batch_size {batch} cannot be made of micro batches of {micro}",
-            f"Make micro_batch_size a divisor of {batch}, such as {options.micro(micro)}."
+            f"Make micro_batch_size a divisor of {batch}, such as {divisor(batch, micro)}."
             if micro < batch
             else f"Make it {batch} or less: batch_size counts all rows of a step, micro_batch_size those in memory.",
             field="micro_batch_size",

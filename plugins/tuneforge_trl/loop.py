@@ -79,7 +79,7 @@ def load_for_training(model: Model | Adapter, options: Training) -> PreTrainedMo
     whole = options.adapter is None and isinstance(model, Model)
     loaded: Any = load_model(model, dtype=torch.float32 if whole else compute_dtype(), trainable=True)
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
-    loaded.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    loaded.generation_config = GenerationConfig()
     return loaded  # type: ignore[no-any-return]
 
 

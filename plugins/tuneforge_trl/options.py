@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, Known, Model
 
-from .checks import check_training, context_of
+from .checks import check_training, context_of, divisor
 
 NEEDS = (
     "accelerate>=1.10",
@@ -127,7 +127,7 @@ class Training(Config):
 
     def micro(self, most: int) -> int:
         """Rows in memory at once: as set, or the largest divisor of the batch that is at most `most`."""
-        return self.micro_batch_size or max(n for n in range(1, most + 1) if self.batch_size % n == 0)
+        return self.micro_batch_size or divisor(self.batch_size, most)
 
     def longest(self, config: Mapping[str, Any]) -> int:
         """The longest row in tokens, given the model's config.json."""

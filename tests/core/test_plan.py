@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TOYS, Bench, new, told
+from tests.core.bench import TOYS, Bench, new, told
 
 from tuneforge.errors import RefusedError
 from tuneforge.plan import Plan, make_plan
@@ -194,11 +194,11 @@ def test_one_changed_line_of_a_local_plugin_runs_its_steps_again(bench: Bench) -
     # A process imports a plugin once, so each plan has a process of its own.
     (bench.folder / "mine.py").write_text(TOYS.read_text())
     (bench.folder / "r.yaml").write_text(f"plugins: [mine.py]\n{RECIPE}")
-    assert bench.command("run", "r.yaml").code == 0
+    assert bench.finish("run", "r.yaml").code == 0
 
     def to_run() -> list[str]:
         return [
-            step["name"] for step in bench.command("plan", "r.yaml", "--json").json["steps"] if step["status"] == "run"
+            step["name"] for step in bench.finish("plan", "r.yaml", "--json").json["steps"] if step["status"] == "run"
         ]
 
     os.utime(bench.folder / "mine.py")

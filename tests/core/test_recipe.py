@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import TOYS, Bench
+from tests.core.bench import TOYS, Bench, step_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -252,27 +252,29 @@ def test_a_method_that_breaks_the_contract_is_refused(bench: Bench, body: str, p
     assert problem in found.problem
 
 
+# Copies of the toys define kinds of the same names, which one process cannot tell apart: so each has its own.
+
+
 def test_a_method_offered_twice_names_both_plugins(bench: Bench) -> None:
-    (bench.folder / "copy.py").write_text(TOYS.read_text())
-    recipe = bench.read("steps: {words: {format: split, with: {path: text.txt}}}", f"plugins=[{TOYS}, copy.py]")
-    (found,) = recipe.problems
-    assert found.problem == f"plugin copy.py: format: split is already offered by {TOYS}"
+    (bench.folder / "second.py").write_text(TOYS.read_text())
+    (bench.folder / "r.yaml").write_text(f"plugins: [{TOYS}, second.py]\nsteps: {{base: {{load_model: builtin}}}}")
+    ended = bench.finish("plan", "r.yaml")
+    assert ended.code == 2
+    assert f"plugin second.py: format: split is already offered by {TOYS}" in ended.err
 
 
-def test_a_local_plugin_may_be_a_folder_or_a_module(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_plugin_may_be_a_folder_or_a_module(bench: Bench) -> None:
     package = bench.folder / "toy_package"
     package.mkdir()
-    (package / "__init__.py").write_text(TOYS.read_text())
-    (bench.folder / "r.yaml").write_text(
-        "plugins: [toy_package]\nsteps: {words: {format: split, with: {path: text.txt}}}"
-    )
-    assert not read_recipe(bench.folder / "r.yaml").problems
+    (package / "__init__.py").write_text("from .toys import *")
+    (package / "toys.py").write_text(TOYS.read_text())
+    (bench.folder / "r.yaml").write_text("plugins: [toy_package]\nsteps: {a: {format: split, with: {path: text.txt}}}")
+    digest = step_of(bench.finish("run", "r.yaml", "--json").json, "a")["digest"]
     (bench.folder / "lib").mkdir()
     package.rename(bench.folder / "lib/toy_package")
-    monkeypatch.syspath_prepend(bench.folder / "lib")
-    recipe = read_recipe(bench.folder / "r.yaml")
-    assert not recipe.problems
-    assert recipe.plugins.origin(recipe.steps["words"].kind).source == bench.folder / "lib/toy_package"
+    ended = bench.finish("run", "r.yaml", "--json", PYTHONPATH=str(bench.folder / "lib"))
+    assert step_of(ended.json, "a")["digest"] == digest
+    assert step_of(ended.json, "a")["status"] == "cached", "its content counts, not its place"
 
 
 def test_a_recipe_is_found_by_path_or_by_name(bench: Bench) -> None:

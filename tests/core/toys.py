@@ -188,13 +188,13 @@ class Doom(Train):
     output = Bag
 
     how: Death = Field(description="In which way.")
-    pids: Target | None = Field(None, description="Where to write the process ids of the step and its child.")
+    pids: Target | None = Field(None, description="Where to write the ids of the server, the step and its child.")
 
     def run(self, words: Words | None = None, *, step: Step) -> None:
         if self.pids:
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             beside = self.pids.with_suffix(".new")
-            beside.write_text(f"{os.getpid()} {child.pid}")
+            beside.write_text(f"{os.getppid()} {os.getpid()} {child.pid}")
             beside.replace(self.pids)
         match self.how:
             case "kill":
@@ -241,7 +241,7 @@ class Patient(Train):
             done.write_text(str(part * part))
             if self.seen:
                 with self.seen.open("a") as file:
-                    file.write(f"{part}\n")
+                    file.write(f"{part} {os.getpid()} {os.getppid()}\n")
             step.progress(part + 1, self.parts, loss=1 / (part + 1))
         squares = [int((step.scratch / str(part)).read_text()) for part in range(self.parts)]
         (step.out / "bag.json").write_text(json.dumps({"squares": squares, "seed": step.seed}))

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from gguf_models import byte_level, write_model
 
+from tests.gguf.small_models import byte_level, write_model
 from tuneforge_gguf.converter import fetch_converter
 
 
@@ -13,7 +13,7 @@ from tuneforge_gguf.converter import fetch_converter
 def converter(pytestconfig: pytest.Config) -> Path:
     """llama.cpp's converter, downloaded in the first run of all."""
     given = os.environ.get("TUNEFORGE_TEST_CACHE")
-    cache = Path(given) if given else pytestconfig.cache.mkdir("llama.cpp")  # type: ignore[union-attr]
+    cache = Path(given) if given else pytestconfig.cache.mkdir("llama.cpp")
     return fetch_converter(cache, print)
 
 

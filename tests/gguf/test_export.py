@@ -9,13 +9,15 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from gguf_models import byte_level, rewrite, sentencepiece_like, write_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from tests.gguf.small_models import byte_level, rewrite, sentencepiece_like, write_model
 from tuneforge import StepError
 from tuneforge_gguf.export import export
 from tuneforge_gguf.verify import verify
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gguf_models import byte_level, write_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from tests.gguf.small_models import byte_level, write_model
 from tuneforge_gguf.export import export
 from tuneforge_gguf.llamacpp import LlamaCpp, loaded
 from tuneforge_gguf.support import architecture_supported, pre_tokenizer, tokenizer_support
@@ -38,6 +38,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(text=TEXTS, special=st.booleans())
 def test_llama_cpp_splits_any_text_as_the_tokenizer_does(
@@ -104,6 +105,7 @@ def test_refuses_tokenizers_that_have_no_place_in_gguf(model: Callable[[], model
     assert tokenizer_support(described, sentencepiece=True) is None
 
 
+@pytest.mark.slow
 def test_knows_the_converters_architectures(converter: Path) -> None:
     assert architecture_supported("MistralForCausalLM", converter) is True
     assert architecture_supported("NoSuchForCausalLM", converter) is False

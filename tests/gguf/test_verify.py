@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from gguf_models import byte_level, rewrite, write_model
 from safetensors.torch import load_file, save_file
 
+from tests.gguf.small_models import byte_level, rewrite, write_model
 from tuneforge import StepError
 from tuneforge_gguf.export import export
 from tuneforge_gguf.llamacpp import loaded
 from tuneforge_gguf.verify import verify
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ MODEL_EDITS = {
 def test_finds_what_differs_and_leaves_no_file(tmp_path: Path, llama: Path, exported: Path, edit: str) -> None:
     change, problem = MODEL_EDITS[edit]
     model = shutil.copytree(llama, tmp_path / "model")
-    file = shutil.copy(exported, tmp_path / "model-f16.gguf")
+    file = Path(shutil.copy(exported, tmp_path / "model-f16.gguf"))
     change(model)
     with pytest.raises(StepError, match=problem):
         verify(file, model)
@@ -141,7 +143,7 @@ def test_asks_for_an_eos_token(tmp_path: Path, llama: Path, exported: Path) -> N
     model = shutil.copytree(llama, tmp_path / "model")
     rewrite(model / "tokenizer_config.json", eos_token=None)
     with pytest.raises(StepError, match="has no eos token"):
-        verify(shutil.copy(exported, tmp_path / "model-f16.gguf"), model)
+        verify(Path(shutil.copy(exported, tmp_path / "model-f16.gguf")), model)
 
 
 def test_llama_cpp_ends_with_the_one_who_asked(exported: Path) -> None:

@@ -34,7 +34,6 @@ def entry(
         "stage": method.split(": ")[0],
         "method": method.split(": ")[1],
         "version": 1,
-        "plugin": "a plugin 0.1.0",
         "seed": 7,
         "config": config or {},
         "inputs": inputs or {},

@@ -77,7 +77,7 @@ def test_scores_are_told_by_step_names(card: str) -> None:
 
 def test_parameters_of_every_step_are_there(card: str) -> None:
     assert "small:\n  quantize: gguf\n  model: sft\n  with:\n    type: q8_0\n" in card
-    assert card.count("# a plugin 0.1.0, method version 1, seed 7") == 5
+    assert card.count("# method version 1, seed 7") == 5
 
 
 def test_the_transformers_commands_run(made: Any, release: Path, tmp_path: Path) -> None:

@@ -110,9 +110,7 @@ def test_one_bos_and_no_more(plain: PreTrainedTokenizerBase) -> None:
 
 def test_beginnings_that_look_otherwise_later_on(plain: PreTrainedTokenizerBase) -> None:
     tokenizer = under(THINKING.replace("GENERATION", "").replace("END", ""), plain)
-    with pytest.raises(
-        StepError, match="beginning of a conversation differently.*no {% generation %} markers"
-    ) as error:
+    with pytest.raises(StepError, match="renders the beginning of a conversation differently") as error:
         tokenize_chat(tokenizer, CHAT)
     assert not isinstance(error.value, ChatRefusedError)
     assert learnt(tokenizer, tokenize_chat(tokenizer, CHAT[:2])) == "<think></think>first  answer\n<|im_end|>"

@@ -75,7 +75,7 @@ def test_a_whole_model_is_stored_as_its_base_was(whole: Any, base: Model) -> Non
 
 def test_an_adapter_learns(lora: Any, whole: Any) -> None:
     assert answers(lora.result) == texts(MISTAKEN)
-    assert lora.figures["trainable_parameters"] < lora.figures["total_parameters"] / 5
+    assert lora.figures["trainable_parameters"] < lora.figures["total_parameters"] / 4
     assert lora.step.base == whole.result.digest
     assert sorted(lora.files()) == [
         "adapter_config.json",

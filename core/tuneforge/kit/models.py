@@ -90,7 +90,7 @@ def load_model(
     Ready for inference unless `trainable`: then in training mode, and of an adapter exactly its own weights are to be
     trained.
     """
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     model: Any = AutoModelForCausalLM.from_pretrained(full_model(artifact).path, dtype=dtype)
     if isinstance(artifact, Adapter):
         name = model.name_or_path
@@ -114,11 +114,11 @@ def save_model(
     this one descends from without a change of architecture: its config.json and generation_config.json are kept to the
     letter, so that what reads the one reads the other.
     """
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     cast: Any = model
     if like is not None:
         # A trainer may have changed the one it has, which transformers then refuses to save.
-        cast.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+        cast.generation_config = GenerationConfig()
     cast.to(dtype).save_pretrained(folder)
     for name in ("config.json", "generation_config.json"):
         if like is not None:

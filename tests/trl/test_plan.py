@@ -1,0 +1,175 @@
+"""What a plan says of a training before anything runs."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from tuneforge import Adapter, Facts, Finding, Model
+from tuneforge.artifacts import Tensor
+from tuneforge.inputs import inputs_of
+from tuneforge_trl import register_align, register_train
+from tuneforge_trl.checks import context_of
+from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.options import Lora
+from tuneforge_trl.sft import Sft
+
+LAYERS = [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"] + ["model.embed_tokens", "lm_head"]
+
+
+@pytest.fixture
+def model(base: Model) -> Facts:
+    return Model.facts(base.path)
+
+
+def problems(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
+    return [(finding.problem, finding.fix, finding.field) for finding in findings]
+
+
+def test_a_sound_plan(model: Facts) -> None:
+    for method in (Sft(), Dpo(), Sft(adapter={"r": 8}), Dpo(adapter={"target_modules": ["q_proj", "mlp.up_proj"]})):
+        assert list(method.check({"model": [model], "data": []})) == []
+        assert list(method.check({})) == []
+
+
+def test_an_unknown_layer(model: Facts) -> None:
+    adapter = {"target_modules": ["q_prj", "v_proj", "attention", "lm_head"]}
+    assert problems(list(Sft(adapter=adapter).check({"model": [model]}))) == [
+        (
+            "the model has no linear layer 'q_prj' to put an adapter on",
+            "Did you mean q_proj or v_proj or o_proj?",
+            "adapter.target_modules",
+        ),
+        (
+            "the model has no linear layer 'attention' to put an adapter on",
+            "It has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj; or set auto.",
+            "adapter.target_modules",
+        ),
+        ("lm_head is the output head, which gets no adapter", "Leave it out.", "adapter.target_modules"),
+    ]
+
+
+def test_no_chat_template(model: Facts) -> None:
+    for method in (Sft(), Dpo()):
+        assert problems(list(method.check({"model": [replace(model, template=None)]}))) == [
+            (
+                "the model has no chat template, so conversations cannot be written as it would read them",
+                "Take the model's chat or instruct version, or add a chat_template.jinja to its folder.",
+                "",
+            )
+        ]
+
+
+def test_more_than_the_context(model: Facts) -> None:
+    assert list(Sft(max_length=256).check({"model": [model]})) == []
+    assert problems(list(Sft(max_length=257).check({"model": [model]}))) == [
+        (
+            "max_length 257 is more than the model's context of 256 tokens",
+            "Set it to 256 or less, or leave it out.",
+            "max_length",
+        )
+    ]
+
+
+def test_an_adapter_on_an_adapter(model: Facts) -> None:
+    adapter = Facts(Adapter, {"peft_type": "LORA"}, {}, model.tokenizer, model.template, model)
+    assert list(Sft().check({"model": [adapter]})) == []
+    assert problems(list(Dpo(adapter={"r": 4}).check({"model": [adapter]}))) == [
+        (
+            "the model is already an adapter, and one adapter cannot be put on another",
+            "Leave adapter: out to train that adapter on, or merge it into its base first (merge: adapter).",
+            "adapter",
+        )
+    ]
+
+
+def test_a_quantized_model(model: Facts) -> None:
+    quantized = replace(model, config={**model.config, "quantization_config": {"quant_method": "gptq"}})
+    assert [finding.field for finding in Sft().check({"model": [quantized]})] == ["adapter"]
+    assert list(Sft(adapter={"r": 4}).check({"model": [quantized]})) == []
+
+
+def test_micro_batches_that_do_not_make_a_batch() -> None:
+    assert problems(list(Sft(batch_size=12, micro_batch_size=5).check({}))) == [
+        (
+            "batch_size 12 cannot be made of micro batches of 5",
+            "Make micro_batch_size a divisor of 12, such as 4.",
+            "micro_batch_size",
+        )
+    ]
+    assert [finding.fix for finding in Sft(batch_size=4, micro_batch_size=8).check({})] == [
+        "Make it 4 or less: batch_size counts all rows of a step, micro_batch_size those in memory."
+    ]
+
+
+def test_dropout_in_dpo_is_advised_against(model: Facts) -> None:
+    (finding,) = Dpo(adapter={"dropout": 0.1}).check({"model": [model]})
+    assert (finding.level, finding.field) == ("warning", "adapter.dropout")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_length": 0},
+        {"adapter": {"r": 0}},
+        {"adapter": {"type": "lara"}},
+        {"epochs": 0},
+        {"lr": 1e-4},
+        {"schedule": "x"},
+    ],
+)
+def test_options_out_of_range(options: dict[str, object]) -> None:
+    for method in (Sft, Dpo):
+        with pytest.raises(ValueError, match="validation error"):
+            method(**options)
+
+
+def test_what_comes_out(model: Facts) -> None:
+    whole, lora = Sft(), Sft(adapter={"r": 8})
+    assert whole.writes({"model": [Model]}) is Model
+    assert lora.writes({"model": [Model]}) is Adapter
+    assert whole.writes({"model": [Adapter]}) is Adapter
+    assert whole.foresee({"model": [model]}) == model
+    adapter = lora.foresee({"model": [model]})
+    assert (adapter.kind, adapter.base, adapter.template) == (Adapter, model, model.template)
+    assert adapter.config == {"peft_type": "LORA", "r": 8, "lora_alpha": 16}
+    assert whole.foresee({"model": [adapter]}) == adapter
+    assert lora.foresee({}).kind is Adapter
+
+
+def test_defaults() -> None:
+    assert Sft().micro(8) == 8 and Sft(batch_size=12).micro(8) == 6 and Sft(micro_batch_size=2).micro(8) == 2
+    assert Sft().longest({"max_position_embeddings": 512}) == 512
+    assert Sft().longest({"max_position_embeddings": 131072}) == Sft().longest({}) == 2048
+    assert Sft(max_length=99).longest({"max_position_embeddings": 512}) == 99
+    assert context_of({"n_positions": 1024}) == 1024
+    assert (Lora(r=4).scale, Lora(r=4, alpha=4).scale) == (8, 4)
+    assert Sft().rate(full=1, adapter=2, is_adapter=True) == 2
+    assert Sft(learning_rate=3).rate(full=1, adapter=2, is_adapter=True) == 3
+
+
+def test_what_the_split_of_a_batch_and_the_log_do_not_count_for() -> None:
+    keyed = {"keyed": True}
+    same = Sft(micro_batch_size=1, log_every=1, save_every=1, gradient_checkpointing=True)
+    assert same.model_dump(context=keyed) == Sft().model_dump(context=keyed) == {}
+    assert Sft(adapter={}).model_dump(context=keyed) == {"adapter": {"type": "lora"}}
+    assert Dpo(beta=0.2).model_dump(context=keyed) == {"beta": 0.2}
+
+
+def test_registered_without_heavy_imports() -> None:
+    assert [method.name for method in register_train()] == ["sft"]
+    assert [method.name for method in register_align()] == ["dpo"]
+    assert [str(given) for given in inputs_of(Dpo).values()] == ["model or adapter", "preference-data"]
+    code = "import sys, tuneforge_trl; print({'torch', 'transformers', 'pyarrow', 'trl', 'peft'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+def test_layer_names_that_only_end_alike_are_not_enough() -> None:
+    tensors = {f"{name}.weight": Tensor("F32", (4, 4)) for name in LAYERS}
+    facts = Facts(Model, {"hidden_size": 4}, tensors)
+    fine = Sft(adapter={"target_modules": ["q_proj", "self_attn.v_proj", "model.layers.0.self_attn.o_proj"]})
+    assert list(fine.check({"model": [facts]})) == []
+    assert len(list(Sft(adapter={"target_modules": ["proj", "embed_tokens"]}).check({"model": [facts]}))) == 2
