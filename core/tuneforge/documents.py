@@ -15,7 +15,7 @@ from .fields import Mark, Text
 
 Keys = tuple[str | int, ...]
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_-]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -114,18 +114,18 @@ class Document:
             return [self._fill(inner, values, (*keys, index)) for index, inner in enumerate(value)]
         if not isinstance(value, Text) or "${" not in value:
             return value
-        for name in _VARIABLE.findall(value):
+        for name in VARIABLE.findall(value):
             if name not in values:
                 self._problem(self.place(keys), f"${{{name}}} is not defined", _near(name, values, "vars"))
                 return value
-        whole = _VARIABLE.fullmatch(value)
+        whole = VARIABLE.fullmatch(value)
         if whole:
             return values[whole[1]]
         mark = value.mark
-        start = _VARIABLE.match(value)
+        start = VARIABLE.match(value)
         if start and isinstance(values[start[1]], Text):
             mark = Mark(mark.place, values[start[1]].mark.folder)  # a path begins where its first part was written
-        return Text(_VARIABLE.sub(lambda found: str(values[found[1]]), value), mark)
+        return Text(VARIABLE.sub(lambda found: str(values[found[1]]), value), mark)
 
     def _parse(self, text: str, shown: str, folder: Path, keys: Keys) -> Any:
         try:

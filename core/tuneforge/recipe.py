@@ -19,8 +19,8 @@ from .inputs import inputs_of
 from .plugins import Plugins
 from .stages import STAGES, Method
 
-_STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TOP = ("name", "description", "seed", "vars", "plugins", "steps")
 REGISTRY = "registry:"
 
@@ -138,7 +138,7 @@ def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
 
 def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSpec | None:
     keys: tuple[str | int, ...] = ("steps", name)
-    if not _STEP_NAME.fullmatch(name):
+    if not STEP_NAME.fullmatch(name):
         _say(recipe, keys, f"{name!r} is no name for a step", "Use letters, digits, - and _.")
     if not isinstance(body, dict):
         _say(recipe, keys, "a step is a block of keys", f"{name}: {{load_model: builtin}}")
@@ -162,7 +162,7 @@ def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSp
         return None
     inputs = _read_inputs(recipe, keys, body, found, stage, names)
     label = body.get("as")
-    if label is not None and not (isinstance(label, str) and _RELEASE_NAME.fullmatch(label)):
+    if label is not None and not (isinstance(label, str) and RELEASE_NAME.fullmatch(label)):
         _say(recipe, (*keys, "as"), f"{label!r} is no name for the registry", "Use small letters, digits, . _ and -.")
         label = None
     config = body.get("with")

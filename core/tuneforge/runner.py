@@ -173,6 +173,7 @@ class Run:
         if not environment.own:
             return environment
         environment = make(environment, self.registry.home, lambda text: self.observer(Logged(step.name, text)))
+        step.environment = environment
         modules = [] if self._file(step) else [type(step.method).__module__]
         packages = {name.partition(".")[0] for name in (*modules, step.method.engine) if name}
         lend(environment, sorted({"tuneforge", *packages}))

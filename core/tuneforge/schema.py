@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
+from .documents import VARIABLE
 from .inputs import Input, inputs_of
 from .plugins import Plugins
+from .recipe import RELEASE_NAME, STEP_NAME
 from .stages import STAGES, Method
 
 
 def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     """A draft 2020-12 schema."""
-    definitions: dict[str, Any] = {}
-    steps = []
-    for method in plugins:
-        config = method.model_json_schema(ref_template="#/$defs/{model}")
-        definitions |= config.pop("$defs", {})
-        name = f"{method.stage}.{method.name}"
-        definitions[name] = config
-        steps.append(_step(method, name))
+    # All in one go, since blocks of two plugins may bear one name.
+    configs, made = models_json_schema([(method, "validation") for method in plugins], ref_template="#/$defs/{model}")
+    definitions: dict[str, Any] = made.get("$defs", {})
+    steps = [_step(method, configs[method, "validation"]) for method in plugins]
     for block in definitions.values():
         for option, schema in block.get("properties", {}).items():
             block["properties"][option] = {"anyOf": [schema, {"$ref": "#/$defs/variable"}]}
@@ -31,36 +31,42 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
         "properties": {
             "name": {"type": "string"},
             "description": {"type": "string"},
-            "seed": {"type": "integer", "minimum": 0, "default": 0},
+            "seed": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1, "default": 0},
             "vars": {"type": "object", "description": "Values to be used as ${name}."},
             "plugins": {
                 "type": "array",
                 "items": {"type": "string"},
                 "description": "Local plugins: files or modules.",
             },
-            "steps": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/step"}},
+            "steps": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": {"pattern": f"^{STEP_NAME.pattern}$"},
+                "additionalProperties": {"$ref": "#/$defs/step"},
+            },
         },
         "$defs": {
             **definitions,
-            "variable": {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_-]*\}"},
+            "variable": {"type": "string", "pattern": VARIABLE.pattern},
             # Told by stage, so that an editor's message is about the method that was meant.
             "step": {"type": "object", "oneOf": [{"required": [stage]} for stage in STAGES], "anyOf": steps},
         },
     }
 
 
-def _step(method: type[Method], name: str) -> dict[str, Any]:
+def _step(method: type[Method], config: dict[str, Any]) -> dict[str, Any]:
     inputs = inputs_of(method)
+    configured = [] if all(not option.is_required() for option in method.model_fields.values()) else ["with"]
     return {
         "type": "object",
         "description": (method.__doc__ or "").strip(),
         "additionalProperties": False,
-        "required": [method.stage, *(name for name, wanted in inputs.items() if wanted.required)],
+        "required": [method.stage, *(name for name, wanted in inputs.items() if wanted.required), *configured],
         "properties": {
             method.stage: {"const": method.name, "description": (method.__doc__ or "").strip().split("\n")[0]},
             **{key: _wire(wanted) for key, wanted in inputs.items()},
-            "with": {"$ref": f"#/$defs/{name}"},
-            "as": {"type": "string", "description": "The name to register the result under."},
+            "with": config,
+            "as": {"type": "string", "pattern": f"^{RELEASE_NAME.pattern}$", "description": "The name to register the result under."},
         },
     }
 

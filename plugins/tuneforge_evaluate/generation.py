@@ -121,8 +121,8 @@ def generate(
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     stops = _stops(inner, tokenizer)
     # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
-    inner.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-    config = GenerationConfig(  # type: ignore[no-untyped-call]
+    inner.generation_config = GenerationConfig()
+    config = GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,
         eos_token_id=stops or None,

@@ -13,6 +13,9 @@ from tuneforge.kit.chats import IGNORED, Tokens
 
 from .subjects import by_length
 
+TOKENS = 8192
+"""Tokens in memory at once: each has a logit for every word of the vocabulary."""
+
 
 @dataclass(frozen=True)
 class Likelihood:
@@ -35,7 +38,7 @@ def likelihoods(
     Rows are padded on the right, where causal attention never looks; the softmax is taken in float32.
     """
     found: list[Likelihood | None] = [None] * len(rows)
-    for batch in by_length([len(row.ids) for row in rows], batch_size):
+    for batch in by_length([len(row.ids) for row in rows], batch_size, TOKENS):
         longest = max(len(rows[index].ids) for index in batch)
         ids = torch.zeros(len(batch), longest, dtype=torch.long)
         labels = torch.full_like(ids, IGNORED)

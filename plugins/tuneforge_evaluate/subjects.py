@@ -131,7 +131,13 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in batches, the longest first: a batch that does not fit into memory shows at once."""
+def by_length(lengths: Sequence[int], size: int, tokens: int | None = None) -> Iterator[list[int]]:
+    """Indices in batches of at most `size` rows and, padding included, `tokens` tokens; a single row may have more.
+
+    The longest come first: a batch that does not fit into memory shows at once.
+    """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    yield from (order[start : start + size] for start in range(0, len(order), size))
+    while order:
+        rows = size if tokens is None else max(1, min(size, tokens // lengths[order[0]]))
+        yield order[:rows]
+        del order[:rows]

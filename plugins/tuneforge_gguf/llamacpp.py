@@ -72,8 +72,8 @@ def loaded(file: Path, *, threads: int, context: int) -> Iterator[LlamaCpp]:
             process.wait()
             errors.seek(0)
             # llama.cpp's own errors come as: time, E, place: what.
-            said = [line.split(" E ", 1)[-1].strip() for line in errors if line.strip()]
-            raise StepError(f"llama.cpp does not load the GGUF file: {said[0] if said else 'it says nothing'}")
+            said = " ".join(line.split(" E ", 1)[-1].strip() for line in errors)[:400].strip()
+            raise StepError(f"llama.cpp does not load the GGUF file: {said or 'it says nothing'}")
         try:
             yield LlamaCpp(address)
         finally:

@@ -208,11 +208,19 @@ def _texts(
     llama: LlamaCpp, tokenizer: PreTrainedTokenizerBase, byte_level: bool, log: Callable[[str], None]
 ) -> dict[str, float]:
     rendered = list(_rendered(tokenizer))
+    # What llama.cpp's server passes to a template depends on whether it finds that the model can think.
+    thinking = [text for given in (True, False) for _, text in _rendered(tokenizer, enable_thinking=given)]
+    # It leaves a leading BOS to its tokenizer.
+    bos = tokenizer.bos_token or ""
     for messages, text in rendered:
-        served = llama.render(messages)
-        # llama.cpp leaves a leading BOS to its tokenizer.
-        if served != text and (tokenizer.bos_token or "") + served != text:
-            raise StepError(f"llama.cpp renders the chat template differently: {served!r}, not {text!r}")
+        served = bos + llama.render(messages).removeprefix(bos)
+        if served not in {bos + each.removeprefix(bos) for each in (text, *thinking)}:
+            raise StepError(
+                f"llama.cpp renders the chat template differently: {served!r}, not {text!r}",
+                "Make the template simpler: without what only Python has, and independent of what a server passes.",
+            )
+        if served != bos + text.removeprefix(bos):
+            log("llama.cpp's server passes enable_thinking to this chat template, and gets another prompt than without")
     odd = [(text, False) for text in odd_texts()]
     plain = [(text, special) for text in PLAIN for special in (False, True)]
     marked = [(text, False) for _, text in rendered]
@@ -230,11 +238,11 @@ def _texts(
     return {"texts": len(plain) + len(marked) + len(odd), "texts_differing": len(different)}
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[list[dict[str, str]], str]]:
+def _rendered(tokenizer: PreTrainedTokenizerBase, **arguments: Any) -> Iterator[tuple[list[dict[str, str]], str]]:
     """Conversations with the prompt that transformers makes of them; not those that the template refuses."""
     for messages in CONVERSATIONS if tokenizer.chat_template else ():
         try:
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **arguments)
         except TemplateError:
             continue
         yield messages, str(text)

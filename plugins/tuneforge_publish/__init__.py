@@ -65,9 +65,9 @@ class Folder(Publish):
         parts = lay_out(artifacts, lineage, self.base_model)
         metadata = Metadata(self.title or lineage.recipe, self.license, self.language, self.base_model, self.datasets)
         with written(self.to) as draft:
-            for done, part in enumerate(parts):
-                step.progress(done, len(parts))
+            for done, part in enumerate(parts, 1):
                 copy_part(part, draft)
+                step.progress(done, len(parts))
             draft.write("README.md", card(metadata, parts, lineage, reports or []))
             draft.write("lineage.json", json.dumps(step.lineage, indent=2, ensure_ascii=False) + "\n")
         receipt = {"files": dict(sorted(draft.files.items()))}

@@ -153,13 +153,19 @@ def _tree(entry: dict[str, Any], lineage: Lineage, seen: set[str], role: str, le
 def _parameters(lineage: Lineage) -> Iterator[str]:
     made = [entry for entry in lineage.steps.values() if "stage" in entry]
     if made:
-        yield "### Parameters\n\nEvery option of every step, defaults included."
+        yield "### Parameters\n\nEvery option of every step that has a value, defaults included."
     for entry in made:
         wired = {name: wires if len(wires) > 1 else wires[0] for name, wires in entry["inputs"].items() if wires}
-        step = {entry["name"]: {entry["stage"]: entry["method"], **wired, "with": entry["config"]}}
+        step = {entry["name"]: {entry["stage"]: entry["method"], **wired, "with": _set(entry["config"])}}
         text = yaml.safe_dump(step, sort_keys=False, allow_unicode=True, width=110)
         about = f"# method version {entry['version']}, seed {entry['seed']}"
         yield f"```yaml\n{about}\n{text}```"
+
+
+def _set(config: dict[str, Any]) -> dict[str, Any]:
+    """The options that have a value: of what is not set, all of a block's columns perhaps, there is nothing to tell."""
+    inner = {name: _set(value) if isinstance(value, dict) else value for name, value in config.items()}
+    return {name: value for name, value in inner.items() if value not in (None, {})}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

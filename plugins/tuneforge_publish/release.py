@@ -103,10 +103,11 @@ def unchanged(folder: Path, files: Mapping[str, File]) -> bool:
 
 
 def _strangers(folder: Path) -> Iterator[Path]:
-    own = set()
-    if all((folder / name).is_file() for name in OWN):
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        own = {folder / SUMS, *(folder / line[66:] for line in lines)}  # 64 digits, two spaces, the path
+    sums, own = folder / SUMS, set()
+    if sums.is_file():
+        # 64 digits, two spaces, the path
+        listed = {folder / line[66:] for line in sums.read_text(encoding="utf-8", errors="replace").splitlines()}
+        own = listed | {sums} if {folder / name for name in OWN} <= listed | {sums} else set()
     return (path for path in folder.rglob("*") if path not in own and not (path.is_dir() and not path.is_symlink()))
 
 

@@ -317,7 +317,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plugins]:
     return tmp_path_factory.mktemp("trees"), plugins
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(tree=_RECIPES, value=_TREES)
 def test_no_tree_is_a_crash(toys: tuple[Path, Plugins], tree: Any, value: Any) -> None:
     folder, plugins = toys

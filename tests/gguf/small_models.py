@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from string import ascii_letters
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -113,26 +114,23 @@ def rewrite(path: Path, **changes: object) -> None:
 
 
 def sentencepiece_like() -> PreTrainedTokenizerFast:
-    """A BPE as transformers writes those of SentencePiece, with bytes for what has no token; no tokenizer.model."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    """A BPE as transformers writes those of SentencePiece, with bytes for what has no token; no tokenizer.model.
+
+    Its merges make `t he` of "the": merged from the left, as if all were equal, it would be `th e`.
+    """
+    merges = [("h", "e"), ("t", "h"), ("\u2581", "a")]
+    special = ["<unk>", "<s>", "</s>"]
+    tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *ascii_letters, *map("".join, merges)]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.add_special_tokens(special)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    words = [word for line in LINES for word in line.split()]
-    tokenizer.train_from_iterator(
-        words, trainers.BpeTrainer(vocab_size=450, special_tokens=tokens, show_progress=False)
-    )
-    described = json.loads(tokenizer.to_str())
-    described["added_tokens"] = described["added_tokens"][:3]  # the bytes are tokens like others
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
-        bos_token="<s>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="<unk>",
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<unk>"
     )
     wrapped.chat_template = CHATML
     return wrapped

@@ -139,6 +139,30 @@ def test_finds_that_nothing_got_smaller(tmp_path: Path, converter: Path) -> None
         verify(export(model, tmp_path, "q8_0", converter, log=print), model)
 
 
+@pytest.mark.parametrize(
+    ("start", "problem"),
+    [
+        ("{{ bos_token }}", None),
+        ("{% if enable_thinking %}<think>{% endif %}", None),
+        ("{% if enable_thinking is defined %}{{ enable_thinking | string | length }}{% endif %}", None),
+        ("{{ messages[0].content.swapcase() }}", "chat template parsing error: .*swapcase"),
+        ("{{ tools is defined }}", "renders the chat template differently: '.*', not '.*'"),
+    ],
+)
+def test_compares_what_both_make_of_the_template(
+    tmp_path: Path, converter: Path, start: str, problem: str | None
+) -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = start + str(tokenizer.chat_template)
+    model = write_model(tmp_path / "model", tokenizer)
+    file = export(model, tmp_path, "f16", converter, log=print)
+    if problem is None:
+        assert verify(file, model)["texts_differing"] == 0
+    else:
+        with pytest.raises(StepError, match=problem):
+            verify(file, model)
+
+
 def test_asks_for_an_eos_token(tmp_path: Path, llama: Path, exported: Path) -> None:
     model = shutil.copytree(llama, tmp_path / "model")
     rewrite(model / "tokenizer_config.json", eos_token=None)

@@ -79,8 +79,12 @@ def test_one_changed_row_runs_what_depends_on_it(first: tuple[Person, Answer], t
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("\n".join([*rows[:5], rows[5].replace("order", "0rder"), *rows[6:]]) + "\n")
     answer = carry_out(person, **{"steps.pairs.with.path": str(pairs)})
-    done = {name for name, status in answer.statuses().items() if status == "done"}
-    assert done == {"pairs", "dpo", "merged", "gguf", "task", "manners", "release"}
+    statuses = answer.statuses()
+    assert {name for name in ("base", "chats", "sft") if statuses[name] == "cached"} == {"base", "chats", "sft"}
+    assert {name for name in ("pairs", "dpo", "manners", "release") if statuses[name] == "cached"} == set()
+    # Few steps may not have come by that row; then the adapter is the same, and what is made of it is there already.
+    same = answer.digests()["dpo"] == first[1].digests()["dpo"]
+    assert (statuses["merged"] == "cached") is same
 
 
 def test_other_folder_other_home_same_digests(first: tuple[Person, Answer], tmp_path: Path) -> None:

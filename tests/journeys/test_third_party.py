@@ -76,7 +76,8 @@ def test_the_tutorial_shows_the_package_as_it_is() -> None:
     for line in ('    needs = ("torch>=2.6", "safetensors>=0.4")', '    engine = "tuneforge_soup.average"'):
         assert line in tutorial
         assert line in source
-    assert (EXAMPLE / "recipe.yaml").read_text().splitlines()[-1] in tutorial
+    assert "{merge: soup, models: [first, second], with: {weights: [1, 3]}}" in (EXAMPLE / "recipe.yaml").read_text()
+    assert "{merge: soup, models: [first, second], with: {weights: [1, 3]}}" in tutorial
 
 
 def test_a_plugin_that_cannot_be_imported_is_named(installed: Person, tmp_path: Path) -> None:

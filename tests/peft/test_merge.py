@@ -24,7 +24,7 @@ def make_base(folder: Path, *, tied: bool, dtype: torch.dtype) -> Model:
 
 def make_adapter(folder: Path, base: Model) -> Adapter:
     torch.manual_seed(1)
-    config = LoraConfig(r=4, lora_alpha=16, lora_dropout=0.5, target_modules="all-linear", init_lora_weights=False)
+    config = LoraConfig(r=4, lora_alpha=2, lora_dropout=0.5, target_modules="all-linear", init_lora_weights=False)
     model: Any = get_peft_model(load_model(base, dtype=torch.float32), config)
     save_adapter(model, base.path, folder, base)
     return Adapter(folder, "a" * 64, base)

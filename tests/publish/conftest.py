@@ -108,7 +108,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             entry(
                 "sft", adapter.digest, Adapter.kind, "train: sft", {"model": ["base"], "data": ["chats"]}, base.digest
             ),
-            entry("small", gguf.digest, Gguf.kind, "quantize: gguf", {"model": ["sft"]}, config={"type": "q8_0"}),
+            entry(
+                "small",
+                gguf.digest,
+                Gguf.kind,
+                "quantize: gguf",
+                {"model": ["sft"]},
+                config={"type": "q8_0", "rows": 0, "matrix": None, "more": {"a": None}},
+            ),
             entry("scores", report.digest, Report.kind, "evaluate: generation", {"models": ["base", "sft"]}),
         ],
     }

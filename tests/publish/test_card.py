@@ -76,10 +76,13 @@ def test_scores_are_told_by_step_names(card: str) -> None:
 
 
 def test_parameters_of_every_step_are_there(card: str) -> None:
-    assert "small:\n  quantize: gguf\n  model: sft\n  with:\n    type: q8_0\n" in card
+    assert "small:\n  quantize: gguf\n  model: sft\n  with:\n    type: q8_0\n    rows: 0\n```" in card, (
+        "and unset ones not"
+    )
     assert card.count("# method version 1, seed 7") == 5
 
 
+@pytest.mark.slow  # imports PEFT in a new interpreter
 def test_the_transformers_commands_run(made: Any, release: Path, tmp_path: Path) -> None:
     """In one interpreter, for the sake of time: every block of the cards of three releases, each with fresh names."""
     made.publish(tmp_path / "1", [made.base], to=tmp_path / "model")
