@@ -140,13 +140,16 @@ def schema(recipe: str | None) -> None:
 @cli.command()
 @click.argument("method", required=False, metavar="[STAGE.METHOD]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
-def plugins(method: str | None, as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="Print a page of documentation.")
+def plugins(method: str | None, as_json: bool, markdown: bool) -> None:
     """List the methods at hand, or show one with its inputs, options, defaults and documentation."""
-    from .method_pages import list_methods, show_method
+    from .method_pages import list_methods, methods_markdown, show_method
     from .plugins import Plugins
 
     found = Plugins()
-    if method is None:
+    if markdown:
+        click.echo(methods_markdown(found), nl=False)
+    elif method is None:
         list_methods(found, as_json)
     else:
         show_method(found, method, as_json)

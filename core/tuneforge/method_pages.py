@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import types
+import typing
 from difflib import get_close_matches
 from typing import Any
 
 import click
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from rich.markup import escape
 from rich.table import Table
@@ -18,7 +21,7 @@ from .errors import RefusedError
 from .hints import options
 from .inputs import inputs_of
 from .plugins import Plugins
-from .stages import Method
+from .stages import STAGES, Method
 
 
 def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
         "options": [
             {
                 "name": ".".join(path),
-                "type": type_name(info.annotation),
+                "type": _typed(info),
                 "required": info.is_required(),
                 "default": _default(info),
                 "description": info.description,
@@ -95,29 +98,77 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
     console.print("[bold]options[/] (inside with:)")
     table = Table(box=None, show_header=False, padding=(0, 2))
     for option in page["options"]:
-        default = "required" if option["required"] else str(option["default"])
+        default = "required" if option["required"] else "" if option["type"] == "block" else str(option["default"])
         table.add_row(*(escape(str(cell)) for cell in (option["name"], option["type"], default, option["description"])))
     console.print(table)
     if page["needs"]:
         console.print(f"[bold]needs[/]\n  {escape(', '.join(page['needs']))}", highlight=False)
 
 
+def methods_markdown(plugins: Plugins) -> str:
+    """Every method with its inputs, options and needs: a page of documentation."""
+    lines = ["# Methods", "", "Written by `tuneforge plugins --markdown`: to change this page, change the methods."]
+    for stage in STAGES:
+        methods = [method for method in plugins if method.stage == stage]
+        lines += ["", f"## {stage}"] if methods else []
+        for method in methods:
+            page = describe(plugins, method)
+            lines += ["", f"### {stage}: {method.name}", "", page["doc"], ""]
+            lines += ["```python", signature(method), "```"]
+            if page["options"]:
+                lines += ["", "| option | type | default | |", "|---|---|---|---|"]
+            for option in page["options"]:
+                default = f"`{json.dumps(option['default'], default=str)}`"
+                default = "required" if option["required"] else "" if option["type"] == "block" else default
+                cells = (f"`{option['name']}`", f"`{option['type']}`", default, option["description"])
+                lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+            if method.needs:
+                lines += ["", f"Needs {', '.join(f'`{need}`' for need in method.needs)}."]
+    return "\n".join(lines) + "\n"
+
+
+def signature(method: type[Method]) -> str:
+    """A method as a function of artifacts: `sft(model: Model | Adapter, data: ChatData) -> Model`."""
+    parameters = []
+    for wanted in inputs_of(method).values():
+        kinds = " | ".join(kind.__name__ for kind in wanted.kinds)
+        kinds = f"list[{kinds}]" if wanted.many else kinds
+        parameters.append(f"{wanted.name}: {kinds}" if wanted.required else f"{wanted.name}: {kinds} | None = None")
+    return f"{method.name}({', '.join(parameters)}) -> {method.output.__name__}"
+
+
 def type_name(annotation: Any) -> str:
     """A type as a person writes it."""
-    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return "None"
+    if origin is typing.Annotated:
+        return type_name(parts[0])
+    if origin is typing.Literal:
+        return " | ".join(str(part) for part in parts)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(dict.fromkeys(type_name(part) for part in parts))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join('...' if part is ... else type_name(part) for part in parts)}]"
+    if isinstance(annotation, type):
         return "block" if issubclass(annotation, BaseModel) else annotation.__name__
-    text = str(annotation).replace("typing.", "").replace("pathlib.", "").replace("NoneType", "None")
-    if "BeforeValidator" in text:
-        text = "Path | None" if "None" in text else "Path"
-    return text if "<class" not in text and "tuneforge" not in text else " | ".join(_members(annotation))
+    return str(annotation)
 
 
-def _members(annotation: Any) -> list[str]:
-    import typing
+def _typed(info: FieldInfo) -> str:
+    """The type of an option, with the limits of its value."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    limits = [
+        f"{sign} {limit:g}"
+        for part in info.metadata
+        for name, sign in signs.items()
+        if (limit := getattr(part, name, None)) is not None
+    ]
+    named = type_name(info.annotation)
+    bare = named.removesuffix(" | None")
+    return " ".join([bare, ", ".join(limits)]).rstrip() + named[len(bare) :]
 
-    return ["None" if part is type(None) else type_name(part) for part in typing.get_args(annotation)]
 
-
-def _default(info: Any) -> Any:
+def _default(info: FieldInfo) -> Any:
     value = info.get_default(call_default_factory=True)
-    return None if value is PydanticUndefined else value
+    return None if value is PydanticUndefined else value.model_dump() if isinstance(value, BaseModel) else value

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
@@ -99,8 +100,7 @@ class Plugins:
                 at = f"register_{stage}"
                 offered[stage] = list(getattr(module, at, list)())
         except Exception as error:  # whatever a plugin's own code may raise
-            told = " ".join(str(error).split())
-            raise PluginError(f"plugin {origin}: {at}: {type(error).__name__}: {told}", place=place) from error
+            raise PluginError(f"plugin {origin}: {at}: {told(error)}", place=place) from error
         for stage, methods in offered.items():
             for method in methods:
                 problem = _broken(method, STAGES[stage])
@@ -143,7 +143,7 @@ class Plugins:
         found: list[Finding] = []
         for hook in self.manager.hook.extend_plan.get_hookimpls():
             try:
-                found.extend(hook.function(steps))
+                found.extend(cast("list[Finding]", hook.function(steps)))
             except Exception as error:
                 raise PluginError(f"plugin {hook.plugin_name}: extend_plan failed: {told(error)}") from error
         return found
@@ -151,7 +151,7 @@ class Plugins:
 
 def told(error: Exception) -> str:
     """An unexpected exception in one line."""
-    return f"{type(error).__name__}: {error}"
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def import_file(path: Path) -> ModuleType:

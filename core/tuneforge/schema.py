@@ -66,7 +66,11 @@ def _step(method: type[Method], config: dict[str, Any]) -> dict[str, Any]:
             method.stage: {"const": method.name, "description": (method.__doc__ or "").strip().split("\n")[0]},
             **{key: _wire(wanted) for key, wanted in inputs.items()},
             "with": config,
-            "as": {"type": "string", "pattern": f"^{RELEASE_NAME.pattern}$", "description": "The name to register the result under."},
+            "as": {
+                "type": "string",
+                "pattern": f"^{RELEASE_NAME.pattern}$",
+                "description": "The name to register the result under.",
+            },
         },
     }
 

@@ -107,28 +107,28 @@ class LoadModel(Method):
     """A base model, from somewhere."""
 
     stage = "load_model"
-    output = Model
+    output: ClassVar[type[Artifact]] = Model
 
 
 class Train(Method):
     """A model or adapter fitted to data."""
 
     stage = "train"
-    output = Model
+    output: ClassVar[type[Artifact]] = Model
 
 
 class Align(Method):
     """A model or adapter fitted to preferences or rewards."""
 
     stage = "align"
-    output = Model
+    output: ClassVar[type[Artifact]] = Model
 
 
 class Merge(Method):
     """Several models, or a model and its adapter, made one."""
 
     stage = "merge"
-    output = Model
+    output: ClassVar[type[Artifact]] = Model
 
 
 class Quantize(Method):
@@ -141,14 +141,14 @@ class Evaluate(Method):
     """A report on models."""
 
     stage = "evaluate"
-    output = Report
+    output: ClassVar[type[Artifact]] = Report
 
 
 class Publish(Method):
     """Artifacts brought to where others use them. Not cached by key alone: it runs unless the receipt still holds."""
 
     stage = "publish"
-    output = Release
+    output: ClassVar[type[Artifact]] = Release
     traced = True
 
     def holds(self, receipt: Release) -> bool:

@@ -24,12 +24,13 @@ class ToGguf(Quantize):
     needs = (
         "filelock>=4",
         "gguf>=0.19",
+        "jinja2>=3.1",
         "numpy>=1.26",
         "safetensors>=0.4",
         "sentencepiece>=0.2",
         "torch>=2.6",
         "transformers>=5",
-        "uv>=0.5",
+        "uv>=0.6.17",
         "xllamacpp>=2026.7",
     )
     engine = "tuneforge_gguf.engine"

@@ -98,9 +98,10 @@ def _weights(reader: gguf.GGUFReader, model: Path, log: Callable[[str], None]) -
     # Experts are joined into one tensor.
     strict = architecture in _ONE_TO_ONE and _field(reader, f"{architecture}.expert_count") is None
     shards = dict(_tensors(model))
-    kind = next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture)
-    names = gguf.get_tensor_name_map(kind, _field(reader, f"{architecture}.block_count"))
-    sources = {names.get_name(name, (".weight", ".bias")) or name: name for name in shards}
+    # The converter may know an architecture that the released gguf package does not: then no name is translated.
+    kind = next((key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture), None)
+    names = gguf.get_tensor_name_map(kind, _field(reader, f"{architecture}.block_count")) if kind is not None else None
+    sources = {(names and names.get_name(name, (".weight", ".bias"))) or name: name for name in shards}
     missing = sources.keys() - {tensor.name for tensor in reader.tensors}
     if missing and strict:
         raise StepError(f"the GGUF file lacks {len(missing)} of the model's tensors, such as {sources[min(missing)]}")

@@ -16,6 +16,7 @@ _HEADS = ("lm_head", "embed_out", "output")
 
 def context_of(config: Mapping[str, Any]) -> int | None:
     """The longest sequence a model was made for, in tokens, by its config.json; None if that does not say."""
+    config = config.get("text_config", config)
     for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
         if isinstance(config.get(name), int):
             return int(config[name])

@@ -27,7 +27,7 @@ from .loop import (
     prepare,
     save,
 )
-from .rows import HELD_OUT_ROWS, Columns, Row, Tokenized, check_fit
+from .rows import HELD_OUT_ROWS, Columns, Row, Tokenized, check_fit, lengths
 
 
 class _Trainer(Quiet, DPOTrainer):
@@ -68,21 +68,18 @@ def align(options: Dpo, model: Model | Adapter, data: PreferenceData, step: Step
     train = Tokenized(read_rows(data, "train"), convert, "train", step)
     held_out = Tokenized(islice(read_rows(data, "held_out"), HELD_OUT_ROWS), convert, "held_out", step)
     pairs = train.dataset
-    step.metrics(
-        pairs=train.kept,
-        tokens=sum(len(ids) for side in ("chosen", "rejected") for ids in pairs[side]),
-        left_out=dict(train.left_out),
-    )
+    # Both answers of a pair are in memory at once.
+    sizes = [sum(sides) for sides in zip(lengths(pairs, "chosen"), lengths(pairs, "rejected"), strict=True)]
+    step.metrics(pairs=train.kept, tokens=sum(sizes), left_out=dict(train.left_out))
     whole = options.adapter is None and isinstance(model, Model)
+    rate = options.rate(full=1e-6, adapter=1e-5, is_adapter=not whole)
     # An adapter needs none: the base with the adapter switched off, or a copy of the adapter, is the reference.
     reference: Any = load_model(model, dtype=compute_dtype()) if whole else None
     trainer = _Trainer(
         model=load_for_training(model, options),
         ref_model=reference,
         args=DPOConfig(
-            **arguments(
-                options, step, learning_rate=options.rate(full=1e-6, adapter=1e-5, is_adapter=not whole), most=4
-            ),
+            **arguments(options, step, lengths=sizes, learning_rate=rate),
             beta=options.beta,
             loss_type=[options.loss],
             max_length=None,

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ from .options import Lora, Training
 FINISHED = "finished.json"
 """Written last into a checkpoint: the size of each of its files. A checkpoint without it is half-written."""
 
+_TOKENS_AT_ONCE = (2048, 16384)
+"""About as many tokens as a CPU, and as a GPU, is best given at once: more only waits for memory, or is padding."""
+
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
@@ -53,6 +57,8 @@ def compute_dtype() -> torch.dtype:
 
 def prepare(step: Step) -> None:
     """Settles what a training's numbers depend on besides its options."""
+    # One process trains on one GPU: TRL refuses to be shown several.
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     disable_progress_bars()
     torch.set_num_threads(step.threads)
     if device().type == "cuda":
@@ -103,23 +109,24 @@ def lora_config(adapter: Lora | None) -> LoraConfig | None:
     )
 
 
-def arguments(options: Training, step: Step, *, learning_rate: float, most: int) -> dict[str, Any]:
-    """The Trainer's settings, with those on purpose whose defaults would surprise; `most` rows in memory by default."""
+def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning_rate: float) -> dict[str, Any]:
+    """The Trainer's settings, with those on purpose whose defaults would surprise; `lengths` are those of the rows."""
     kind = device().type
-    micro = options.micro(most)
+    steps = options.steps or math.ceil(options.epochs * math.ceil(len(lengths) / options.batch_size))
+    micro = options.micro(max(1, _TOKENS_AT_ONCE[kind != "cpu"] // max(lengths)))
     checkpointing = options.gradient_checkpointing
     return {
         "output_dir": str(step.scratch / "checkpoints"),
         "seed": step.seed,
-        "num_train_epochs": options.epochs,
-        "max_steps": options.steps or -1,
+        "max_steps": steps,
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": options.batch_size // micro,
         # One at a time, so that what is measured does not depend on padding or on how rows are batched.
         "per_device_eval_batch_size": 1,
         "learning_rate": learning_rate,
         "lr_scheduler_type": _SCHEDULES[options.schedule],
-        "warmup_steps": options.warmup,
+        # Rounded down: the first step of a warm-up has a learning rate of zero, which a short training cannot spare.
+        "warmup_steps": int(options.warmup * steps),
         "weight_decay": options.weight_decay,
         "max_grad_norm": options.max_grad_norm,
         "bf16": compute_dtype() is torch.bfloat16,

@@ -19,7 +19,7 @@ NEEDS = (
     "trl>=1.16,<2",
 )
 
-LONGEST = 2048
+LONGEST = 4096
 """The longest sequence, in tokens, where none is set and the model's context allows more."""
 
 
@@ -82,7 +82,7 @@ class Training(Config):
         ge=1,
         keyed=False,
         also=("per_device_train_batch_size", "per_device_batch_size"),
-        description="Rows in memory at once; divides `batch_size`. Up to 8 where it is not set, 1 with packing.",
+        description="Rows in memory at once, a divisor of `batch_size`; as many as are quick where it is not set.",
     )
     learning_rate: float | None = Field(None, gt=0, also=("lr",), description="Highest learning rate.")
     schedule: Literal["cosine", "linear", "constant"] = Field(

@@ -8,12 +8,13 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from tuneforge import Step, StepError
 from tuneforge.kit.chats import IGNORED, ChatRefusedError
 
-HELD_OUT_ROWS = 256
+HELD_OUT_ROWS = 100
 """How many held-out rows a training is measured on when it ends; to measure on all of them is an evaluation's work."""
 
 Row = Mapping[str, Any]
@@ -81,3 +82,9 @@ class Tokenized:
             while batch:
                 stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
                 batch = list(islice(rows, 1000))
+
+
+def lengths(rows: Dataset, column: str) -> list[int]:
+    """How many tokens each row has."""
+    found: list[int] = pc.list_value_length(rows.data.column(column)).to_pylist()
+    return found

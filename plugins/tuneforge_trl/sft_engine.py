@@ -6,6 +6,7 @@ import math
 from itertools import islice
 from typing import Any
 
+import pyarrow.compute as pc
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer, pack_dataset  # type: ignore[attr-defined]
 
@@ -14,7 +15,7 @@ from tuneforge.kit.chats import IGNORED, tokenize_chat
 from tuneforge.kit.rows import read_rows
 
 from .loop import Quiet, arguments, fit, load_for_training, longest_row, lora_config, padding_tokenizer, prepare, save
-from .rows import HELD_OUT_ROWS, Columns, Row, Tokenized, check_fit
+from .rows import HELD_OUT_ROWS, Columns, Row, Tokenized, check_fit, lengths
 from .sft import Sft
 
 
@@ -38,8 +39,8 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData, step: Step) 
     rows = train.dataset
     step.metrics(
         rows=train.kept,
-        tokens=sum(len(ids) for ids in rows["input_ids"]),
-        tokens_under_loss=sum(sum(label != IGNORED for label in labels) for labels in rows["labels"]),
+        tokens=sum(lengths(rows, "input_ids")),
+        tokens_under_loss=pc.sum(pc.not_equal(pc.list_flatten(rows.data.column("labels")), IGNORED)).as_py(),
         left_out=dict(train.left_out),
     )
     if options.packing:
@@ -50,7 +51,7 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData, step: Step) 
     trainer = _Trainer(
         model=load_for_training(model, options),
         args=SFTConfig(
-            **arguments(options, step, learning_rate=rate, most=1 if options.packing else 8),
+            **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate),
             max_length=longest,
             packing=options.packing,
             dataset_kwargs={"skip_prepare_dataset": True},

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-
 from tuneforge.cli import main
 from tuneforge.errors import Finding
 from tuneforge.events import Event, Logged

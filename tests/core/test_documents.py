@@ -179,7 +179,8 @@ def test_an_override_of_a_broken_recipe_is_a_finding(text: str, setting: str) ->
 
 def test_a_variable_keeps_its_type_and_may_be_part_of_a_text() -> None:
     document = read(
-        "vars: {n: 3, x: 1e-4, l: [1], s: a, t: '${s}${n}'}\nwith: {n: '${n}', x: '${x}', l: '${l}', t: 'r-${n}-${t}'}\n"
+        "vars: {n: 3, x: 1e-4, l: [1], s: a, t: '${s}${n}'}\n"
+        "with: {n: '${n}', x: '${x}', l: '${l}', t: 'r-${n}-${t}'}\n"
     )
     assert not document.problems
     assert document.data["with"] == {"n": 3, "x": 1e-4, "l": [1], "t": "r-3-a3"}

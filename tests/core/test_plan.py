@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.bench import TOYS, Bench, new, told
 
+from tests.core.bench import TOYS, Bench, new, told
 from tuneforge.errors import RefusedError
 from tuneforge.plan import Plan, make_plan
 from tuneforge.recipe import read_recipe

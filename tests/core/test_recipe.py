@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.core.bench import TOYS, Bench, step_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.core.bench import TOYS, Bench, step_of
 from tuneforge.errors import RefusedError
 from tuneforge.plugins import Plugins
 from tuneforge.recipe import find_recipe, read_recipe
@@ -294,8 +294,33 @@ def test_a_recipe_that_is_no_text_is_refused(bench: Bench) -> None:
 
 
 _WORDS = st.sampled_from(
-    ["name", "seed", "vars", "steps", "words", "bag", "format", "train", "split", "count", "with", "as", "data", "path"]
-    + ["text.txt", "${words}", "registry:x", "clean", "lower", "top", "", "-", "Ä b", "1e999"]
+    [
+        "name",
+        "seed",
+        "vars",
+        "steps",
+        "words",
+        "bag",
+        "format",
+        "train",
+        "split",
+        "count",
+        "with",
+        "as",
+        "data",
+        "path",
+        "text.txt",
+        "${words}",
+        "registry:x",
+        "clean",
+        "lower",
+        "top",
+        "-",
+        "Ä",
+        "1e999",
+        "~",
+        "<<",
+    ]
 )
 _TREES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | _WORDS | st.text(),

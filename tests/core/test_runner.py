@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.core.bench import Bench, statuses, step_of
 
+from tests.core.bench import Bench, statuses, step_of
 from tuneforge import __version__
 from tuneforge.events import Ended, Progressed, Started
 

@@ -65,7 +65,7 @@ def test_it_takes_a_right_recipe(schema: dict[str, Any], bench: Bench, load: Cal
         ("limit: 3", "limit: many"),
         ("limit: 3", "limit: -1"),
         ("lower:", "lowercase:"),
-        ("path: \"${text}\", ", ""),
+        ('path: "${text}", ', ""),
         (", with: {how: kill}", ""),
         ("how: kill", "how: laugh"),
         ("train: count", "train: coutn"),
@@ -102,7 +102,7 @@ def test_every_option_has_its_description_and_default(schema: dict[str, Any]) ->
 
 
 def test_two_plugins_may_call_their_blocks_alike(bench: Bench, load: Callable[[str], Any]) -> None:
-    (bench.folder / "other.py").write_text('''from tuneforge import Field, Report, Step, Format, hookimpl
+    (bench.folder / "other.py").write_text("""from tuneforge import Field, Report, Step, Format, hookimpl
 from tuneforge.stages import Config
 class Clean(Config):
     strict: bool = Field(False, description="Be strict.")
@@ -114,7 +114,7 @@ class Sweep(Format):
     def run(self, step: Step) -> None: ...
 @hookimpl
 def register_format(): return [Sweep]
-''')
+""")
     plugins = Plugins()
     plugins.load_local(str(TOYS), Path())
     plugins.load_local("other.py", bench.folder)

@@ -1,4 +1,4 @@
-"""Methods that need nothing but Python: a text is split into words, the words are counted, and steps die in many ways."""
+"""Methods that need nothing but Python: a text is split into words, words are counted, and steps die in many ways."""
 
 from __future__ import annotations
 

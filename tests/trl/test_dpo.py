@@ -91,3 +91,8 @@ def test_long_pairs_are_left_out_and_counted(base: Model, make_pairs: Any, carry
     assert run.figures["left_out"] == {"longer than 64 tokens": 1}
     with pytest.raises(StepError, match=r"no row is left \(1 longer than 64 tokens\)"):
         carry_out(Dpo(steps=1, max_length=64), base, make_pairs([long]))
+
+
+def test_nothing_is_printed(base: Model, make_pairs: Any, carry_out: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    carry_out(Dpo(steps=2, gradient_checkpointing=True), base, make_pairs(held_out=PAIRS))
+    assert capfd.readouterr().out == ""

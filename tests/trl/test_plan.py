@@ -142,9 +142,9 @@ def test_what_comes_out(model: Facts) -> None:
 def test_defaults() -> None:
     assert Sft().micro(8) == 8 and Sft(batch_size=12).micro(8) == 6 and Sft(micro_batch_size=2).micro(8) == 2
     assert Sft().longest({"max_position_embeddings": 512}) == 512
-    assert Sft().longest({"max_position_embeddings": 131072}) == Sft().longest({}) == 2048
+    assert Sft().longest({"max_position_embeddings": 131072}) == Sft().longest({}) == 4096
     assert Sft(max_length=99).longest({"max_position_embeddings": 512}) == 99
-    assert context_of({"n_positions": 1024}) == 1024
+    assert context_of({"n_positions": 1024}) == context_of({"text_config": {"max_position_embeddings": 1024}}) == 1024
     assert (Lora(r=4).scale, Lora(r=4, alpha=4).scale) == (8, 4)
     assert Sft().rate(full=1, adapter=2, is_adapter=True) == 2
     assert Sft(learning_rate=3).rate(full=1, adapter=2, is_adapter=True) == 3

@@ -152,7 +152,8 @@ def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase | Path, fo
 def _save_tokenizer(tokenizer: PreTrainedTokenizerBase | Path, folder: Path) -> None:
     if isinstance(tokenizer, Path):
         for path in (path for pattern in _TOKENIZER_FILES for path in tokenizer.glob(pattern)):
-            shutil.copyfile(path, folder / path.name)
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
         return
     tokenizer.save_pretrained(folder)
     _clean(folder / "tokenizer_config.json")

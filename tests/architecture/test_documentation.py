@@ -1,0 +1,29 @@
+"""Every hook and every method is documented as it is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+from tuneforge import hookspecs
+from tuneforge.method_pages import methods_markdown, signature
+from tuneforge.plugins import Plugins
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_every_hook_is_documented_with_its_signature() -> None:
+    hooks = {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, "tuneforge_spec")}
+    rows = [
+        f"| `{name}{str(inspect.signature(hook)).replace(chr(39), '')}` | {' '.join((hook.__doc__ or '').split())} |"
+        for name, hook in hooks.items()
+    ]
+    table = re.findall(r"^\| `\w+\(.*\) -> .*$", (DOCS / "plugins.md").read_text(encoding="utf-8"), re.M)
+    assert table == rows
+
+
+def test_every_method_is_documented_as_it_is() -> None:
+    page = (DOCS / "methods.md").read_text(encoding="utf-8")
+    assert page == methods_markdown(Plugins()), "write it anew: tuneforge plugins --markdown > docs/methods.md"
+    assert all(f"\n{signature(method)}\n" in page for method in Plugins())

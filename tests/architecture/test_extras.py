@@ -1,0 +1,26 @@
+"""An extra installs what the methods of one plugin need, so that their steps need no environment of their own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+from tuneforge.plugins import Plugins
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = {name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name not in ("all", "dev")}
+
+
+def test_extras_are_what_methods_need() -> None:
+    needs: dict[str, set[str]] = defaultdict(set)
+    for method in Plugins():
+        if method.needs:
+            needs[method.__module__.partition(".")[0].removeprefix("tuneforge_")].update(method.needs)
+    assert {name: sorted(wanted) for name, wanted in EXTRAS.items()} == {
+        name: sorted(wanted) for name, wanted in needs.items()
+    }
+
+
+def test_all_is_every_extra() -> None:
+    assert PROJECT["optional-dependencies"]["all"] == [f"tuneforge[{','.join(sorted(EXTRAS))}]"]
