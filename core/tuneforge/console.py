@@ -175,6 +175,8 @@ def show_scores(console: Console, record: Mapping[str, Any], reports: Mapping[st
         if step["digest"]:
             names.setdefault(step["digest"], step["name"])
     for title, report in reports.items():
+        if not report.get("scores"):
+            continue
         metrics = list(dict.fromkeys(metric for scores in report["scores"].values() for metric in scores))
         verdict = "" if report.get("passed", True) else "  (failed)"
         table = Table(title=f"{title}{verdict}", title_justify="left", box=None, pad_edge=False)

@@ -73,7 +73,9 @@ class Plugins:
             else:
                 file = None
                 module = importlib.import_module(reference)
-                source = Path(module.__file__ or "")
+                if getattr(module, "__file__", None) is None:  # built in, or a folder without __init__.py
+                    raise ImportError(f"{reference} is no Python file")
+                source = Path(str(module.__file__))
                 source = source.parent if source.name == "__init__.py" else source
         except ModuleNotFoundError as error:
             if error.name and (reference == error.name or reference.startswith(f"{error.name}.")):

@@ -19,8 +19,8 @@ from .inputs import inputs_of
 from .plugins import Plugins
 from .stages import STAGES, Method
 
-STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
+RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _TOP = ("name", "description", "seed", "vars", "plugins", "steps")
 REGISTRY = "registry:"
 

@@ -285,7 +285,8 @@ class Run:
         if error:
             entry |= {"error": error, "traceback": trace}
         self.record["steps"].append(entry)
-        self._write()
+        if status in ("done", "failed"):  # the rest is written at the end: nothing was done that could be lost
+            self._write()
         self.observer(Ended(step.name, status, seconds, digest, kind, metrics, error))
 
     def _known_metrics(self, step: PlannedStep, digest: str | None) -> dict[str, Any]:
@@ -317,7 +318,7 @@ def _flaw(kind: type[Artifact], out: Path, private: Sequence[Path]) -> str:
         return "it ended and has written nothing"
     for file in files:
         content = file.read_bytes() if file.stat().st_size < _SMALL else b""
-        if any(str(folder).encode() in content for folder in private):
+        if any(str(name).encode() in content for folder in private for name in (folder, folder.resolve())):
             return f"{file.relative_to(out)} of its result names a folder that it was made in or of"
     try:
         kind.facts(out)

@@ -36,19 +36,21 @@ class Step:
 
     def progress(self, done: float, total: float, **figures: float) -> None:
         """How far the work is, with figures of the moment (`loss=...`)."""
-        self.send({"event": "progress", "done": done, "total": total, "figures": figures})
+        self.send({"event": "progress", "done": done, "total": total, "figures": _plain(figures)})
 
     def metrics(self, **figures: Any) -> None:
         """Figures of the finished step, for the run record: numbers, texts, and flat dicts of them."""
-        self.figures.update(_finite(figures))
+        self.figures.update(_plain(figures))
 
     def sits_on(self, base: Artifact) -> None:
         """Declares what the result cannot be used without: an adapter's base model."""
         self.base = base.digest
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no word for what is not a finite number: it becomes null."""
+def _plain(value: Any) -> Any:
+    """As JSON can say it: a number of numpy or torch as Python's, and what is not finite as null."""
     if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
+        return {name: _plain(inner) for name, inner in value.items()}
+    if hasattr(value, "item"):
+        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from .step import Step
 
 def serve(requests: int, events: int, lifeline: int) -> None:
     """Carries out requests until there are no more."""
+    running: set[int] = set()
+    threading.Thread(target=_die_with, args=(lifeline, running), daemon=True).start()
     with os.fdopen(requests, encoding="utf-8") as lines:
         for line in lines:
             request = json.loads(line)
@@ -49,11 +51,12 @@ def serve(requests: int, events: int, lifeline: int) -> None:
             child = os.fork()
             if child == 0:
                 os._exit(_work(request, method, events, lifeline))
+            running.add(child)
             _send(events, {"event": "forked", "pid": child, "import_seconds": imported})
-            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+            _, status, usage = os.wait4(child, 0)
             with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing that a step started outlives it
                 os.killpg(child, signal.SIGKILL)
-            _, status, usage = os.wait4(child, 0)
+            running.discard(child)
             peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
             code = os.waitstatus_to_exitcode(status)
             _send(events, {"event": "exited", "signal": max(0, -code), "status": max(0, code), "peak_memory": peak})
@@ -61,7 +64,7 @@ def serve(requests: int, events: int, lifeline: int) -> None:
 
 def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline: int) -> int:
     os.setsid()
-    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_die_with, args=(lifeline, ()), daemon=True).start()
     faulthandler.enable()
     Config.reads.clear()
     try:
@@ -145,9 +148,15 @@ def _redirect(log: Path) -> None:
     os.close(target)
 
 
-def _die_with(lifeline: int) -> None:
-    """Ends this process and all it has started when the run is gone."""
+def _die_with(lifeline: int, children: Collection[int]) -> None:
+    """Ends this process and all it has started when the run is gone.
+
+    The server does it for its children too: a step in native code may never let its own thread come to it.
+    """
     os.read(lifeline, 1)
+    for child in tuple(children):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from .loop import (
     prepare,
     save,
 )
-from .rows import HELD_OUT_ROWS, Columns, Row, Tokenized, check_fit, lengths
+from .rows import HELD_OUT_TOKENS, Columns, Row, Tokenized, check_fit, lengths
 
 
 class _Trainer(Quiet, DPOTrainer):
@@ -66,7 +65,7 @@ def align(options: Dpo, model: Model | Adapter, data: PreferenceData, step: Step
         return columns
 
     train = Tokenized(read_rows(data, "train"), convert, "train", step)
-    held_out = Tokenized(islice(read_rows(data, "held_out"), HELD_OUT_ROWS), convert, "held_out", step)
+    held_out = Tokenized(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
     pairs = train.dataset
     # Both answers of a pair are in memory at once.
     sizes = [sum(sides) for sides in zip(lengths(pairs, "chosen"), lengths(pairs, "rejected"), strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -14,8 +15,8 @@ from datasets import Dataset
 from tuneforge import Step, StepError
 from tuneforge.kit.chats import IGNORED, ChatRefusedError
 
-HELD_OUT_ROWS = 100
-"""How many held-out rows a training is measured on when it ends; to measure on all of them is an evaluation's work."""
+HELD_OUT_TOKENS = 50_000
+"""About how many held-out tokens a training is measured on when it ends; more is the work of an evaluation."""
 
 Row = Mapping[str, Any]
 Columns = dict[str, list[int]]
@@ -36,11 +37,15 @@ def check_fit(ids: list[int], labels: list[int], longest: int) -> None:
 class Tokenized:
     """Rows as token columns, in a file of the step's scratch folder from which they are mapped while they are used.
 
-    `convert` makes the columns of a row, or raises LeftOutError; `left_out` counts the rows it made none of, by reason.
+    `convert` makes the columns of a row, each token with its label or mask, or raises LeftOutError; `left_out` counts
+    the rows it made none of, by reason. Rows are taken until there are `most` tokens.
     """
 
-    def __init__(self, rows: Iterable[Row], convert: Callable[[Row], Columns], name: str, step: Step) -> None:
+    def __init__(
+        self, rows: Iterable[Row], convert: Callable[[Row], Columns], name: str, step: Step, most: float = math.inf
+    ) -> None:
         self.left_out: Counter[str] = Counter()
+        self._most = most
         self.kept = 0
         self._path = step.scratch / f"{name}.arrow"
         self._write(self._usable(rows, convert, step))
@@ -71,6 +76,9 @@ class Tokenized:
             else:
                 self.kept += 1
                 yield columns
+                self._most -= sum(map(len, columns.values())) / 2
+                if self._most <= 0:
+                    return
 
     def _write(self, rows: Iterator[Columns]) -> None:
         first = next(rows, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
 from typing import Any
 
 import pyarrow.compute as pc
@@ -15,7 +14,7 @@ from tuneforge.kit.chats import IGNORED, tokenize_chat
 from tuneforge.kit.rows import read_rows
 
 from .loop import Quiet, arguments, fit, load_for_training, longest_row, lora_config, padding_tokenizer, prepare, save
-from .rows import HELD_OUT_ROWS, Columns, Row, Tokenized, check_fit, lengths
+from .rows import HELD_OUT_TOKENS, Columns, Row, Tokenized, check_fit, lengths
 from .sft import Sft
 
 
@@ -35,7 +34,7 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData, step: Step) 
         return {"input_ids": tokens.ids, "labels": tokens.labels}
 
     train = Tokenized(read_rows(data, "train"), convert, "train", step)
-    held_out = Tokenized(islice(read_rows(data, "held_out"), HELD_OUT_ROWS), convert, "held_out", step)
+    held_out = Tokenized(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
     rows = train.dataset
     step.metrics(
         rows=train.kept,

@@ -112,27 +112,18 @@ def test_a_plan_is_shown_step_by_step(bench: Bench) -> None:
     assert "waits for bag" in note
 
 
-def test_warnings_do_not_stop_a_run(bench: Bench) -> None:
-    bench.write(RECIPE)
-    ended = bench.command("run", "recipe.yaml", "--set", "steps.words.with.clean.drop='?'")
-    assert ended.code == 0
-    assert "--set steps.words.with.clean.drop: warning: a question mark is no letter\n    Name letters." in ended.err
-
-
-def test_a_run_in_a_pipe_is_plain_lines(bench: Bench) -> None:
-    bench.write(RECIPE)
-    ended = bench.command("run", "recipe.yaml")
-    assert re.fullmatch(r"words: done \d+\.\d s [0-9a-f]{12}", ended.out.splitlines()[0])
-    assert "\x1b" not in ended.out + ended.err
-
-
-def test_scores_stand_side_by_side_under_the_names_of_the_steps(bench: Bench) -> None:
+def test_a_run_in_a_pipe_is_plain_lines_with_the_scores_side_by_side(bench: Bench) -> None:
     bench.write(
         RECIPE
         + "  small: {train: count, data: [words], with: {top: 1}}\n  scores: {evaluate: grade, bags: [bag, small]}\n"
     )
-    lines = [line.split() for line in bench.command("run", "recipe.yaml").out.splitlines()]
-    assert ["bag", "2"] in lines
+    ended = bench.command("run", "recipe.yaml", "--set", "steps.words.with.clean.drop='?'")
+    assert ended.code == 0, "a warning does not stop a run"
+    assert "--set steps.words.with.clean.drop: warning: a question mark is no letter\n    Name letters." in ended.err
+    assert re.fullmatch(r"words: done \d+\.\d s [0-9a-f]{12}", ended.out.splitlines()[0])
+    assert "\x1b" not in ended.out + ended.err
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert ["bag", "2"] in lines, "under the names of the steps"
     assert ["small", "1"] in lines
 
 

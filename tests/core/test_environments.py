@@ -246,7 +246,7 @@ def test_installed_plugins_are_lent_to_an_environment(shop: Bench, tmp_path: Pat
     whole, loose = package(tmp_path, "whole"), package(tmp_path, "loose")
     for arguments in (
         ["venv", "--python", sys.executable, str(tmp_path / "venv")],
-        ["pip", "install", "--python", str(python), "hatchling"],
+        ["pip", "install", "--python", str(python), "hatchling", "editables"],
         ["pip", "install", "--python", str(python), "--no-build-isolation", str(ROOT), str(whole), "-e", str(loose)],
     ):
         subprocess.run([find_uv_bin(), "--quiet", *arguments], check=True)

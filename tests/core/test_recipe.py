@@ -148,7 +148,7 @@ def test_a_wrong_step_is_told_where_it_is_wrong(bench: Bench, step: str, problem
     assert [entry[: len(problem or "")] for entry in found] == ([problem] if problem else [])
 
 
-@pytest.mark.parametrize("name", ["1st", "a b", "ä", "a.b", "~"])
+@pytest.mark.parametrize("name", ["1st", "a b", "ä", "a.b", "~", "a" * 101])
 def test_a_step_name_is_a_word(bench: Bench, name: str) -> None:
     (problem,) = problems(bench, f"steps:\n  {name}: {{format: split, with: {{path: text.txt}}}}")
     assert problem.startswith(f"3:3: {name!r} is no name for a step")
@@ -226,6 +226,12 @@ def test_a_broken_plugin_is_a_loud_error_with_its_place(bench: Bench, code: str 
     assert found.place == f"{bench.folder}/r.yaml:3:5"
     assert "mine.py" in found.problem
     assert problem in found.problem
+
+
+def test_a_module_without_a_file_is_no_plugin(bench: Bench) -> None:
+    (bench.folder / "r.yaml").write_text("plugins: [sys]\nsteps: {base: {load_model: builtin}}\n")
+    (found,) = read_recipe(bench.folder / "r.yaml").problems
+    assert found.problem == "plugin 'sys' cannot be imported: ImportError: sys is no Python file"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -178,7 +179,10 @@ class Share(Publish):
         return self.to.exists()
 
 
-Death = Literal["kill", "segv", "raise", "refuse", "exit", "nothing", "half", "path", "numbers", "sleep", "garbled"]
+Death = Literal[
+    *("kill", "segv", "raise", "refuse", "exit", "sleep", "stuck"),
+    *("nothing", "half", "path", "numbers", "garbled"),
+]
 
 
 class Doom(Train):
@@ -218,6 +222,8 @@ class Doom(Train):
                 step.metrics(loss=1j)
             case "sleep":
                 time.sleep(600)
+            case "stuck":
+                ctypes.PyDLL(None).sleep(600)  # in native code, and never lets go of the interpreter
             case "garbled":
                 (step.out / "bag.json").write_text("{")
 

@@ -120,8 +120,16 @@ def test_a_conversation_that_the_template_refuses(plain: PreTrainedTokenizerBase
     tokenizer = under(NO_SYSTEM, plain)
     with pytest.raises(ChatRefusedError, match=r"refuses a conversation \(system, user\): no system role"):
         tokenize_chat(tokenizer, [{"role": "system", "content": "."}, CHAT[0]])
-    with pytest.raises(ChatRefusedError, match="without messages"):
+    with pytest.raises(ChatRefusedError, match="has no messages"):
         tokenize_chat(tokenizer, [])
+
+
+def test_a_conversation_that_begins_with_the_assistant(plain: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(ChatRefusedError, match="what comes before its first answer, has no messages"):
+        tokenize_chat(under(CHATML, plain), CHAT[1:])
+    marked = THINKING.replace("GENERATION", "{% generation %}").replace("END", "{% endgeneration %}")
+    tokenizer = under(marked, plain)
+    assert learnt(tokenizer, tokenize_chat(tokenizer, CHAT[1:2])) == "<think></think>first  answer\n<|im_end|>"
 
 
 def test_no_template(plain: PreTrainedTokenizerBase) -> None:

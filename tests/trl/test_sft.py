@@ -149,6 +149,14 @@ def test_long_and_empty_rows_are_left_out_and_counted(base: Model, make_chats: A
     assert "train: 2 of 10 rows left out: longer than 32 tokens" in run.log
 
 
+def test_no_more_held_out_rows_than_needed(
+    base: Model, make_chats: Any, carry_out: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuneforge_trl.sft_engine.HELD_OUT_TOKENS", 40)
+    run = carry_out(Sft(steps=1), base, make_chats(held_out=CHATS))
+    assert 1 < run.figures["eval_rows"] < len(CHATS)
+
+
 def test_no_row_to_learn_from(base: Model, make_chats: Any, carry_out: Any) -> None:
     with pytest.raises(StepError, match=r"no row is left \(7 longer than 8 tokens\)"):
         carry_out(Sft(max_length=8), base, make_chats())

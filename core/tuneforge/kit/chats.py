@@ -52,10 +52,16 @@ def tokenize_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools:
     text = _render(tokenizer, messages, tools)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids: list[int] = encoded["input_ids"]
-    turns = _turns(tokenizer, messages, tools, text)
+    marked = _MARKERS.search(tokenizer.get_chat_template()) is not None
+    try:
+        turns = _turns(tokenizer, messages, tools, text)
+    except ChatRefusedError:
+        if not marked:
+            raise
+        turns = None
     if turns is not None:
         under_loss = _within(turns, text, ids, encoded["offset_mapping"], set(tokenizer.added_tokens_decoder))
-    elif _MARKERS.search(tokenizer.get_chat_template()):
+    elif marked:
         under_loss = _marked(tokenizer, messages, tools, ids)
     else:
         raise StepError(
@@ -78,7 +84,7 @@ def _render(
     tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools, generation_prompt: bool = False
 ) -> str:
     if not messages:
-        raise ChatRefusedError("a conversation without messages")
+        raise ChatRefusedError("a conversation, or what comes before its first answer, has no messages")
     apply: Any = tokenizer.apply_chat_template
     template = _template(tokenizer)
     try:
@@ -112,11 +118,8 @@ def _turns(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools,
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        try:
-            before = _render(tokenizer, messages[:index], tools, generation_prompt=True)
-            through = text if index + 1 == len(messages) else _render(tokenizer, messages[: index + 1], tools)
-        except ChatRefusedError:
-            return None
+        before = _render(tokenizer, messages[:index], tools, generation_prompt=True)
+        through = text if index + 1 == len(messages) else _render(tokenizer, messages[: index + 1], tools)
         if not (through.startswith(before) and text.startswith(through)):
             return None
         turns.append((len(before), len(through)))
