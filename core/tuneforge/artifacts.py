@@ -160,6 +160,15 @@ class Release(Artifact):
         yield from _without(path, "receipt.json")
 
 
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """The longest sequence a model was made for, in tokens, by its config.json; None if that does not say."""
+    config = config.get("text_config", config)
+    for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    return None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty when the file is not there."""
     if not path.exists():

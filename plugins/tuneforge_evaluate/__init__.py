@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 from tuneforge import (
     Adapter,
@@ -18,6 +18,7 @@ from tuneforge import (
     Step,
     hookimpl,
 )
+from tuneforge.artifacts import context_length
 
 NEEDS = ("peft>=0.20", "pyarrow>=18", "torch>=2.6", "transformers>=5.20")
 
@@ -94,7 +95,7 @@ class Generation(Measuring, Evaluate):
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
         for place, given in enumerate(facts.get("models", ()), 1):
-            context = context_of(given.model.config)
+            context = context_length(given.model.config)
             if context is not None and self.max_new_tokens >= context:
                 yield Finding(
                     f"max_new_tokens {self.max_new_tokens} leaves no room for a prompt in the context of model {place} "
@@ -146,12 +147,6 @@ class Preference(Measuring, Evaluate):
         from .preference import evaluate
 
         evaluate(self, models, data, step)
-
-
-def context_of(config: Mapping[str, Any]) -> int | None:
-    """The longest sequence a model was made for, in tokens; None where its config.json does not say."""
-    values = (config.get(name) for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"))
-    return next((value for value in values if isinstance(value, int)), None)
 
 
 @hookimpl

@@ -14,12 +14,10 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tuneforge import Adapter, ChatData, Model, PreferenceData, Step, StepError
-from tuneforge.artifacts import read_json
+from tuneforge.artifacts import context_length, read_json
 from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens
 from tuneforge.kit.models import device, full_model, load_model, load_tokenizer, stored_dtype
 from tuneforge.kit.rows import Split, count_rows, read_rows
-
-from . import context_of
 
 Item = TypeVar("Item")
 Row = dict[str, Any]
@@ -77,7 +75,7 @@ def prepare(
     reasons: dict[int, str] = {}
     for model in models:
         tokenizer = load_tokenizer(model)
-        context = context_of(read_json(full_model(model).path / "config.json"))
+        context = context_length(read_json(full_model(model).path / "config.json"))
         given = items.setdefault(model.digest, {})
         for index, row in enumerate(rows):
             try:

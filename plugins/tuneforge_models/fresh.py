@@ -65,7 +65,7 @@ def make_model(
     dtype: torch.dtype,
     seed: int,
 ) -> PreTrainedModel:
-    """Random weights for `architecture`, drawn from `seed` alone, with an embedding row for each token of `tokenizer`."""
+    """Random weights for `architecture`, drawn from `seed` alone, with an embedding row for each of the tokens."""
     config = AutoConfig.for_model(
         architecture,
         vocab_size=len(tokenizer),

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuneforge import Adapter, Facts, Finding, Known
+from tuneforge.artifacts import context_length
 
 if TYPE_CHECKING:
     from .options import Lora, Training
 
 _HEADS = ("lm_head", "embed_out", "output")
-
-
-def context_of(config: Mapping[str, Any]) -> int | None:
-    """The longest sequence a model was made for, in tokens, by its config.json; None if that does not say."""
-    config = config.get("text_config", config)
-    for name in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
-        if isinstance(config.get(name), int):
-            return int(config[name])
-    return None
 
 
 def divisor(number: int, most: int) -> int:
@@ -49,7 +41,7 @@ def _check_model(options: Training, given: Facts) -> Iterator[Finding]:
             "the model has no chat template, so conversations cannot be written as it would read them",
             "Take the model's chat or instruct version, or add a chat_template.jinja to its folder.",
         )
-    context = context_of(given.model.config)
+    context = context_length(given.model.config)
     if options.max_length is not None and context is not None and options.max_length > context:
         yield Finding(
             f"max_length {options.max_length} is more than the model's context of {context} tokens",

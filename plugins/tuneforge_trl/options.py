@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, Known, Model
+from tuneforge.artifacts import context_length
 
-from .checks import check_training, context_of, divisor
+from .checks import check_training, divisor
 
 NEEDS = (
     "accelerate>=1.10",
@@ -131,7 +132,7 @@ class Training(Config):
 
     def longest(self, config: Mapping[str, Any]) -> int:
         """The longest row in tokens, given the model's config.json."""
-        return self.max_length or min(LONGEST, context_of(config) or LONGEST)
+        return self.max_length or min(LONGEST, context_length(config) or LONGEST)
 
     def writes(self, kinds: Kinds) -> type[Artifact]:
         given = kinds.get("model", ())
