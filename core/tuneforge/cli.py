@@ -133,8 +133,13 @@ def schema(recipe: str | None) -> None:
     from .recipe import find_recipe, read_recipe
     from .schema import recipe_schema
 
-    plugins = read_recipe(find_recipe(recipe)).plugins if recipe else Plugins()
-    _print_json(recipe_schema(plugins))
+    if recipe is None:
+        _print_json(recipe_schema(Plugins()))
+        return
+    read = read_recipe(find_recipe(recipe))
+    for problem in read.problems:  # the schema may be wanted to mend them; one may be a plugin that is left out
+        click.echo(str(problem), err=True)
+    _print_json(recipe_schema(read.plugins))
 
 
 @cli.command()

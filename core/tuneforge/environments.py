@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -142,7 +143,7 @@ def _asked(needs: tuple[str, ...]) -> list[str]:
 
 
 def _interpreter() -> str:
-    python = f"{platform.python_implementation()} {platform.python_version()} {platform.platform()}"
+    python = f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_platform()}"
     return f"{python} torch {_installed('torch')}"
 
 

@@ -50,6 +50,7 @@ class RefusedError(TuneforgeError):
 
     def __init__(self, findings: Iterable[Finding] | str, fix: str = "", place: str = "") -> None:
         self.findings = [Finding(findings, fix, place=place)] if isinstance(findings, str) else list(findings)
+        self.finding = self.findings[0]
         Exception.__init__(self, "\n".join(str(finding) for finding in self.findings))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
 from tuneforge_registry import Registry, RegistryError
 
-from .artifacts import Artifact, Facts
+from .artifacts import Artifact, Facts, Release
 from .environments import Environment, environment_for
 from .errors import Finding, PluginError, RefusedError, TuneforgeError
 from .inputs import inputs_of
@@ -90,7 +90,7 @@ class Plan:
 
     def adopt(self, step: PlannedStep, digest: str) -> None:
         """Takes a stored artifact as the step's result."""
-        step.result = stored(self.registry, digest)
+        step.result = stored(self.registry, digest, self.recipe.plugins.kinds)
 
     def lineage(self, step: PlannedStep) -> dict[str, Any]:
         """How everything before a step was made: an entry a step, in the order of making. A function of content."""
@@ -140,25 +140,11 @@ def described(step: PlannedStep, plan: Plan) -> dict[str, Any]:
     }
 
 
-def kinds_by_name() -> dict[str, type[Artifact]]:
-    """Every kind of artifact that this process knows, those of plugins included."""
-    kinds: dict[str, type[Artifact]] = {}
-
-    def add(kind: type[Artifact]) -> None:
-        if "kind" in kind.__dict__:
-            kinds[kind.kind] = kind
-        for inner in kind.__subclasses__():
-            add(inner)
-
-    add(Artifact)
-    return kinds
-
-
-def stored(registry: Registry, digest: str) -> Result:
+def stored(registry: Registry, digest: str, kinds: Mapping[str, type[Artifact]]) -> Result:
     """A stored artifact with its facts."""
     manifest = registry.manifest(digest)
-    base = stored(registry, manifest.base).facts if manifest.base else None
-    kind = kinds_by_name().get(manifest.kind)
+    base = stored(registry, manifest.base, kinds).facts if manifest.base else None
+    kind = kinds.get(manifest.kind)
     if kind is None:
         raise TuneforgeError(
             f"artifact {digest[:12]} is of the kind {manifest.kind}, which no plugin at hand knows",
@@ -230,18 +216,18 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
         if not _ask_method(plan, step, ends, wanted):
             return
         step.key = plan.key(step)
+        _look_up(plan, step)
     except TuneforgeError as error:
         plan.findings.append(replace(error.finding, place=error.finding.place or spec.place))
-        return
     except OSError as error:
         if wanted:
             plan.findings.append(_unreadable(error, spec.place))
-        return
+    except RegistryError:
+        raise
     except Exception as error:
         origin = plan.recipe.plugins.origin(spec.kind)
         problem = f"plugin {origin}: {spec.kind.__name__} failed while it was planned: {told(error)}"
         raise PluginError(problem, "That is a bug of the plugin; --debug shows where.", spec.place) from error
-    _look_up(plan, step)
 
 
 def _unreadable(error: OSError, place: str) -> Finding:
@@ -291,8 +277,7 @@ def receipt_holds(registry: Registry, method: Method, digest: str) -> bool:
     """Whether a stored result still stands for the work: for a publication, whether its receipt still holds."""
     if not isinstance(method, Publish):
         return True
-    receipt = kinds_by_name()[registry.manifest(digest).kind](registry.tree(digest), digest)
-    return method.holds(receipt)  # type: ignore[arg-type]
+    return method.holds(Release(registry.tree(digest), digest))
 
 
 def _ends(plan: Plan, spec: StepSpec) -> dict[str, list[Result]] | None:
@@ -331,7 +316,8 @@ def _kind_alone(plan: Plan, wire: str) -> Result | None:
 
 def _refer(plan: Plan, spec: StepSpec, name: str, wire: str) -> None:
     try:
-        plan.references[wire] = stored(plan.registry, plan.registry.resolve(wire.removeprefix(REGISTRY)))
+        digest = plan.registry.resolve(wire.removeprefix(REGISTRY))
+        plan.references[wire] = stored(plan.registry, digest, plan.recipe.plugins.kinds)
     except RegistryError as error:
         plan.findings.append(Finding(str(error), error.fix, place=_place_of_input(plan, spec, name)))
     except TuneforgeError as error:

@@ -19,7 +19,8 @@ from typing import cast
 import pluggy
 from packaging.requirements import InvalidRequirement, Requirement
 
-from . import hookspecs
+from . import artifacts, hookspecs
+from .artifacts import Artifact
 from .errors import Finding, PluginError
 from .inputs import inputs_of
 from .stages import STAGES, Method
@@ -51,6 +52,12 @@ class Plugins:
         self.manager.add_hookspecs(hookspecs)
         self._methods: dict[tuple[str, str], type[Method]] = {}
         self._origins: dict[type[Method], Origin] = {}
+        self.kinds: dict[str, type[Artifact]] = {
+            kind.kind: kind
+            for kind in vars(artifacts).values()
+            if isinstance(kind, type) and issubclass(kind, Artifact) and "kind" in vars(kind)
+        }
+        """Every kind of artifact that the methods at hand take or give, by name."""
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
             version = entry.dist.version if entry.dist else ""
             try:
@@ -109,10 +116,21 @@ class Plugins:
                 taken = None if problem else self._methods.get((stage, method.name))
                 if taken is not None:
                     problem = f"{stage}: {method.name} is already offered by {self._origins[taken]}"
-                if problem:
+                if problem := problem or self._add_kinds(method):
                     raise PluginError(f"plugin {origin}: {problem}", place=place)
                 self._methods[stage, method.name] = method
                 self._origins[method] = origin
+
+    def _add_kinds(self, method: type[Method]) -> str:
+        """Takes up the kinds of a method's inputs and result; says so when another kind bears one's name."""
+        for kind in (method.output, *(kind for wanted in inputs_of(method).values() for kind in wanted.kinds)):
+            for above in kind.__mro__:
+                if not (issubclass(above, Artifact) and "kind" in vars(above)):
+                    continue
+                other = self.kinds.setdefault(above.kind, above)
+                if other is not above:
+                    return f"the kind of artifact {above.kind} is already defined by {other.__module__}"
+        return ""
 
     def __iter__(self) -> Iterator[type[Method]]:
         order = list(STAGES)

@@ -31,7 +31,8 @@ def preflight(plan: Plan) -> list[Finding]:
 
 def threads_for(option: int | None) -> int:
     """Threads of a step: as asked for, else half the processors, since two threads that share a core gain nothing."""
-    return option or max(1, (os.cpu_count() or 2) // 2)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    return option or max(1, allowed // 2)
 
 
 def home_folder(option: Path | None) -> Path:

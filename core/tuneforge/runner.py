@@ -25,7 +25,7 @@ from .errors import Finding, TuneforgeError
 from .events import Ended, Logged, Observer, Progressed, Started
 from .hints import options
 from .inputs import inputs_of
-from .plan import Plan, PlannedStep, described, kinds_by_name, receipt_holds
+from .plan import Plan, PlannedStep, described, receipt_holds
 from .workers import Outcome, Server
 
 _SMALL = 1 << 20  # bytes; larger files of an artifact are weights and rows, not texts that could name a folder
@@ -217,7 +217,7 @@ class Run:
 
     def _artifact(self, digest: str) -> dict[str, Any]:
         manifest = self.registry.manifest(digest)
-        kind = kinds_by_name()[manifest.kind]
+        kind = self.plan.recipe.plugins.kinds[manifest.kind]
         return {
             "kinds": [above.kind for above in kind.__mro__ if issubclass(above, Artifact) and "kind" in vars(above)],
             "path": str(self.registry.tree(digest)),

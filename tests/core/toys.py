@@ -179,8 +179,9 @@ class Share(Publish):
         return self.to.exists()
 
 
-Ending = Literal["nothing", "half", "path", "numbers", "garbled"]
-Death = Literal["kill", "segv", "raise", "refuse", "exit", "sleep", "stuck"]
+Death = Literal[
+    "kill", "segv", "raise", "refuse", "exit", "sleep", "stuck", "nothing", "half", "path", "numbers", "garbled"
+]  # fmt: skip
 
 
 class Doom(Train):
@@ -189,7 +190,7 @@ class Doom(Train):
     name = "doom"
     output = Bag
 
-    how: Death | Ending = Field(description="In which way.")
+    how: Death = Field(description="In which way.")
     pids: Target | None = Field(None, description="Where to write the ids of the server, the step and its child.")
 
     def run(self, words: Words | None = None, *, step: Step) -> None:

@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tuneforge import Adapter, Facts, Finding, Model
-from tuneforge.artifacts import Tensor
+from tuneforge.artifacts import Tensor, context_length
 from tuneforge.inputs import inputs_of
 from tuneforge_trl import register_align, register_train
-from tuneforge_trl.checks import context_of
 from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.options import Lora
 from tuneforge_trl.sft import Sft
@@ -144,7 +143,8 @@ def test_defaults() -> None:
     assert Sft().longest({"max_position_embeddings": 512}) == 512
     assert Sft().longest({"max_position_embeddings": 131072}) == Sft().longest({}) == 4096
     assert Sft(max_length=99).longest({"max_position_embeddings": 512}) == 99
-    assert context_of({"n_positions": 1024}) == context_of({"text_config": {"max_position_embeddings": 1024}}) == 1024
+    assert context_length({"n_positions": 1024}) == 1024
+    assert context_length({"text_config": {"max_position_embeddings": 1024}}) == 1024
     assert (Lora(r=4).scale, Lora(r=4, alpha=4).scale) == (8, 4)
     assert Sft().rate(full=1, adapter=2, is_adapter=True) == 2
     assert Sft(learning_rate=3).rate(full=1, adapter=2, is_adapter=True) == 3
