@@ -40,6 +40,8 @@ class Server:
         from_server, events = os.pipe()
         settings = dict(os.environ) | {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
         settings |= dict.fromkeys(_THREAD_SETTINGS, str(threads))
+        # Libraries ask on import whether there is a GPU; unless torch answers by NVML, no fork could use the GPU then.
+        settings["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
         if environment.python_path:
             settings["PYTHONPATH"] = environment.python_path
         self._process = subprocess.Popen(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,27 @@ def test_the_registry_tells_how_it_was_made(first: tuple[Person, Answer]) -> Non
     for step in ("release", "merged", "dpo", "sft", "base", "chats", "pairs"):
         assert f"{step} (" in lineage
     assert person.tuneforge("registry", "verify").code == 0
+
+
+def _kill_while(person: Person, step: str) -> None:
+    """Starts the demonstration and kills it with everything it started, as soon as that step has made some progress."""
+    arguments = [part for key, value in SHORT.items() for part in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "tuneforge.cli", "run", "dpo-after-sft", *arguments]
+    with subprocess.Popen(command, cwd=person.folder, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        for line in run.stdout:
+            if line.startswith(f"{step}: 1/"):
+                run.kill()
+                return
+    raise AssertionError(f"{step} was never seen at work")
+
+
+@pytest.mark.parametrize("step", ["sft", pytest.param("dpo", marks=pytest.mark.whole)])
+def test_killed_and_started_again_it_ends_with_the_same(
+    first: tuple[Person, Answer], tmp_path: Path, step: str
+) -> None:
+    person = Person(tmp_path)
+    _kill_while(person, step)
+    again = carry_out(person)
+    assert again.code == 0, again.err
+    assert again.digests() == first[1].digests()
