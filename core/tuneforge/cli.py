@@ -241,7 +241,7 @@ def main() -> None:
     """The console script: errors of ours as one or two lines, with the exit code that goes with them."""
     from tuneforge_registry.errors import RegistryError
 
-    from .errors import INTERRUPTED, REFUSED, TuneforgeError
+    from .errors import INTERRUPTED, REFUSED, STEP_FAILED, TuneforgeError
 
     try:
         cli.main(standalone_mode=False)
@@ -259,6 +259,12 @@ def main() -> None:
         else:
             click.echo(str(error), err=True)
         sys.exit(error.exit_code if isinstance(error, TuneforgeError) else REFUSED)
+    except OSError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        else:
+            click.echo(f"{error.filename or 'tuneforge'}: {error.strerror or error}", err=True)
+        sys.exit(STEP_FAILED)
 
 
 if __name__ == "__main__":

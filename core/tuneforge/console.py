@@ -48,7 +48,7 @@ def show_findings(console: Console, findings: list[Finding]) -> None:
 
 def show_plan(console: Console, plan: Plan) -> None:
     """The steps of a plan and what would be done with each."""
-    table = Table(box=None, pad_edge=False, title=plan.recipe.name, title_justify="left")
+    table = Table(box=None, pad_edge=False, title=escape(plan.recipe.name), title_justify="left")
     for column in ("step", "method", "gives", "status", "key", ""):
         table.add_column(column, overflow="fold")
     for step in plan.steps.values():
@@ -96,6 +96,7 @@ class Watch:
         match event:
             case Started():
                 row.start()
+                self._told = 0.0
             case Logged(text=text):
                 if self._live:
                     self._live.console.print(Text(f"{event.step}: {text}", "dim"), soft_wrap=True)
@@ -179,7 +180,7 @@ def show_scores(console: Console, record: Mapping[str, Any], reports: Mapping[st
             continue
         metrics = list(dict.fromkeys(metric for scores in report["scores"].values() for metric in scores))
         verdict = "" if report.get("passed", True) else "  (failed)"
-        table = Table(title=f"{title}{verdict}", title_justify="left", box=None, pad_edge=False)
+        table = Table(title=escape(f"{title}{verdict}"), title_justify="left", box=None, pad_edge=False)
         table.add_column("model")
         for metric in metrics:
             table.add_column(metric.replace("_", " "), justify="right")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -49,3 +50,45 @@ def unknown_option(method: type[Method], keys: Sequence[str | int], inputs: Sequ
         return f"Did you mean {close[0]}?"
     names = ", ".join(path[-1] for path in here)
     return f"{method.stage}: {method.name} knows: {names}." if names else f"{method.name} has no options."
+
+
+def allowed_value(method: type[Method], loc: Sequence[str | int]) -> str:
+    """What the option at a pydantic location takes; names of union members in the location are passed over."""
+    words = [part for part in loc if isinstance(part, str)]
+    for path, info in sorted(options(method), key=lambda known: -len(known[0])):
+        rest = iter(words)
+        if all(part in rest for part in path):
+            return f"{'.'.join(path)} takes {value_type(info)}: {info.description}"
+    return ""
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a person writes it."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return "None"
+    if origin is typing.Annotated:
+        return type_name(parts[0])
+    if origin is typing.Literal:
+        return " | ".join(str(part) for part in parts)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(dict.fromkeys(type_name(part) for part in parts))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join('...' if part is ... else type_name(part) for part in parts)}]"
+    if isinstance(annotation, type):
+        return "block" if issubclass(annotation, BaseModel) else annotation.__name__
+    return str(annotation)
+
+
+def value_type(info: FieldInfo) -> str:
+    """The type of an option, with the limits of its value."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    limits = [
+        f"{sign} {limit:g}"
+        for part in info.metadata
+        for name, sign in signs.items()
+        if (limit := getattr(part, name, None)) is not None
+    ]
+    named = type_name(info.annotation)
+    bare = named.removesuffix(" | None")
+    return " ".join([bare, ", ".join(limits)]).rstrip() + named[len(bare) :]

@@ -22,13 +22,13 @@ def step_key(
     seed: int,
     inputs: Mapping[str, Sequence[str]],
     digests: Digests,
-    source: Path | None = None,
+    code: str | None = None,
     lineage: Mapping[str, Any] | None = None,
 ) -> str:
     """sha256 over stage, method, version, seed, the configuration that differs from the defaults, and input digests.
 
-    `source` is the code of a local plugin; `lineage` counts for methods that read it. Raises OSError when something
-    that the configuration points at is not there.
+    `code` is the digest of a local plugin's code; `lineage` counts for methods that read it. Raises OSError when
+    something that the configuration points at is not there.
     """
     content: dict[str, Any] = {
         "stage": method.stage,
@@ -38,8 +38,8 @@ def step_key(
         "config": _dump(method, digests.of),
         "inputs": {name: list(given) for name, given in inputs.items()},
     }
-    if source is not None:
-        content["code"] = digests.of(source)
+    if code is not None:
+        content["code"] = code
     if lineage is not None:
         content["lineage"] = lineage
     return hashlib.sha256(canonical(content)).hexdigest()

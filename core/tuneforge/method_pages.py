@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import types
-import typing
 from difflib import get_close_matches
 from typing import Any
 
@@ -18,7 +16,7 @@ from rich.table import Table
 
 from .console import open_console
 from .errors import RefusedError
-from .hints import options
+from .hints import options, value_type
 from .inputs import inputs_of
 from .plugins import Plugins
 from .stages import STAGES, Method
@@ -41,7 +39,7 @@ def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
         "options": [
             {
                 "name": ".".join(path),
-                "type": _typed(info),
+                "type": value_type(info),
                 "required": info.is_required(),
                 "default": _default(info),
                 "description": info.description,
@@ -135,38 +133,6 @@ def signature(method: type[Method]) -> str:
         kinds = f"list[{kinds}]" if wanted.many else kinds
         parameters.append(f"{wanted.name}: {kinds}" if wanted.required else f"{wanted.name}: {kinds} | None = None")
     return f"{method.name}({', '.join(parameters)}) -> {method.output.__name__}"
-
-
-def type_name(annotation: Any) -> str:
-    """A type as a person writes it."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is None or annotation is type(None):
-        return "None"
-    if origin is typing.Annotated:
-        return type_name(parts[0])
-    if origin is typing.Literal:
-        return " | ".join(str(part) for part in parts)
-    if origin in (typing.Union, types.UnionType):
-        return " | ".join(dict.fromkeys(type_name(part) for part in parts))
-    if origin is not None:
-        return f"{origin.__name__}[{', '.join('...' if part is ... else type_name(part) for part in parts)}]"
-    if isinstance(annotation, type):
-        return "block" if issubclass(annotation, BaseModel) else annotation.__name__
-    return str(annotation)
-
-
-def _typed(info: FieldInfo) -> str:
-    """The type of an option, with the limits of its value."""
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    limits = [
-        f"{sign} {limit:g}"
-        for part in info.metadata
-        for name, sign in signs.items()
-        if (limit := getattr(part, name, None)) is not None
-    ]
-    named = type_name(info.annotation)
-    bare = named.removesuffix(" | None")
-    return " ".join([bare, ", ".join(limits)]).rstrip() + named[len(bare) :]
 
 
 def _default(info: FieldInfo) -> Any:

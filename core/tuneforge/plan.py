@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 
 from tuneforge_registry import Registry, RegistryError
@@ -42,6 +43,8 @@ class PlannedStep:
     key: str | None = None
     result: Result | None = None
     environment: Environment | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The configuration as records show it, taken when the key was."""
 
     @property
     def name(self) -> str:
@@ -63,6 +66,7 @@ class Plan:
     references: dict[str, Result] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     again: frozenset[str] = frozenset()
+    _code: dict[Path, str] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[Finding]:
@@ -84,9 +88,18 @@ class Plan:
             if len(digests) < len(wires):
                 return None
             inputs[name] = digests
+        step.config = shown_config(step.method, self.digests)
         source = self.recipe.plugins.origin(step.spec.kind).source
+        # A local plugin is imported once: its code counts as it was then, whatever happens to the file later.
+        code = self._code.setdefault(source, self.digests.of(source)) if source else None
         lineage = self.lineage(step) if step.method.traced else None
-        return step_key(step.method, self.recipe.seed, inputs, self.digests, source, lineage)
+        return step_key(step.method, self.recipe.seed, inputs, self.digests, code, lineage)
+
+    def unchanged(self, step: PlannedStep) -> bool:
+        """Whether all that the step reads is still what its key was made of."""
+        before = step.key
+        source = self.recipe.plugins.origin(step.spec.kind).source
+        return self.key(step) == before and (source is None or self.digests.of(source) == self._code[source])
 
     def adopt(self, step: PlannedStep, digest: str) -> None:
         """Takes a stored artifact as the step's result."""
@@ -135,7 +148,7 @@ def described(step: PlannedStep, plan: Plan) -> dict[str, Any]:
         "version": step.method.version,
         "plugin": str(plan.recipe.plugins.origin(step.spec.kind)),
         "seed": plan.recipe.seed,
-        "config": shown_config(step.method, plan.digests),
+        "config": step.config,
         "inputs": step.spec.inputs,
     }
 
@@ -165,14 +178,15 @@ def make_plan(
         if name is not None and recipe.names and name not in recipe.names:
             near = get_close_matches(name, recipe.names, 1, 0.6)
             fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(recipe.names)}."
-            raise RefusedError(f"there is no step {name}", fix, place=option)
+            raise RefusedError([*recipe.problems, Finding(f"there is no step {name}", fix, place=option)])
     digests = Digests(registry.home / "sources.json")
     plan = Plan(recipe, registry, digests, findings=list(recipe.problems), again=frozenset(again))
     before = _reach(recipe, until, lambda spec: spec.sources()) if until else set(recipe.steps)
     after = _reach(recipe, start, lambda spec: _users(recipe, spec.name)) if start else set(recipe.steps)
-    needed = _reach(recipe, start, lambda spec: spec.sources()) if start else set()
+    wanted = before & after
+    needed = {name for end in wanted for name in _reach(recipe, end, lambda spec: spec.sources())} if start else set()
     for spec in recipe.steps.values():
-        _plan_step(plan, spec, wanted=spec.name in before and (spec.name in after or spec.name in needed))
+        _plan_step(plan, spec, wanted=spec.name in wanted or spec.name in needed)
         step = plan.steps.get(spec.name)
         if step and step.status == "run" and start and spec.name not in after:
             _block(plan, step, start)
@@ -197,7 +211,12 @@ def _users(recipe: Recipe, name: str) -> list[str]:
 
 
 def _block(plan: Plan, step: PlannedStep, start: str) -> None:
-    step.status, step.reason = "blocked", f"not in the registry, and --from {start} begins after it"
+    step.status = "blocked"
+    if step.name in plan.again:
+        step.reason = f"--again asks for it, and --from {start} begins after it"
+        plan.findings.append(Finding(step.reason, "Leave one of the two out.", place=step.place))
+        return
+    step.reason = f"not in the registry, and --from {start} begins after it"
     fix = f"Run without --from, or with --from {step.name}."
     plan.findings.append(Finding(f"{start} needs {step.name}, whose result is not there", fix, place=step.place))
 
@@ -239,7 +258,8 @@ def _unreadable(error: OSError, place: str) -> Finding:
 
 def _ask_method(plan: Plan, step: PlannedStep, ends: dict[str, list[Result]] | None, wanted: bool) -> bool:
     """Pins the method, and has it check its inputs and foresee its result; whether that found no error."""
-    step.method = step.method.pin()
+    if wanted:
+        step.method = step.method.pin()
     if ends is None:
         return False
     facts = {name: [end.facts for end in given] for name, given in ends.items()}
@@ -249,6 +269,7 @@ def _ask_method(plan: Plan, step: PlannedStep, ends: dict[str, list[Result]] | N
         plan.findings.append(replace(finding, place=place))
     sound = all(finding.level != "error" for finding in findings)
     kind = step.method.writes({name: [end.kind for end in given] for name, given in ends.items()})
+    plan.recipe.plugins.take_kind(kind)
     step.result = Result(kind, step.method.foresee(facts) if sound else Facts(kind))
     return sound
 

@@ -11,9 +11,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.machinery import FileFinder, SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import cast
 
 import pluggy
@@ -83,7 +84,10 @@ class Plugins:
                 if getattr(module, "__file__", None) is None:  # built in, or a folder without __init__.py
                     raise ImportError(f"{reference} is no Python file")
                 source = Path(str(module.__file__))
-                source = source.parent if source.name == "__init__.py" else source
+                if "." in reference:  # a part of a package may use all of it
+                    source = Path(next(iter(importlib.import_module(reference.partition(".")[0]).__path__)))
+                elif source.name == "__init__.py":
+                    source = source.parent
         except ModuleNotFoundError as error:
             if error.name and (reference == error.name or reference.startswith(f"{error.name}.")):
                 raise PluginError(
@@ -116,21 +120,21 @@ class Plugins:
                 taken = None if problem else self._methods.get((stage, method.name))
                 if taken is not None:
                     problem = f"{stage}: {method.name} is already offered by {self._origins[taken]}"
-                if problem := problem or self._add_kinds(method):
+                if problem:
                     raise PluginError(f"plugin {origin}: {problem}", place=place)
+                for kind in (method.output, *(kind for wanted in inputs_of(method).values() for kind in wanted.kinds)):
+                    self.take_kind(kind, place)
                 self._methods[stage, method.name] = method
                 self._origins[method] = origin
 
-    def _add_kinds(self, method: type[Method]) -> str:
-        """Takes up the kinds of a method's inputs and result; says so when another kind bears one's name."""
-        for kind in (method.output, *(kind for wanted in inputs_of(method).values() for kind in wanted.kinds)):
-            for above in kind.__mro__:
-                if not (issubclass(above, Artifact) and "kind" in vars(above)):
-                    continue
+    def take_kind(self, kind: type[Artifact], place: str = "") -> None:
+        """Takes up a kind of artifact that a method takes or gives; two of one name are an error."""
+        for above in kind.__mro__:
+            if issubclass(above, Artifact) and "kind" in vars(above):
                 other = self.kinds.setdefault(above.kind, above)
                 if other is not above:
-                    return f"the kind of artifact {above.kind} is already defined by {other.__module__}"
-        return ""
+                    problem = f"{above.__module__} and {other.__module__} both define the kind of artifact {above.kind}"
+                    raise PluginError(problem, "Leave one of the plugins out, or rename the kind in one.", place)
 
     def __iter__(self) -> Iterator[type[Method]]:
         order = list(STAGES)
@@ -181,7 +185,12 @@ def import_file(path: Path) -> ModuleType:
         return sys.modules[name]
     file = path / "__init__.py" if path.is_dir() else path
     folders = [str(path)] if path.is_dir() else None
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
+    if file.suffix != ".py":
+        raise ImportError(f"{path} is not a Python file")
+    for folder in [path, *path.rglob("*/")] if path.is_dir() else []:
+        sys.path_importer_cache[str(folder)] = FileFinder(str(folder), (_SourceLoader, [".py"]))
+    loader = _SourceLoader(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader, submodule_search_locations=folders)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -192,6 +201,15 @@ def import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+class _SourceLoader(SourceFileLoader):
+    """Imports what the file says now: kept bytecode is told from new only by whole seconds and the size."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
 
 
 def _broken(method: object, stage: type[Method]) -> str:
@@ -220,4 +238,6 @@ def _broken(method: object, stage: type[Method]) -> str:
             return f"{method.__name__}.{field}: the name belongs to Method"
         if not info.description:
             return f"{method.__name__}.{field} has no description"
+        if info.alias or info.validation_alias:
+            return f"{method.__name__}.{field} has an alias; name the field as recipes shall call it"
     return ""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from .documents import Document
 from .errors import Finding, PluginError, RefusedError
-from .hints import unknown_option
+from .hints import allowed_value, unknown_option
 from .inputs import inputs_of
 from .plugins import Plugins
 from .stages import STAGES, Method
@@ -227,7 +227,7 @@ def _configure(recipe: Recipe, keys: tuple[str | int, ...], kind: type[Method], 
                 message = problem["msg"].removeprefix("Value error, ")
                 given = problem["input"]
                 tail = f", not {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
-                _say(recipe, at, f"{name}: {message[:1].lower()}{message[1:]}{tail}", "")
+                _say(recipe, at, f"{name}: {message[:1].lower()}{message[1:]}{tail}", allowed_value(kind, loc))
         return None
 
 
@@ -262,13 +262,14 @@ def _ordered(recipe: Recipe, specs: dict[str, StepSpec]) -> dict[str, StepSpec]:
     ordered: dict[str, StepSpec] = {}
 
     def take(name: str) -> None:  # as written, but for what a step waits for
+        if name in ordered:
+            return
         for source in graph[name]:
             take(source)
-        ordered.setdefault(name, specs[name])
+        ordered[name] = specs[name]
 
     for name in specs:
-        if name not in ordered:
-            take(name)
+        take(name)
     return ordered
 
 

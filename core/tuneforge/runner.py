@@ -85,13 +85,13 @@ class Run:
         return self.record
 
     def _take_step(self, step: PlannedStep) -> bool:
-        if step.status == "cached" and step.result and step.result.digest:
-            self._name(step, step.result.digest)
-            self._end(step, "cached")
-            return True
         started = time.monotonic()
-        self.observer(Started(step.name))
         try:
+            if step.status == "cached" and step.result and step.result.digest:
+                self._name(step, step.result.digest)
+                self._end(step, "cached")
+                return True
+            self.observer(Started(step.name))
             step.key = self.plan.key(step)
             if step.key is None:
                 raise TuneforgeError(f"an input of {step.name} is not there")
@@ -103,11 +103,11 @@ class Run:
                 if digest is None:
                     digest, outcome = self._work(step)
                 self.plan.adopt(step, digest)
+            self._name(step, digest)
         except (TuneforgeError, RegistryError, OSError) as error:
             trace = "".join(getattr(error, "__notes__", ()))
             self._end(step, "failed", time.monotonic() - started, error=_told(step, error), trace=trace)
             return False
-        self._name(step, digest)
         self._end(step, status, time.monotonic() - started, outcome)
         return True
 
@@ -152,6 +152,8 @@ class Run:
                 failure = TuneforgeError(outcome.problem, outcome.fix or f"Its log: {log}", place=f"step {step.name}")
                 failure.add_note(outcome.traceback)
                 raise failure
+            if not self.plan.unchanged(step):
+                raise TuneforgeError("a file that it reads was changed while it ran", "Run it again.")
             digest = self._commit(step, out, outcome, workspace)
         self.registry.remember(key, digest)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -238,9 +240,9 @@ class Run:
         read = {name for _, name in outcome.reads}
         known = {path for path, _ in options(step.spec.kind)}
         for path in step.spec.given:
-            while path not in known:  # inside of a dictionary
+            while path and path not in known:  # inside of a dictionary
                 path = path[:-1]
-            if path[-1] not in read:
+            if path and path[-1] not in read:
                 name = ".".join(path)
                 self.observer(Logged(step.name, f"warning: {name} was set, but nothing read it in this step"))
 
@@ -293,7 +295,7 @@ class Run:
         """The figures of a cached step, from the newest run that made it."""
         for run_id, name in self.registry.made_by(digest) if digest else ():
             for made in self.registry.run(run_id)["steps"]:
-                if made["name"] == name and made.get("key") == step.key and made["status"] == "done":
+                if made["name"] == name and made.get("key") == step.key:
                     return dict(made["metrics"])
         return {}
 

@@ -20,11 +20,14 @@ class Digests:
             self._known = dict(json.loads(cache.read_text(encoding="utf-8")))
 
     def of(self, path: Path) -> str:
-        """The digest of a file, or of a folder: of the names and digests of all files in it. Raises OSError."""
+        """The digest of a file, or of a folder: of the names and digests of its files. Raises OSError.
+
+        Hidden files and bytecode in a folder do not count.
+        """
         if not path.is_dir():
             return self._file(path)
         whole = hashlib.sha256()
-        for file in sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts):
+        for file in sorted(file for file in path.rglob("*") if file.is_file() and not _aside(file.relative_to(path))):
             whole.update(f"{file.relative_to(path).as_posix()}\0{self._file(file)}\n".encode())
         return whole.hexdigest()
 
@@ -48,3 +51,7 @@ class Digests:
         self._known[str(path)] = [*stamp, digest]
         self._new = True
         return digest
+
+
+def _aside(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)

@@ -66,9 +66,9 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
     os.setsid()
     threading.Thread(target=_die_with, args=(lifeline, ()), daemon=True).start()
     faulthandler.enable()
-    Config.reads.clear()
     try:
         method = kind(**request["config"])
+        Config.reads.clear()  # what validators look at is not read by the step
         step = Step(
             name=request["name"],
             out=Path(request["out"]),

@@ -126,6 +126,7 @@ def check_turns(messages: Sequence[Message]) -> None:
 def _read_message(turn: object) -> tuple[str, Message]:
     if not isinstance(turn, Mapping):
         raise LeftOutError("messages of no known form")
+    turn = {key: value for key, value in turn.items() if value is not None}
     name, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
     if not isinstance(name, str):
         raise LeftOutError("messages of no known form")
@@ -133,6 +134,9 @@ def _read_message(turn: object) -> tuple[str, Message]:
     if name not in _ROLES:
         raise LeftOutError("unknown role")
     message: Message = {"role": _ROLES[name]}
+    # OpenAI's and axolotl's marks.
+    if message["role"] == "assistant" and (turn.get("weight") == 0 or turn.get("train") is False):
+        raise LeftOutError("turns marked as not to be learnt")
     if name in _CALLS:
         return name, message | {"content": "", "tool_calls": _read_calls(content)}
     message["content"] = _read_content(content, message["role"])

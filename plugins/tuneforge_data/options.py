@@ -71,7 +71,6 @@ class DataFormat(Format):
         ge=0,
         le=1,
         description="Share of rows that may be left out as unusable before the step fails.",
-        keyed=False,
     )
 
     def check(self, facts: Known) -> Iterable[Finding]:

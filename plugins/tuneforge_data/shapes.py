@@ -47,9 +47,12 @@ class Recogniser:
         # A column that was given another name is not read under its own one, too: it could be the answer.
         columns = {name: value for name, value in row.items() if name not in self.renames.values()}
         columns |= {ours: row[theirs] for ours, theirs in self.renames.items() if theirs in row}
-        for shape in self.shapes:
-            if shape.fits(columns):
-                return shape.name, shape.convert(columns, self.system)
+        # Parquet files made of several data sets have the columns of all in every row, null where they are another's.
+        given = {name: value for name, value in columns.items() if value is not None}
+        for known in (given, columns):
+            for shape in self.shapes:
+                if shape.fits(known):
+                    return shape.name, shape.convert(columns, self.system)
         raise LeftOutError(NO_SHAPE)
 
 

@@ -66,7 +66,8 @@ class Generation(Measuring, Evaluate):
     """Answers to the data's prompts, compared with its own answers; several models side by side.
 
     A row's prompt is its conversation up to the last assistant turn. The answer is generated greedily, whatever the
-    model's own settings say of sampling, and ends at a stop token of its generation_config.json or of its tokenizer.
+    model's own settings say of sampling, and ends at a stop token of its generation_config.json, of its tokenizer or of
+    its chat template.
 
     - exact_match: share of answers whose text equals the reference's, white space around it aside
     - record_match: the same of the first JSON object (or list of objects) in each, whatever the order of keys; of the

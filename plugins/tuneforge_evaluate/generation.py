@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tuneforge import Adapter, ChatData, Model, Step
-from tuneforge.kit.chats import IGNORED, Tokens, prompt_ids, tokenize_chat
+from tuneforge.kit.chats import IGNORED, Tokens, prompt_ids, terminator, tokenize_chat
 from tuneforge.kit.models import load_tokenizer
 
 from .likelihood import likelihoods
@@ -161,10 +161,10 @@ def score(references: Sequence[str], answers: Sequence[Answer]) -> Scores:
 
 
 def _stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end an answer wherever the model is served."""
+    """The tokens that end an answer wherever the model is served, and the one that it learns to end its turns with."""
     own = model.generation_config.eos_token_id
     stops = own if isinstance(own, list) else [own]
-    return sorted({token for token in (*stops, tokenizer.eos_token_id) if token is not None})
+    return sorted({token for token in (*stops, tokenizer.eos_token_id, terminator(tokenizer)) if token is not None})
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tuneforge import Adapter, ChatData, Model, PreferenceData, Step, StepError
 from tuneforge.artifacts import context_length, read_json
-from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens
+from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens, after_prompt
 from tuneforge.kit.models import device, full_model, load_model, load_tokenizer, stored_dtype
 from tuneforge.kit.rows import Split, count_rows, read_rows
 
@@ -106,10 +106,7 @@ def answer_labels(tokens: Tokens, prompt: Sequence[int]) -> list[int]:
 
     Raises LeftOutError if there are none.
     """
-    # Compared, not counted: the first token of an answer may begin with the last character of the prompt.
-    pairs = zip(prompt, tokens.ids, strict=False)
-    start = next((place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), len(prompt))
-    labels = [IGNORED] * start + tokens.labels[start:]
+    labels = after_prompt(tokens, prompt).labels
     if all(label == IGNORED for label in labels):
         raise LeftOutError(WITHOUT_ANSWER)
     return labels

@@ -42,9 +42,17 @@ class ToGguf(Quantize):
     )
 
     def check(self, facts: Known) -> Iterable[Finding]:
-        from .converter import present_converter
+        from .converter import PACKAGE, VERSION, present_converter
         from .support import architecture_supported, tokenizer_support
 
+        offline = "1" in (os.environ.get("UV_OFFLINE"), os.environ.get("HF_HUB_OFFLINE"))
+        if offline and not os.environ.get("UV_FIND_LINKS") and present_converter(cache()) is None:
+            yield Finding(
+                "llama.cpp's converter is not here yet and the network is switched off",
+                "Switch it on for the first export, "
+                f"or name a folder with the source archive of {PACKAGE} {VERSION} in UV_FIND_LINKS.",
+                level="warning",
+            )
         for model in facts["model"]:
             architecture = next(iter(model.config.get("architectures", ())), None)
             if architecture and architecture_supported(architecture, present_converter(cache())) is False:

@@ -8,9 +8,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tuneforge import Adapter, Model, Step, StepError
-from tuneforge.kit.chats import tokenize_chat
+from tuneforge.kit.chats import terminator, tokenize_chat
 from tuneforge.kit.models import (
-    device,
     full_model,
     load_model,
     load_tokenizer,
@@ -21,6 +20,13 @@ from tuneforge.kit.models import (
 
 TOLERANCE = 1e-3
 """Largest difference between two logits that float32 arithmetic in another order explains, of the largest logit."""
+
+ROUNDING = 0.1
+"""Largest difference between two logits that storing the sums in the base's type may make, of the largest logit: far
+above what rounding to bfloat16 does, far below what a weight beyond float16's range does."""
+
+_CPU = torch.device("cpu")
+"""Where it is merged: in float32, a model that was trained in bfloat16 may not fit into the accelerator's memory."""
 
 _PROBES = (
     ("What is the capital of France?", "Paris."),
@@ -33,10 +39,11 @@ def merge(adapter: Adapter, step: Step) -> None:
     """Writes base + adapter as a model into `step.out`; StepError if it does not give the adapter's logits."""
     torch.set_num_threads(step.threads)
     base, dtype = full_model(adapter), stored_dtype(adapter)
-    probes = _probes(load_tokenizer(adapter))
-    model: Any = load_model(adapter, dtype=torch.float32)
+    tokenizer = load_tokenizer(adapter)
+    probes = _probes(tokenizer)
+    model: Any = load_model(adapter, dtype=torch.float32, on=_CPU)
     wanted = _logits(model, probes)
-    largest = max(float(logits.abs().max()) for logits in wanted)
+    largest = _largest(wanted)
     model = model.merge_and_unload(safe_merge=True)
     error = _difference(_logits(model, probes), wanted)
     if not error <= TOLERANCE * largest:
@@ -44,10 +51,17 @@ def merge(adapter: Adapter, step: Step) -> None:
             f"the merged model's logits differ from the adapter's by {error:.3g} (the largest logit is {largest:.3g})",
             "Use the adapter without merging it, and report this: the merge does not compute what the adapter does.",
         )
-    save_model(model, tokenizer_folder(adapter), step.out, dtype, like=base.path)
+    stop = None if tokenizer.chat_template is None else terminator(tokenizer)
+    save_model(model, tokenizer_folder(adapter), step.out, dtype, like=base.path, terminator=stop)
     del model
-    stored = load_model(Model(step.out, ""), dtype=torch.float32)
+    stored = load_model(Model(step.out, ""), dtype=torch.float32, on=_CPU)
     rounding = _difference(_logits(stored, probes), wanted)
+    if not rounding <= ROUNDING * largest:
+        raise StepError(
+            f"stored as {dtype}, the merged model's logits differ from the adapter's by {rounding:.3g} (the largest "
+            f"logit is {largest:.3g})",
+            "Use the adapter without merging it, or train it on the base stored in a type of more range or precision.",
+        )
     step.metrics(merge_error=error, rounding_error=rounding, largest_logit=largest, stored_as=str(dtype).split(".")[-1])
     step.log(f"logits differ from the adapter's by {error:.2g}, stored as {dtype} by {rounding:.2g} (of {largest:.3g})")
 
@@ -64,8 +78,13 @@ def _probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
 
 @torch.inference_mode()
 def _logits(model: Any, probes: list[list[int]]) -> list[torch.Tensor]:
-    return [model(torch.tensor([ids], device=device())).logits[0].cpu() for ids in probes]
+    return [model(torch.tensor([ids])).logits[0] for ids in probes]
 
 
 def _difference(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
-    return max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+    return _largest([a - b for a, b in zip(found, wanted, strict=True)])
+
+
+def _largest(tensors: list[torch.Tensor]) -> float:
+    # Python's max() passes over NaN.
+    return float(torch.stack([tensor.abs().max() for tensor in tensors]).max())

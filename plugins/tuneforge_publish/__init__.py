@@ -88,13 +88,19 @@ def register_publish() -> list[type[Publish]]:
 
 @hookimpl
 def extend_plan(steps: Sequence[PlannedStep]) -> list[Finding]:
-    """Two releases cannot share a folder: each would undo the other."""
+    """Two releases cannot share a folder, nor can one lie inside the other: each would be in the other's way."""
     findings: list[Finding] = []
     owners: dict[Path, str] = {}
     for step in steps:
         if isinstance(step.method, Folder):
-            owner = owners.setdefault(step.method.to.resolve(), step.name)
-            if owner != step.name:
-                problem = f"{step.name} and {owner} release to one folder, {step.method.to}"
+            to = step.method.to.resolve()
+            for folder, owner in owners.items():
+                if to == folder:
+                    problem = f"{step.name} and {owner} release to one folder, {step.method.to}"
+                elif to.is_relative_to(folder) or folder.is_relative_to(to):
+                    problem = f"{step.name} and {owner} release one inside the other, {to} and {folder}"
+                else:
+                    continue
                 findings.append(Finding(problem, "Give each a folder of its own.", place=step.place))
+            owners.setdefault(to, step.name)
     return findings

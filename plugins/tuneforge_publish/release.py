@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypedDict
 
+from filelock import FileLock
+
 from tuneforge import StepError
 
 SUMS = "SHA256SUMS"
@@ -18,6 +20,7 @@ OWN = ("README.md", "lineage.json", SUMS)
 """What a release writes itself: such files of an artifact at its top make room."""
 
 _CHUNK = 1 << 20
+_SMALL = 1 << 24  # bytes; a file that a person edits is smaller
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
@@ -58,39 +61,41 @@ def written(to: Path) -> Iterator[Draft]:
 
     Raises StepError when there is no writing to `to`, or when it holds what no release put there.
     """
-    problem = obstacle(to)
-    if problem:
-        raise StepError(*problem)
+    _refuse(_no_place(to))
     to = to.resolve()
-    draft, earlier = _beside(to)
+    draft, earlier, lock = (to.with_name(f".{to.name}.tuneforge-{what}") for what in ("draft", "earlier", "lock"))
     to.parent.mkdir(parents=True, exist_ok=True)
-    if earlier.exists() and not to.exists():
-        earlier.rename(to)  # a swap in two steps was killed between them
-    _remove(draft, earlier)
-    draft.mkdir()
-    try:
-        release = Draft(draft)
-        yield release
-        lines = [f"{file['sha256']}  {path}\n" for path, file in sorted(release.files.items())]
-        release.write(SUMS, "".join(lines))
-        _swap(draft, to, earlier)
-        _remove(earlier)
-    finally:
-        _remove(draft)
+    with FileLock(lock):
+        if earlier.exists() and not to.exists():
+            earlier.rename(to)  # a swap in two steps was killed between them
+        try:
+            _refuse(obstacle(to))
+            _remove(draft, earlier)
+            draft.mkdir()
+            release = Draft(draft)
+            yield release
+            lines = [f"{file['sha256']}  {path}\n" for path, file in sorted(release.files.items())]
+            release.write(SUMS, "".join(lines))
+            _refuse(obstacle(to))  # copying took its time: a person may have worked there meanwhile
+            _swap(draft, to, earlier)
+            _remove(earlier)
+        finally:
+            _remove(draft)
+            lock.unlink(missing_ok=True)  # whoever waits finds it gone and makes another: FileLock sees to that
 
 
 def obstacle(to: Path) -> tuple[str, str] | None:
     """Why a release cannot be written to `to`, and what to do about it; None when it can."""
-    above = next(folder for folder in to.parents if os.access(folder, os.F_OK))
-    if not above.is_dir():
-        return f"{above} is a file, so there can be no {to}", "Name a folder elsewhere."
-    if not os.access(above, os.W_OK | os.X_OK):
-        return f"{above} cannot be written to", "Name a folder elsewhere, or have its permissions changed."
-    if to.exists() and not to.is_dir():
-        return f"{to} is a file", "Name a folder."
+    problem = _no_place(to)
+    if problem:
+        return problem
     stranger = next(_strangers(to), None)
     if stranger is not None:
         return f"{to} holds {stranger.relative_to(to)}, which no release put there", "Name another folder, or empty it."
+    sums = _listed(to)
+    changed = next((path for path in sums if os.path.lexists(path) and not _is(path, sums[path], to)), None)
+    if changed is not None:
+        return f"{changed} was changed since it was released", "Move it away, or name another folder."
     return None
 
 
@@ -98,17 +103,49 @@ def unchanged(folder: Path, files: Mapping[str, File]) -> bool:
     """Whether every file is there with its content."""
     paths = {folder / path: file for path, file in files.items()}
     return all(path.is_file() and path.stat().st_size == file["size"] for path, file in paths.items()) and all(
-        _digest(path) == file["sha256"] for path, file in paths.items()
+        _is(path, file["sha256"], folder) for path, file in paths.items()
     )
 
 
+def _refuse(problem: tuple[str, str] | None) -> None:
+    if problem:
+        raise StepError(*problem)
+
+
+def _no_place(to: Path) -> tuple[str, str] | None:
+    above = next(folder for folder in to.parents if os.access(folder, os.F_OK))
+    if not above.is_dir():
+        return f"{above} is a file, so there can be no {to}", "Name a folder elsewhere."
+    if not os.access(above, os.W_OK | os.X_OK):
+        return f"{above} cannot be written to", "Name a folder elsewhere, or have its permissions changed."
+    if to.exists() and not to.is_dir():
+        return f"{to} is a file", "Name a folder."
+    return None
+
+
 def _strangers(folder: Path) -> Iterator[Path]:
-    sums, own = folder / SUMS, set()
-    if sums.is_file():
-        # 64 digits, two spaces, the path
-        listed = {folder / line[66:] for line in sums.read_text(encoding="utf-8", errors="replace").splitlines()}
-        own = listed | {sums} if {folder / name for name in OWN} <= listed | {sums} else set()
+    listed = {folder / SUMS, *_listed(folder)}
+    own = listed if {folder / name for name in OWN} <= listed else set()
     return (path for path in folder.rglob("*") if path not in own and not (path.is_dir() and not path.is_symlink()))
+
+
+def _listed(folder: Path) -> dict[Path, str]:
+    """The sha256 of every file of the release that `folder` is, as its SHA256SUMS tells."""
+    sums = folder / SUMS
+    lines = sums.read_text(encoding="utf-8", errors="replace").splitlines() if sums.is_file() else []
+    return {folder / line[66:]: line[:64] for line in lines}  # 64 digits, two spaces, the path
+
+
+def _is(path: Path, sha256: str, folder: Path) -> bool:
+    """Whether a file of the release in `folder` has that content.
+
+    Weights are read only if they were touched since SHA256SUMS, the last file of all, was written: every plan asks.
+    """
+    if not path.is_file():
+        return False
+    sums = folder / SUMS
+    untouched = sums.is_file() and path.lstat().st_ctime_ns < sums.stat().st_mtime_ns
+    return (untouched and path.stat().st_size > _SMALL) or _digest(path) == sha256
 
 
 def _swap(draft: Path, to: Path, earlier: Path) -> None:
@@ -127,10 +164,6 @@ def _exchange(one: Path, other: Path) -> bool:
     """Swaps two folders in one system call, where system and filesystem can: then there is no moment without one."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
-
-
-def _beside(to: Path) -> tuple[Path, Path]:
-    return to.with_name(f".{to.name}.tuneforge-draft"), to.with_name(f".{to.name}.tuneforge-earlier")
 
 
 def _remove(*folders: Path) -> None:

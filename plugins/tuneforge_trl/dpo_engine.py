@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
 
 from tuneforge import Adapter, Model, PreferenceData, Step
-from tuneforge.kit.chats import IGNORED, prompt_ids, tokenize_chat
+from tuneforge.kit.chats import IGNORED, after_prompt, prompt_ids, tokenize_chat
 from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
@@ -57,11 +57,10 @@ def align(options: Dpo, model: Model | Adapter, data: PreferenceData, step: Step
         prompt = prompt_ids(tokenizer, row["prompt"], row.get("tools"))
         columns: Columns = {}
         for side in ("chosen", "rejected"):
-            tokens = tokenize_chat(tokenizer, [*row["prompt"], *row[side]], row.get("tools"))
-            start = _alike(prompt, tokens.ids)
-            labels = [IGNORED] * start + tokens.labels[start:]
-            check_fit(tokens.ids, labels, longest)
-            columns |= {side: tokens.ids, f"{side}_mask": [int(label != IGNORED) for label in labels]}
+            conversation = tokenize_chat(tokenizer, [*row["prompt"], *row[side]], row.get("tools"))
+            tokens = after_prompt(conversation, prompt)
+            check_fit(tokens.ids, tokens.labels, longest)
+            columns |= {side: tokens.ids, f"{side}_mask": [int(label != IGNORED) for label in tokens.labels]}
         return columns
 
     train = Tokenized(read_rows(data, "train"), convert, "train", step)
@@ -115,11 +114,6 @@ class _Pairs:
             "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
             "completion_mask": pad_sequence(answers, batch_first=True),
         }
-
-
-def _alike(prompt: list[int], whole: list[int]) -> int:
-    """How many tokens the two begin with alike: a token may join the end of the prompt and the answer's beginning."""
-    return next((index for index, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), len(prompt))
 
 
 def _pairs(batch: dict[str, torch.Tensor]) -> int:

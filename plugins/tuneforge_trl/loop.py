@@ -27,6 +27,7 @@ from transformers import (
 
 from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
+from tuneforge.kit.chats import terminator
 from tuneforge.kit.models import (
     device,
     full_model,
@@ -187,7 +188,8 @@ def save(trainer: Trainer, model: Model | Adapter, step: Step) -> None:
         save_adapter(trained, tokenizer_folder(model), step.out, base)
         step.sits_on(base)
     else:
-        save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model), like=base.path)
+        stop = terminator(load_tokenizer(model))
+        save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model), like=base.path, terminator=stop)
 
 
 class Watch(TrainerCallback):

@@ -14,6 +14,7 @@ from datasets import Dataset
 
 from tuneforge import Step, StepError
 from tuneforge.kit.chats import IGNORED, ChatRefusedError
+from tuneforge.kit.rows import Split
 
 HELD_OUT_TOKENS = 50_000
 """About how many held-out tokens a training is measured on when it ends; more is the work of an evaluation."""
@@ -38,29 +39,35 @@ class Tokenized:
     """Rows as token columns, in a file of the step's scratch folder from which they are mapped while they are used.
 
     `convert` makes the columns of a row, each token with its label or mask, or raises LeftOutError; `left_out` counts
-    the rows it made none of, by reason. Rows are taken until there are `most` tokens.
+    the rows it made none of, by reason. Rows are taken until there are `most` tokens. Raises StepError if more than
+    half of the rows to train on are left out.
     """
 
     def __init__(
-        self, rows: Iterable[Row], convert: Callable[[Row], Columns], name: str, step: Step, most: float = math.inf
+        self, rows: Iterable[Row], convert: Callable[[Row], Columns], split: Split, step: Step, most: float = math.inf
     ) -> None:
         self.left_out: Counter[str] = Counter()
         self._most = most
         self.kept = 0
-        self._path = step.scratch / f"{name}.arrow"
+        self._path = step.scratch / f"{split}.arrow"
         self._write(self._usable(rows, convert, step))
+        lost = self.left_out.total()
+        total = self.kept + lost
+        mark = "warning: " if lost > 0.1 * total else ""
         for reason, count in sorted(self.left_out.items()):
-            step.log(f"{name}: {count} of {self.kept + self.left_out.total()} rows left out: {reason}")
+            step.log(f"{mark}{split}: {count} of {total} rows left out: {reason}")
+        # Too few held-out rows make a poor figure, and are no reason not to train.
+        if split == "train" and (not self.kept or 2 * lost > total):
+            reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
+            problem = f"{lost} of {total} rows cannot be learnt from" if self.kept else "no row is left"
+            raise StepError(
+                f"there is too little to learn from: {problem} ({reasons or 'the data has none'})",
+                "Raise max_length, or mend the rows: look at what the format step made of the data.",
+            )
 
     @property
     def dataset(self) -> Dataset:
-        """The rows; StepError if none is left."""
-        if not self.kept:
-            reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
-            raise StepError(
-                f"there is nothing to learn from: no row is left ({reasons or 'the data has none'})",
-                "Raise max_length, or look at what the format step made of the data.",
-            )
+        """The rows, of which there is one at least."""
         return Dataset.from_file(str(self._path))
 
     def _usable(self, rows: Iterable[Row], convert: Callable[[Row], Columns], step: Step) -> Iterator[Columns]:

@@ -253,6 +253,20 @@ def test_from_and_until_and_again(done: Bench) -> None:
     assert to_run(done.plan(recipe, start="bag", until="note", again=["bag"])) == ["bag", "note"]
 
 
+def test_from_needs_the_side_branches_of_later_steps_too(bench: Bench) -> None:
+    side = "  other: {format: split, with: {path: text.txt, clean: {lower: true}}}\n"
+    recipe = RECIPE + side + "  both: {train: count, data: [words, other]}\n  last: {align: remark, bag: both}\n"
+    bench.run(recipe, until="bag")
+    plan = bench.plan(recipe, start="words")
+    assert [finding.problem for finding in plan.errors] == ["words needs other, whose result is not there"]
+
+
+def test_steps_in_a_ladder_are_ordered_in_no_time(bench: Bench) -> None:
+    rungs = "".join(f"  s{number}: {{train: count, data: [s{number - 1}, s{number - 2}]}}\n" for number in range(2, 60))
+    recipe = "steps:\n  s0: {format: split, with: {path: text.txt}}\n  s1: {format: split, with: {path: text.txt}}\n"
+    assert list(bench.read(recipe + rungs).steps) == [f"s{number}" for number in range(60)]
+
+
 def test_from_needs_what_comes_before(bench: Bench) -> None:
     plan = bench.plan(RECIPE, start="note")
     assert statuses(plan) == {"words": "blocked", "bag": "blocked", "note": "run"}

@@ -64,12 +64,14 @@ steps:
         "2:1: a recipe has no key seedd / Did you mean seed?",
         "5:49: format: split has no option lowercase / It is called clean.lower here.",
         "6:23: there is no step wordss / Did you mean words?",
-        "6:46: top: input should be a valid integer, unable to parse string as an integer, not '${topp}'",
+        "6:46: top: input should be a valid integer, unable to parse string as an integer, not '${topp}'"
+        " / top takes int >= 1: How many words to keep.",
         "7:9: no installed plugin offers train: coutn / Did you mean count?",
         "8:25: train: count has no input dta / Did you mean data?",
         "8:3: train: count needs the input data (list of words) / Add data: <a step>.",
-        "8:44: top: input should be greater than or equal to 1, not 0",
-        "8:71: rate: input should be a valid number, unable to parse string as a number, not 'a lot'",
+        "8:44: top: input should be greater than or equal to 1, not 0 / top takes int >= 1: How many words to keep.",
+        "8:71: rate: input should be a valid number, unable to parse string as a number, not 'a lot'"
+        " / rate takes float > 0, <= 1: What a count is multiplied with.",
         "8:52: train: count has no option topp / Did you mean top?",
         "8:61: train: count has no option top_k / It is called top here.",
         "9:62: train: count has no input top / top is an option: write it inside with:.",
@@ -195,7 +197,8 @@ def test_an_override_is_checked_like_the_recipe(bench: Bench) -> None:
     assert problems(
         bench, recipe, "steps.bag.with.top=0", "steps.bag.with.tpo=1", "steps.words.with.clean.lower=on"
     ) == [
-        "--set steps.bag.with.top: top: input should be greater than or equal to 1, not 0",
+        "--set steps.bag.with.top: top: input should be greater than or equal to 1, not 0"
+        " / top takes int >= 1: How many words to keep.",
         "--set steps.bag.with.tpo: train: count has no option tpo / Did you mean top?",
     ]
     assert problems(bench, recipe, "steps.bgg.with.top=1") == [

@@ -428,3 +428,66 @@ def register_format(): return [Lost]
         "loss": None,
         "by": {"x": None, "y": 2.5},
     }
+
+
+CHANGING = '''\
+from pathlib import Path
+from tuneforge import *
+
+class Note(Artifact):
+    """A note."""
+    kind = "note-of-changes"
+
+class Slow(Format):
+    """Reads a file, which somebody changes meanwhile."""
+    name = "slow"
+    output = Note
+    path: Source = Field(description="What to read.")
+    change: str = Field("", description="Which file to change.")
+    def run(self, step: Step) -> None:
+        text = Path(self.path).read_text()
+        if self.change:
+            Path(self.change).write_text(Path(self.change).read_text() + "\\n# more\\n")
+        (step.out / "note.txt").write_text(text + "FACTOR 1")
+
+@hookimpl
+def register_format(): return [Slow]
+'''
+
+
+@pytest.mark.parametrize("changed", ["text.txt", "mine.py"])
+def test_what_was_changed_while_it_was_read_is_not_taken(bench: Bench, changed: str) -> None:
+    (bench.folder / "mine.py").write_text(CHANGING)
+    path = bench.folder / "r.yaml"
+    path.write_text(
+        "plugins: [mine.py]\nsteps:\n"
+        f"  slow: {{format: slow, with: {{path: text.txt, change: {bench.folder / changed}}}}}\n"
+    )
+    failed = bench.command("run", "r.yaml", "--json")
+    assert failed.code == 1
+    assert "a file that it reads was changed while it ran" in failed.json["steps"][0]["error"]
+    assert bench.command("plan", "r.yaml", "--json").json["steps"][0]["status"] == "run"
+
+
+def test_a_local_plugin_is_run_as_it_is_written_now(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "")
+    mine = bench.folder / "mine.py"
+    (bench.folder / "r.yaml").write_text("plugins: [mine.py]\nsteps: {slow: {format: slow, with: {path: text.txt}}}\n")
+    digests = []
+    for factor in ("1", "2"):
+        mine.write_text(CHANGING.replace("FACTOR 1", f"FACTOR {factor}"))
+        os.utime(mine, (1_700_000_000, 1_700_000_000))  # same second, same size: kept bytecode would pass for it
+        digests.append(bench.command("run", "r.yaml", "--json").json["steps"][0]["digest"])
+    assert digests[0] != digests[1]
+
+
+def test_a_kind_that_only_a_configuration_tells_can_be_stored(bench: Bench) -> None:
+    (bench.folder / "mine.py").write_text(
+        CHANGING.replace(
+            "    def run(self",
+            "    def writes(self, kinds): return Other\n    def run(self",
+        ).replace("class Slow", 'class Other(Note):\n    """Another."""\n    kind = "other-note"\n\nclass Slow')
+    )
+    (bench.folder / "r.yaml").write_text("plugins: [mine.py]\nsteps: {slow: {format: slow, with: {path: text.txt}}}\n")
+    assert bench.command("run", "r.yaml", "--json").json["steps"][0]["kind"] == "other-note"
+    assert bench.command("plan", "r.yaml", "--json").json["steps"][0]["status"] == "cached"

@@ -93,7 +93,8 @@ def test_holding_out_everything_is_an_error(carry_out: CarryOut, written: Writte
 def test_options_say_what_counts() -> None:
     keyed = {"keyed": True, "digest": lambda path: "digest"}
     method = Chat(path="rows.jsonl", columns={"prompt": "question"}, max_left_out=0.9)
-    assert method.model_dump(context=keyed) == {"path": "digest", "columns": {"prompt": "question"}}
+    columns = {"prompt": "question"}
+    assert method.model_dump(context=keyed) == {"path": "digest", "columns": columns, "max_left_out": 0.9}
 
 
 @pytest.mark.parametrize("kind", [Chat, Preference])

@@ -51,6 +51,19 @@ CHAT_ROWS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "messages, as JSON text": ({"messages": json.dumps(TALK)}, TALK),
     "messages, in the column conversations": ({"conversations": TALK}, TALK),
     "messages, by ShareGPT's keys": ({"messages": SHARED_TALK}, TALK),
+    "messages, beside null columns": ({"instruction": None, "output": None, "messages": TALK}, TALK),
+    "completion, beside null columns": (
+        {"messages": None, "conversations": None, "prompt": "Hi", "completion": "Hello", "system": None},
+        TALK[:2],
+    ),
+    "messages, with null keys": (
+        {"messages": [{**turn, "from": turn["role"], "role": None, "weight": None} for turn in TALK]},
+        TALK,
+    ),
+    "messages, marked as to be learnt": (
+        {"messages": [{**turn, "weight": int(turn["role"] == "assistant"), "train": True} for turn in TALK]},
+        TALK,
+    ),
     "messages, beside other columns": ({"id": 7, "source": "web", "prompt": "Hi", "messages": TALK}, TALK),
     "messages, with a developer": (
         {"messages": [{"role": "developer", "content": "Short."}, *TALK]},
@@ -312,6 +325,8 @@ LEFT_OUT: list[tuple[str, object]] = [
     ("broken tool call", {"messages": [user("Hi"), calling({"name": "x", "arguments": "[1]"})]}),
     ("broken tools", {"messages": TALK, "tools": "[{"}),
     ("broken tools", {"messages": TALK, "tools": [{"description": "nameless"}]}),
+    ("turns marked as not to be learnt", {"messages": [*TALK[:3], {**TALK[3], "weight": 0}]}),
+    ("turns marked as not to be learnt", {"messages": [*TALK[:1], {**TALK[1], "train": False}, *TALK[2:]]}),
     ("not expressible as JSON", {"messages": [user("Hi"), assistant("\ud83d")]}),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from typing import Any
@@ -143,6 +144,16 @@ def test_an_answer_ends_at_any_stop_token_of_the_model(world: Any, known_rows: A
     assert cut == world.tokenizer.decode(first[:place]).strip()
     assert whole == known_rows[2]["messages"][1]["content"], "the tokenizer's own stop token still counts"
     assert result.report["scores"]["early"]["finished"] == 1
+
+
+def test_an_answer_ends_at_the_terminator_of_the_template(world: Any, known_rows: Any) -> None:
+    base = world.copy(
+        world.known, "base-eos", "generation_config.json", lambda config: config.update(eos_token_id=None)
+    )
+    path = base.path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token": "<|endoftext|>"}))
+    scores = world.run(Generation(max_new_tokens=60), [base], world.chats(known_rows)).report["scores"]["base-eos"]
+    assert (scores["exact_match"], scores["finished"]) == (1, 1)
 
 
 def test_rows_that_one_model_cannot_take_are_left_out_for_all(world: Any, known_rows: Any) -> None:

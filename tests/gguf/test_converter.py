@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tuneforge import StepError
-from tuneforge_gguf import converter
+from tuneforge_gguf import ToGguf, converter
 from tuneforge_gguf.converter import fetch_converter, present_converter
 
 ROOT = "llama_cpp_python-0.3.36"
@@ -92,3 +92,23 @@ def test_refuses_a_file_that_is_not_the_one_the_index_spoke_of(tmp_path: Path, m
     with pytest.raises(StepError, match="not the expected archive"):
         fetch_converter(tmp_path / "cache", print)
     assert present_converter(tmp_path / "cache") is None
+
+
+def test_a_plan_says_when_the_converter_is_not_here_and_cannot_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("UV_FIND_LINKS")
+    (finding,) = ToGguf().check({"model": []})
+    assert finding.level == "warning" and "not here yet and the network is switched off" in finding.problem
+    monkeypatch.setenv("UV_OFFLINE", "0")
+    assert list(ToGguf().check({"model": []})) == []
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert len(list(ToGguf().check({"model": []}))) == 1
+    with monkeypatch.context() as by_hand:
+        by_hand.setenv("UV_FIND_LINKS", str(tmp_path / "links"))
+        assert list(ToGguf().check({"model": []})) == []
+        _pin(monkeypatch, _archive(tmp_path / "links", f"{INSIDE}/convert_hf_to_gguf.py"))
+        fetch_converter(tmp_path / "tuneforge", print)
+    assert list(ToGguf().check({"model": []})) == []

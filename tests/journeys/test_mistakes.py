@@ -70,6 +70,10 @@ def test_a_mistake_is_refused_with_place_problem_and_fix(folder: Person, mistake
     assert answer.err.startswith("recipe.yaml:6:"), answer.err
     assert problem in answer.err
     assert fix in answer.err
+    found = answer.err.splitlines()
+    for line, after in zip(found, [*found[1:], ""], strict=True):
+        if not line.startswith("    "):
+            assert after.startswith("    ") and after.strip(), f"no fix for: {line}"
     assert "Traceback" not in answer.err
     assert not (folder.folder / ".tuneforge").exists()
     assert folder.tuneforge("run", "recipe.yaml").code == 2

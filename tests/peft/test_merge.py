@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tuneforge import Adapter, Facts, Model, Step, StepError
+from tuneforge.kit import models
 from tuneforge.kit.models import load_model, save_adapter
 from tuneforge_models import fresh
 from tuneforge_peft import merging, register_merge
@@ -95,10 +97,31 @@ def test_a_merge_that_computes_something_else_fails(
             return self.model.unload()
 
     load = merging.load_model
-    monkeypatch.setattr(merging, "load_model", lambda artifact, dtype: Forgetful(load(artifact, dtype=dtype)))
+    monkeypatch.setattr(merging, "load_model", lambda artifact, dtype, on: Forgetful(load(artifact, dtype=dtype)))
     with pytest.raises(StepError, match="the merged model's logits differ from the adapter's by"):
         MergeAdapter().run(model=adapter, step=step)
     assert not any(step.out.iterdir())
+
+
+def test_weights_beyond_the_range_of_the_stored_type_fail(step: Step, tmp_path: Path) -> None:
+    for name in ("base", "adapter"):
+        (tmp_path / name).mkdir()
+    adapter = make_adapter(tmp_path / "adapter", make_base(tmp_path / "base", tied=False, dtype=torch.float16))
+    file = adapter.path / "adapter_model.safetensors"
+    save_file({name: weight * 1e4 for name, weight in load_file(file).items()}, file)
+    with pytest.raises(StepError, match=r"stored as torch.float16, .* differ from the adapter's by nan"):
+        MergeAdapter().run(model=adapter, step=step)
+
+
+def test_a_difference_that_is_no_number_is_the_largest() -> None:
+    zero, none = torch.zeros(2), torch.tensor([0.0, math.nan])
+    assert math.isnan(merging._difference([zero, none, zero], [zero, zero, zero]))
+
+
+def test_it_is_merged_on_the_cpu(adapter: Adapter, step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "device", lambda: torch.device("meta"))
+    MergeAdapter().run(model=adapter, step=step)
+    assert step.figures["merge_error"] < 1e-5
 
 
 def test_a_quantized_base_is_refused() -> None:

@@ -98,8 +98,11 @@ def test_the_receipt_holds_where_the_release_is(made: Any, tmp_path: Path) -> No
     content[-1] ^= 1
     weights.write_bytes(content)
     assert not method.holds(receipt)
+    (finding,) = method.check({})
+    assert finding.problem == f"{weights} was changed since it was released" and finding.fix.startswith("Move it away")
+    weights.unlink()
     (tmp_path / "out" / "README.md").unlink()
-    assert list(method.check({})) == [], "a damaged release may be replaced"
+    assert list(method.check({})) == [], "a release with files missing may be replaced"
     assert method.holds(made.publish(tmp_path / "again", [made.base], to=tmp_path / "out"))
 
 
@@ -159,6 +162,9 @@ def test_two_releases_into_one_folder_are_found(tmp_path: Path) -> None:
     steps = [step("a", tmp_path / "x"), step("b", tmp_path / "y"), step("c", tmp_path / "y" / ".." / "x")]
     (finding,) = extend_plan(steps)
     assert finding.problem.startswith("c and a release to one folder") and finding.place == "recipe.yaml:c"
+    for one, other in (("x", "x/deep/er"), ("x/deep/er", "x")):
+        (finding,) = extend_plan([step("a", tmp_path / one), step("b", tmp_path / other), step("c", tmp_path / "xx")])
+        assert finding.problem.startswith("b and a release one inside the other") and finding.place == "recipe.yaml:b"
 
 
 def test_a_receipt_tells_every_file(made: Any, tmp_path: Path) -> None:

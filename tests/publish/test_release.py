@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,11 @@ def no_release(to: Path) -> None:
     (to / "README.md").write_text("mine")
 
 
+def edited_card(to: Path) -> None:
+    publish(to)
+    (to / "README.md").write_text("mine")
+
+
 def file_there(to: Path) -> None:
     to.write_text("mine")
 
@@ -107,6 +113,7 @@ def file_above(to: Path) -> None:
         (strange_file, "holds notes.txt"),
         (strange_link, "holds weights/link"),
         (no_release, "holds README.md"),
+        (edited_card, "README.md was changed since it was released"),
         (file_there, "is a file"),
         (file_above, "is a file, so there can be no"),
     ],
@@ -123,6 +130,38 @@ def test_what_no_release_wrote_is_refused_and_left_alone(
     with pytest.raises(StepError, match=problem):
         publish(to)
     assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_a_card_edited_while_the_release_is_written_is_kept(tmp_path: Path) -> None:
+    to = tmp_path / "out"
+    publish(to)
+    with pytest.raises(StepError, match="was changed"), written(to) as draft:
+        draft.write("README.md", "next")
+        (to / "README.md").write_text("mine")
+    assert (to / "README.md").read_text() == "mine"
+
+
+def test_weights_are_read_again_only_when_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to = tmp_path / "out"
+    files = publish(to)
+    monkeypatch.setattr(release, "_SMALL", 0)
+    later = (to / "SHA256SUMS").stat().st_mtime_ns + 10**9  # as if the weights had taken a second
+    os.utime(to / "SHA256SUMS", ns=(later, later))
+    read: list[Path] = []
+    digest = release._digest
+    monkeypatch.setattr(release, "_digest", lambda path: read.append(path) or digest(path))
+    assert unchanged(to, files) and obstacle(to) is None and read == []
+    os.utime(to / "SHA256SUMS", ns=(0, 0))
+    assert unchanged(to, files) and set(read) == {to / path for path in files}
+    (to / "weights" / "1").write_text("new weights/0")
+    assert obstacle(to) and not unchanged(to, files)
+
+
+def test_releases_to_one_folder_wait_for_each_other(tmp_path: Path) -> None:
+    to = tmp_path / "out"
+    with ThreadPoolExecutor(4) as pool:
+        drafts = list(pool.map(lambda number: publish(to, f"text {number}", 30), range(12)))
+    assert sum(unchanged(to, files) for files in drafts) == 1 and beside(to) == []
 
 
 def test_a_place_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from tuneforge import Model, StepError
-from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens, prompt_ids, tokenize_chat
+from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens, prompt_ids, terminator, tokenize_chat
 from tuneforge.kit.models import load_tokenizer
 
 CHATML = (
@@ -110,9 +110,8 @@ def test_one_bos_and_no_more(plain: PreTrainedTokenizerBase) -> None:
 
 def test_beginnings_that_look_otherwise_later_on(plain: PreTrainedTokenizerBase) -> None:
     tokenizer = under(THINKING.replace("GENERATION", "").replace("END", ""), plain)
-    with pytest.raises(StepError, match="renders the beginning of a conversation differently") as error:
+    with pytest.raises(ChatRefusedError, match="renders the beginning of a conversation differently"):
         tokenize_chat(tokenizer, CHAT)
-    assert not isinstance(error.value, ChatRefusedError)
     assert learnt(tokenizer, tokenize_chat(tokenizer, CHAT[:2])) == "<think></think>first  answer\n<|im_end|>"
 
 
@@ -130,6 +129,50 @@ def test_a_conversation_that_begins_with_the_assistant(plain: PreTrainedTokenize
     marked = THINKING.replace("GENERATION", "{% generation %}").replace("END", "{% endgeneration %}")
     tokenizer = under(marked, plain)
     assert learnt(tokenizer, tokenize_chat(tokenizer, CHAT[1:2])) == "<think></think>first  answer\n<|im_end|>"
+
+
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "weather"}}]}
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "tools"),
+    [
+        (CHATML, CALL, None),
+        (CHATML, CHAT[1], [TOOL]),
+        # The tools are shown, the call is not.
+        ("{{ tools | tojson }}" + CHATML, CALL, [TOOL]),
+    ],
+    ids=["calls", "tools", "calls-beside-tools"],
+)
+def test_a_template_that_leaves_out_tools(
+    template: str, answer: Any, tools: list[Any] | None, plain: PreTrainedTokenizerBase
+) -> None:
+    with pytest.raises(ChatRefusedError, match="leaves out the tool 'weather'"):
+        tokenize_chat(under(template, plain), [CHAT[0], answer], tools)
+
+
+MARKED = CHATML.replace("{{ m.content }}", "{% generation %}{{ m.content }}").replace(
+    "\n{% endfor", "\n{% endgeneration %}{% endfor"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        (CHATML.replace("<|im_end|>", "<|endoftext|>"), "<|endoftext|>"),
+        (CHATML, "<|im_end|>"),
+        (THINKING.replace("GENERATION", "").replace("END", ""), "<|im_end|>"),
+        (MARKED, "<|im_end|>"),
+        (BARE, None),
+        ("{{ raise_exception('never') }}", None),
+    ],
+    ids=["endoftext", "chatml", "thinking", "marked", "bare", "refused"],
+)
+def test_what_ends_a_turn(template: str, wanted: str | None, plain: PreTrainedTokenizerBase) -> None:
+    tokenizer = under(template, plain)
+    found = terminator(tokenizer)
+    assert (None if found is None else tokenizer.decode([found])) == wanted
 
 
 def test_no_template(plain: PreTrainedTokenizerBase) -> None:

@@ -1,6 +1,7 @@
 """Loading and writing models and adapters."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,20 @@ def test_a_model_from_nothing(base: Model, tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "new" / "tokenizer_config.json").read_text())
     assert settings == json.loads((base.path / "tokenizer_config.json").read_text())
     assert not list(Model.missing(tmp_path / "new"))
+
+
+def test_a_terminator_where_config_json_alone_tells_the_stop_tokens(base: Model, tmp_path: Path) -> None:
+    shutil.copytree(base.path, tmp_path / "like")
+    (tmp_path / "like" / "generation_config.json").unlink()
+    own = json.loads((base.path / "config.json").read_text())
+    for name, stop in (("same", own["eos_token_id"]), ("new", 77)):
+        (tmp_path / name).mkdir()
+        model: Any = load_model(base, dtype=torch.float32)
+        save_model(model, base.path, tmp_path / name, torch.bfloat16, like=tmp_path / "like", terminator=stop)
+    assert not (tmp_path / "same" / "generation_config.json").exists()
+    written = json.loads((tmp_path / "new" / "generation_config.json").read_text())
+    assert written["eos_token_id"] == [own["eos_token_id"], 77]
+    assert written["pad_token_id"] == own["pad_token_id"]
 
 
 def test_a_descendant_keeps_what_it_does_not_change(base: Model, tmp_path: Path) -> None:

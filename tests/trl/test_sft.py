@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,27 @@ def test_long_and_empty_rows_are_left_out_and_counted(base: Model, make_chats: A
     run = carry_out(Sft(steps=1, max_length=32), base, make_chats([*CHATS, long, long, silent]))
     assert run.figures["rows"] == 7
     assert run.figures["left_out"] == {"longer than 32 tokens": 2, "without an answer of the assistant": 1}
-    assert "train: 2 of 10 rows left out: longer than 32 tokens" in run.log
+    assert "warning: train: 2 of 10 rows left out: longer than 32 tokens" in run.log
+
+
+def test_more_than_half_of_the_rows_left_out_ends_the_step(base: Model, make_chats: Any, carry_out: Any) -> None:
+    silent = {"messages": [{"role": "user", "content": "Hello?"}], "tools": None}
+    assert carry_out(Sft(steps=1), base, make_chats([*CHATS, *[silent] * 7], [silent])).figures["rows"] == 7
+    with pytest.raises(
+        StepError, match=r"8 of 15 rows .* \(8 without an answer of the assistant\)\n.*Raise max_length"
+    ):
+        carry_out(Sft(steps=1), base, make_chats([*CHATS, *[silent] * 8]))
+
+
+def test_the_terminator_that_is_learnt_is_a_stop_token(
+    base: Model, make_chats: Any, carry_out: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(base.path, tmp_path / "ended-otherwise")
+    (tmp_path / "ended-otherwise" / "generation_config.json").write_text('{"eos_token_id": 0, "pad_token_id": 0}')
+    run = carry_out(Sft(steps=1), Model(tmp_path / "ended-otherwise", "e" * 64), make_chats())
+    learnt = load_tokenizer(base).convert_tokens_to_ids("<|im_end|>")
+    assert learnt != 0
+    assert json.loads(run.files()["generation_config.json"]) == {"eos_token_id": [0, learnt], "pad_token_id": 0}
 
 
 def test_no_more_held_out_rows_than_needed(

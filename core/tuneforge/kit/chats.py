@@ -7,6 +7,7 @@ see the same text: nothing is added to it, a BOS token is there once if the temp
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +31,7 @@ _TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 
 
 class ChatRefusedError(StepError):
-    """A conversation that the chat template cannot express, as its roles do not alternate or a part is missing."""
+    """A conversation that the chat template cannot express, or not so that the assistant's turns can be told."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,11 @@ def tokenize_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools:
 
     A turn is what the rendering gains, beyond the prompt for a generation, when the turn's message is added. Where a
     template renders the beginning of a conversation differently once more follows, its `{% generation %}` markers are
-    taken instead. Raises ChatRefusedError for a conversation that the template refuses, StepError where neither way
-    tells the turns.
+    taken instead. Raises ChatRefusedError for a conversation that the template refuses, whose tools or tool calls it
+    leaves out, or whose turns neither way tells.
     """
     text = _render(tokenizer, messages, tools)
+    _check_tools(messages, tools, text)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids: list[int] = encoded["input_ids"]
     marked = _MARKERS.search(tokenizer.get_chat_template()) is not None
@@ -64,7 +66,7 @@ def tokenize_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools:
     elif marked:
         under_loss = _marked(tokenizer, messages, tools, ids)
     else:
-        raise StepError(
+        raise ChatRefusedError(
             "the chat template renders the beginning of a conversation differently once more of it follows, and has "
             "no {% generation %} markers: which tokens the assistant wrote cannot be told",
             "Give the model a template with {% generation %} ... {% endgeneration %} around the assistant's turns, or "
@@ -78,6 +80,40 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: To
     text = _render(tokenizer, messages, tools, generation_prompt=True)
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
+
+
+def after_prompt(conversation: Tokens, prompt: Sequence[int]) -> Tokens:
+    """The conversation without loss on its prompt: not on what the assistant says within it."""
+    # Compared, not counted: the first token of an answer may begin with the last character of the prompt.
+    pairs = zip(prompt, conversation.ids, strict=False)
+    start = next((place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), len(prompt))
+    return Tokens(conversation.ids, [IGNORED] * start + conversation.labels[start:])
+
+
+def terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The special token that ends an assistant's turn; None if the template has none, or refuses a plain exchange."""
+    exchange = [{"role": "user", "content": "Yes?"}, {"role": "assistant", "content": "Yes."}]
+    try:
+        labels = tokenize_chat(tokenizer, exchange).labels
+    except ChatRefusedError:
+        return None
+    learnt = (label for label in reversed(labels) if label != IGNORED)
+    # White space after the terminator may be within the template's markers.
+    last = next((label for label in learnt if str(tokenizer.decode([label])).strip()), None)
+    return last if last in tokenizer.added_tokens_decoder else None
+
+
+def _check_tools(messages: Messages, tools: Tools, text: str) -> None:
+    """Raises ChatRefusedError where the text leaves out a tool or a call of one: it would teach an empty answer."""
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    # Counted, as a template may show the tools and not the calls.
+    names = Counter(str(given.get("function", given).get("name")) for given in (*(tools or ()), *calls))
+    for name, count in names.items():
+        if text.count(name) < count:
+            raise ChatRefusedError(
+                f"the chat template leaves out the tool {name!r} of a conversation, or a call of it",
+                "Give the model a template that renders tools and tool_calls, or take data without them.",
+            )
 
 
 def _render(

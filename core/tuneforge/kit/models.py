@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import Adapter, Artifact, Model, StepError
-from tuneforge.artifacts import read_tensors
+from tuneforge.artifacts import read_json, read_tensors
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
@@ -83,9 +83,9 @@ def load_tokenizer(artifact: Artifact) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    artifact: Model | Adapter, *, dtype: torch.dtype, trainable: bool = False
+    artifact: Model | Adapter, *, dtype: torch.dtype, trainable: bool = False, on: torch.device | None = None
 ) -> PreTrainedModel | PeftModel:
-    """A model on the device of `device()`, its weights in `dtype`; an adapter comes on the base of its artifact.
+    """A model on the device of `device()` or on the given one, its weights in `dtype`; an adapter comes on its base.
 
     Ready for inference unless `trainable`: then in training mode, and of an adapter exactly its own weights are to be
     trained.
@@ -97,7 +97,7 @@ def load_model(
         model = PeftModel.from_pretrained(model, artifact.path, is_trainable=trainable)
         # What the file says is a digest, which PEFT would look up on the Hub whenever it saves a checkpoint.
         model.peft_config["default"].base_model_name_or_path = name
-    loaded: PreTrainedModel | PeftModel = model.to(device()).train(trainable)
+    loaded: PreTrainedModel | PeftModel = model.to(on or device()).train(trainable)
     return loaded
 
 
@@ -107,12 +107,14 @@ def save_model(
     folder: Path,
     dtype: torch.dtype,
     like: Path | None = None,
+    terminator: int | None = None,
 ) -> None:
     """Writes a model artifact into `folder`, weights in `dtype`; the model itself is cast to it.
 
     `tokenizer` is an object, or the folder whose tokenizer files are copied. `like` is the folder of the model that
     this one descends from without a change of architecture: its config.json and generation_config.json are kept to the
-    letter, so that what reads the one reads the other.
+    letter, so that what reads the one reads the other, but for `terminator`, which the model's answers are to end at:
+    it joins the stop tokens of generation_config.json if it is not among them.
     """
     disable_progress_bar()
     cast: Any = model
@@ -126,6 +128,8 @@ def save_model(
             if (like / name).exists():
                 shutil.copyfile(like / name, folder / name)
         _clean(folder / name)
+    if terminator is not None:
+        _stop_at(terminator, folder)
     _save_tokenizer(tokenizer, folder)
 
 
@@ -157,6 +161,19 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerBase | Path, folder: Path) -> 
         return
     tokenizer.save_pretrained(folder)
     _clean(folder / "tokenizer_config.json")
+
+
+def _stop_at(terminator: int, folder: Path) -> None:
+    path = folder / "generation_config.json"
+    # A model without this file has its stop tokens in config.json.
+    source = read_json(path if path.exists() else folder / "config.json")
+    own = source.get("eos_token_id")
+    stops = own if isinstance(own, list) else [own] if own is not None else []
+    if terminator in stops:
+        return
+    special = {name: source[name] for name in ("bos_token_id", "pad_token_id") if name in source}
+    kept = source if path.exists() else special
+    _write_json(path, kept | {"eos_token_id": [*stops, terminator] if stops else terminator})
 
 
 def _clean(path: Path) -> None:
