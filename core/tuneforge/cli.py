@@ -215,6 +215,7 @@ def _show_plan(made: Plan) -> None:
 
 def _plan_document(made: Plan) -> dict[str, Any]:
     return {
+        "run": None,
         "recipe": made.recipe.name,
         "findings": [vars(finding) for finding in made.findings],
         "steps": [
@@ -223,10 +224,12 @@ def _plan_document(made: Plan) -> dict[str, Any]:
                 "stage": step.method.stage,
                 "method": step.method.name,
                 "status": step.status,
+                "seconds": None,
                 "reason": step.reason,
                 "key": step.key,
                 "digest": step.result.digest if step.result else None,
                 "kind": step.result.kind.kind if step.result else None,
+                "metrics": made.known_metrics(step),
             }
             for step in made.steps.values()
         ],

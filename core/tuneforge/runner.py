@@ -257,7 +257,7 @@ class Run:
     ) -> None:
         digest = step.result.digest if step.result and status in ("cached", "done") else None
         kind = step.result.kind.kind if step.result and digest else None
-        metrics = outcome.metrics if outcome and status == "done" else self._known_metrics(step, digest)
+        metrics = outcome.metrics if outcome and status == "done" else self.plan.known_metrics(step)
         entry: dict[str, Any] = {
             "name": step.name,
             "stage": step.method.stage,
@@ -290,14 +290,6 @@ class Run:
         if status in ("done", "failed"):  # the rest is written at the end: nothing was done that could be lost
             self._write()
         self.observer(Ended(step.name, status, seconds, digest, kind, metrics, error))
-
-    def _known_metrics(self, step: PlannedStep, digest: str | None) -> dict[str, Any]:
-        """The figures of a cached step, from the newest run that made it."""
-        for run_id, name in self.registry.made_by(digest) if digest else ():
-            for made in self.registry.run(run_id)["steps"]:
-                if made["name"] == name and made.get("key") == step.key:
-                    return dict(made["metrics"])
-        return {}
 
     def _write(self) -> None:
         self.registry.write_run(self.id, self.record)
