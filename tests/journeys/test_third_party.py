@@ -46,7 +46,8 @@ def test_it_is_listed_and_in_the_schema(installed: Person) -> None:
         f"{method['stage']}.{method['name']}": method for method in installed.tuneforge("plugins", "--json").json
     }
     assert methods["merge.soup"]["plugin"] == "soup 0.1.0"
-    assert "merge.soup" in installed.tuneforge("schema").json["$defs"]
+    steps = installed.tuneforge("schema").json["$defs"]["step"]["anyOf"]
+    assert "soup" in [step["properties"]["merge"]["const"] for step in steps if "merge" in step["properties"]]
     page = installed.tuneforge("plugins", "merge.soup")
     assert page.code == 0
     assert "Wortsman" in page.out
