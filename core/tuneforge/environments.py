@@ -16,7 +16,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from filelock import FileLock
 from packaging.requirements import Requirement
 
 from .errors import StepError
@@ -89,6 +88,8 @@ def environment_for(needs: Sequence[str], home: Path) -> Environment:
 
 def make(environment: Environment, home: Path, log: Callable[[str], None]) -> Environment:
     """Resolves the needs to a lock and installs it, unless that was done before. Raises StepError."""
+    from filelock import FileLock  # as long an import as all the others here
+
     lock = environment.lock
     if lock is None:
         return environment
