@@ -13,8 +13,6 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
-
 from tuneforge import StepError
 
 PACKAGE = "llama-cpp-python"
@@ -42,6 +40,8 @@ def fetch_converter(cache: Path, log: Callable[[str], None]) -> Path:
     present = present_converter(cache)
     if present is not None:
         return present
+    from filelock import FileLock
+
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / f"llama.cpp-{VERSION}-{SHA256[:12]}"
     with FileLock(cache / f"{folder.name}.lock"):

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypedDict
 
-from filelock import FileLock
-
 from tuneforge import StepError
 
 SUMS = "SHA256SUMS"
@@ -65,6 +63,8 @@ def written(to: Path) -> Iterator[Draft]:
     to = to.resolve()
     draft, earlier, lock = (to.with_name(f".{to.name}.tuneforge-{what}") for what in ("draft", "earlier", "lock"))
     to.parent.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock
+
     with FileLock(lock):
         if earlier.exists() and not to.exists():
             earlier.rename(to)  # a swap in two steps was killed between them
