@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -53,3 +54,10 @@ def test_a_page_about_the_model_is_no_part_of_it(tmp_path: Path, step: Step, mon
     names = {file.name for file in step.out.iterdir()}
     assert "LICENSE" in names
     assert "README.md" not in names
+
+
+@pytest.mark.parametrize("folder", sorted(shipped.SHIPPED.iterdir()), ids=lambda folder: folder.name)
+def test_a_shipped_model_is_as_it_was_released(folder: Path) -> None:
+    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sums} == sums
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 10e6
