@@ -15,7 +15,7 @@ NEEDS = (
     "datasets>=4",
     "peft>=0.20",
     "pyarrow>=18",
-    "torch>=2.6",
+    "torch>=2.9",
     "transformers>=5.20",
     "trl>=1.16,<2",
 )
@@ -86,6 +86,11 @@ class Training(Config):
         description="Rows in memory at once, a divisor of `batch_size`; as many as are quick where it is not set.",
     )
     learning_rate: float | None = Field(None, gt=0, also=("lr",), description="Highest learning rate.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        also=("optim", "optimizer_type"),
+        description="AdamW, or Muon for matrices with AdamW for the rest, which learns from fewer tokens.",
+    )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine",
         also=("lr_scheduler_type", "lr_scheduler"),
@@ -98,7 +103,7 @@ class Training(Config):
         also=("warmup_ratio", "warmup_steps"),
         description="Share of the steps over which the learning rate rises to its highest.",
     )
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of AdamW.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of the optimizer.")
     max_grad_norm: float = Field(
         1.0, gt=0, also=("gradient_clipping", "max_grad_clip"), description="Gradients longer than this are clipped."
     )
@@ -119,7 +124,12 @@ class Training(Config):
         10, ge=1, keyed=False, also=("logging_steps",), description="Steps between lines of the log."
     )
     save_every: int = Field(
-        200, ge=1, keyed=False, also=("save_steps",), description="Steps between checkpoints, from which a run resumes."
+        200,
+        ge=1,
+        keyed=False,
+        also=("save_steps",),
+        description="Steps between checkpoints, from which a run resumes; where these take long, there is one every "
+        "ten minutes.",
     )
 
     def rate(self, *, full: float, adapter: float, is_adapter: bool) -> float:
