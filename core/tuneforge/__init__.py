@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .errors import Finding, StepError
     from .fields import Field, Source, Target
     from .hookspecs import hookimpl
+    from .speakers import Manner, Message, Speaker, Voice
     from .stages import (
         Align,
         Config,
@@ -32,6 +33,7 @@ _MODULES = {
     "errors": ("Finding", "StepError"),
     "fields": ("Field", "Source", "Target"),
     "hookspecs": ("hookimpl",),
+    "speakers": ("Manner", "Message", "Speaker", "Voice"),
     "stages": (
         *("Align", "Config", "Evaluate", "Format", "Kinds", "Known", "LoadModel", "Merge", "Method", "Publish"),
         *("Quantize", "Train"),
@@ -55,7 +57,9 @@ __all__ = [
     "Kinds",
     "Known",
     "LoadModel",
+    "Manner",
     "Merge",
+    "Message",
     "Method",
     "Model",
     "PreferenceData",
@@ -64,10 +68,12 @@ __all__ = [
     "Release",
     "Report",
     "Source",
+    "Speaker",
     "Step",
     "StepError",
     "Target",
     "Train",
+    "Voice",
     "hookimpl",
 ]
 

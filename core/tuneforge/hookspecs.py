@@ -12,6 +12,7 @@ from .stages import Align, Evaluate, Format, LoadModel, Merge, Publish, Quantize
 
 if TYPE_CHECKING:
     from .plan import PlannedStep
+    from .speakers import Speaker
 
 hookspec = pluggy.HookspecMarker("tuneforge")
 hookimpl = pluggy.HookimplMarker("tuneforge")
@@ -55,6 +56,11 @@ def register_evaluate() -> list[type[Evaluate]]:  # type: ignore[empty-body]
 @hookspec
 def register_publish() -> list[type[Publish]]:  # type: ignore[empty-body]
     """Methods that bring artifacts to where others use them."""
+
+
+@hookspec
+def register_chat() -> list[type[Speaker]]:  # type: ignore[empty-body]
+    """Ways to talk to artifacts of a kind."""
 
 
 @hookspec

@@ -22,8 +22,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from . import artifacts, hookspecs
 from .artifacts import Artifact
+from .environments import version_of
 from .errors import Finding, PluginError
 from .inputs import inputs_of
+from .speakers import Speaker
 from .stages import STAGES, Method
 
 GROUP = "tuneforge"
@@ -53,6 +55,7 @@ class Plugins:
         self.manager.add_hookspecs(hookspecs)
         self._methods: dict[tuple[str, str], type[Method]] = {}
         self._origins: dict[type[Method], Origin] = {}
+        self._speakers: dict[str, tuple[type[Speaker], Origin]] = {}
         self.kinds: dict[str, type[Artifact]] = {
             kind.kind: kind
             for kind in vars(artifacts).values()
@@ -60,7 +63,7 @@ class Plugins:
         }
         """Every kind of artifact that the methods at hand take or give, by name."""
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-            version = entry.dist.version if entry.dist else ""
+            version = version_of(entry.dist) if entry.dist else ""
             try:
                 module = entry.load()
             except Exception as error:
@@ -112,6 +115,8 @@ class Plugins:
             for stage in STAGES:
                 at = f"register_{stage}"
                 offered[stage] = list(getattr(module, at, list)())
+            at = "register_chat"
+            speakers = list(getattr(module, at, list)())
         except Exception as error:  # whatever a plugin's own code may raise
             raise PluginError(f"plugin {origin}: {at}: {told(error)}", place=place) from error
         for stage, methods in offered.items():
@@ -126,6 +131,19 @@ class Plugins:
                     self.take_kind(kind, place)
                 self._methods[stage, method.name] = method
                 self._origins[method] = origin
+        for speaker in speakers:
+            self._add_speaker(speaker, origin, place)
+
+    def _add_speaker(self, speaker: type[Speaker], origin: Origin, place: str) -> None:
+        problem = _broken_speaker(speaker)
+        if problem:
+            raise PluginError(f"plugin {origin}: {problem}", place=place)
+        for kind in speaker.kinds:
+            self.take_kind(kind, place)
+            taken = self._speakers.setdefault(kind.kind, (speaker, origin))
+            if taken[0] is not speaker:
+                problem = f"a speaker for the kind of artifact {kind.kind} is already offered by {taken[1]}"
+                raise PluginError(f"plugin {origin}: {problem}", "Leave one of the plugins out.", place)
 
     def take_kind(self, kind: type[Artifact], place: str = "") -> None:
         """Takes up a kind of artifact that a method takes or gives; two of one name are an error."""
@@ -142,6 +160,15 @@ class Plugins:
 
     def origin(self, method: type[Method]) -> Origin:
         return self._origins[method]
+
+    def speakers(self) -> dict[str, type[Speaker]]:
+        """Who speaks for each kind of artifact, by its name."""
+        return {kind: speaker for kind, (speaker, _) in sorted(self._speakers.items())}
+
+    def speaker(self, kind: type[Artifact]) -> type[Speaker] | None:
+        """Who speaks for a kind: its own speaker, or that of the nearest kind above it."""
+        above = (vars(cls).get("kind") for cls in kind.__mro__)
+        return next((self._speakers[name][0] for name in above if name in self._speakers), None)
 
     def find(self, stage: str, name: str) -> type[Method] | Finding:
         """The method of that name; else what to tell the person who wrote it."""
@@ -210,6 +237,25 @@ class _SourceLoader(SourceFileLoader):
         path = self.get_filename(fullname)
         code: CodeType = self.source_to_code(self.get_data(path), path)
         return code
+
+
+def _broken_speaker(speaker: object) -> str:
+    """How an offered class breaks the contract; empty when it does not."""
+    if not (inspect.isclass(speaker) and issubclass(speaker, Speaker)):
+        return f"register_chat offers {speaker!r}, which is no subclass of Speaker"
+    if "<locals>" in speaker.__qualname__:
+        return f"{speaker.__name__} is made inside a function, where another process cannot find it"
+    kinds = getattr(speaker, "kinds", ())
+    if not (kinds and all(inspect.isclass(kind) and issubclass(kind, Artifact) for kind in kinds)):
+        return f"{speaker.__name__} does not say for what it speaks: set `kinds` to kinds of artifact"
+    if speaker.open is Speaker.open:
+        return f"{speaker.__name__} has no open"
+    try:
+        for need in speaker.needs:
+            Requirement(need)
+    except InvalidRequirement as error:
+        return f"{speaker.__name__}: {error}"
+    return ""
 
 
 def _broken(method: object, stage: type[Method]) -> str:

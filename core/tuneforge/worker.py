@@ -12,18 +12,15 @@ import faulthandler
 import importlib
 import json
 import os
-import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Artifact
-from .errors import TuneforgeError
+from .child import artifact, die_with, exited_with, failure, kill_group, send
 from .inputs import inputs_of
 from .plugins import import_file
 from .stages import Config, Method
@@ -33,7 +30,7 @@ from .step import Step
 def serve(requests: int, events: int, lifeline: int) -> None:
     """Carries out requests until there are no more."""
     running: set[int] = set()
-    threading.Thread(target=_die_with, args=(lifeline, running), daemon=True).start()
+    threading.Thread(target=die_with, args=(lifeline, running), daemon=True).start()
     with os.fdopen(requests, encoding="utf-8") as lines:
         for line in lines:
             request = json.loads(line)
@@ -44,27 +41,26 @@ def serve(requests: int, events: int, lifeline: int) -> None:
                 if method.engine:
                     importlib.import_module(method.engine)
             except BaseException as error:  # whatever an import may raise is a failed step, told with its traceback
-                _send(events, _failure(error))
-                _send(events, {"event": "exited", "signal": 0, "status": 1, "peak_memory": 0})
+                send(events, failure(error))
+                send(events, {"event": "exited", "signal": 0, "status": 1, "peak_memory": 0})
                 continue
             imported = time.monotonic() - started
             child = os.fork()
             if child == 0:
                 os._exit(_work(request, method, events, lifeline))
             running.add(child)
-            _send(events, {"event": "forked", "pid": child, "import_seconds": imported})
+            send(events, {"event": "forked", "pid": child, "import_seconds": imported})
             _, status, usage = os.wait4(child, 0)
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing that a step started outlives it
-                os.killpg(child, signal.SIGKILL)
+            kill_group(child)  # nothing that a step started outlives it
             running.discard(child)
+            os.write(events, b"\n")  # if it was killed while it told something, that ends here
             peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-            code = os.waitstatus_to_exitcode(status)
-            _send(events, {"event": "exited", "signal": max(0, -code), "status": max(0, code), "peak_memory": peak})
+            send(events, exited_with(os.waitstatus_to_exitcode(status)) | {"peak_memory": peak})
 
 
 def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline: int) -> int:
     os.setsid()
-    threading.Thread(target=_die_with, args=(lifeline, ()), daemon=True).start()
+    threading.Thread(target=die_with, args=(lifeline, ()), daemon=True).start()
     faulthandler.enable()
     try:
         method = kind(**request["config"])
@@ -75,7 +71,7 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
             scratch=Path(request["scratch"]),
             seed=request["seed"],
             threads=request["threads"],
-            send=lambda event: _send(events, event),
+            send=lambda event: send(events, event),
             lineage=request["lineage"],
         )
         started = time.monotonic()
@@ -83,10 +79,10 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
         worked = time.monotonic() - started
         reads = sorted(Config.reads)
         done = {"base": step.base, "metrics": step.figures, "reads": reads, "work_seconds": worked}
-        _send(events, {"event": "done", **done})
+        send(events, {"event": "done", **done})
         status = 0
     except BaseException as error:
-        _send(events, _failure(error))
+        send(events, failure(error))
         status = 1
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -104,40 +100,12 @@ def _method(request: Mapping[str, Any]) -> type[Method]:
 def _inputs(kind: type[Method], given: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     inputs: dict[str, Any] = {}
     for name, wanted in inputs_of(kind).items():
-        artifacts = [_artifact(wanted.kinds, one) for one in given.get(name, [])]
+        artifacts = [artifact(wanted.kinds, one) for one in given.get(name, [])]
         if wanted.many and (artifacts or wanted.required):
             inputs[name] = artifacts
         elif artifacts:
             inputs[name] = artifacts[0]
     return inputs
-
-
-def _artifact(kinds: tuple[type[Artifact], ...], given: Mapping[str, Any]) -> Artifact:
-    """The artifact as the method's annotation calls it, so that no other plugin need be importable here."""
-    known = {kind.kind: kind for kind in (*kinds, *_below(Artifact))}
-    cls = next(known[name] for name in given["kinds"] if name in known)
-    base = given.get("base")
-    return cls(Path(given["path"]), given["digest"], _artifact((), base) if base else None)
-
-
-def _below(kind: type[Artifact]) -> list[type[Artifact]]:
-    return [found for sub in kind.__subclasses__() for found in (*_below(sub), *([sub] if "kind" in vars(sub) else []))]
-
-
-def _failure(error: BaseException) -> dict[str, Any]:
-    trace = "".join(traceback.format_exception(error))
-    print(trace, file=sys.stderr, flush=True)
-    if isinstance(error, TuneforgeError):
-        problem, fix = error.finding.problem, error.finding.fix
-    else:
-        problem, fix = f"{type(error).__name__}: {error}".strip(": "), ""
-    return {"event": "failed", "problem": problem, "fix": fix, "traceback": trace}
-
-
-def _send(events: int, event: Mapping[str, Any]) -> None:
-    data = (json.dumps(event) + "\n").encode()
-    while data:
-        data = data[os.write(events, data) :]
 
 
 def _redirect(log: Path) -> None:
@@ -146,18 +114,6 @@ def _redirect(log: Path) -> None:
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
-
-
-def _die_with(lifeline: int, children: Collection[int]) -> None:
-    """Ends this process and all it has started when the run is gone.
-
-    The server does it for its children too: a step in native code may never let its own thread come to it.
-    """
-    os.read(lifeline, 1)
-    for child in tuple(children):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)
-    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,15 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tuneforge_registry import Registry
+
+from .artifacts import Artifact
+from .child import kill_group
 from .environments import Environment
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -32,32 +37,61 @@ class Outcome:
     traceback: str = ""
 
 
+def start(
+    environment: Environment,
+    module: str,
+    pipes: Sequence[int],
+    threads: int,
+    *,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts a module of tuneforge in an environment; its arguments are the descriptors of pipes that it inherits."""
+    settings = dict(os.environ) | {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+    settings |= dict.fromkeys(_THREAD_SETTINGS, str(threads))
+    # Libraries ask on import whether there is a GPU; unless torch answers by NVML, no fork could use the GPU then.
+    settings["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    if environment.python_path:
+        settings["PYTHONPATH"] = environment.python_path
+    return subprocess.Popen(
+        # -P: a file of the working folder that is called like a library must not be taken for it.
+        [str(environment.python), "-P", "-m", module, *map(str, pipes)],
+        pass_fds=pipes,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env=settings,
+        start_new_session=True,  # Ctrl-C is for the starter to handle
+    )
+
+
+def artifact_request(registry: Registry, kinds: Mapping[str, type[Artifact]], digest: str) -> dict[str, Any]:
+    """A stored artifact as another process is told of it: `tuneforge.child.artifact` makes it one again."""
+    manifest = registry.manifest(digest)
+    kind = kinds[manifest.kind]
+    return {
+        "kinds": [above.kind for above in kind.__mro__ if issubclass(above, Artifact) and "kind" in vars(above)],
+        "path": str(registry.tree(digest)),
+        "digest": digest,
+        "base": artifact_request(registry, kinds, manifest.base) if manifest.base else None,
+    }
+
+
 class Server:
     """A worker server in one environment; see `tuneforge.worker`."""
 
     def __init__(self, environment: Environment, threads: int, lifeline: int) -> None:
         requests, to_server = os.pipe()
         from_server, events = os.pipe()
-        settings = dict(os.environ) | {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
-        settings |= dict.fromkeys(_THREAD_SETTINGS, str(threads))
-        # Libraries ask on import whether there is a GPU; unless torch answers by NVML, no fork could use the GPU then.
-        settings["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-        if environment.python_path:
-            settings["PYTHONPATH"] = environment.python_path
-        self._process = subprocess.Popen(
-            # -P: a file of the working folder that is called like a library must not be taken for it.
-            [str(environment.python), "-P", "-m", "tuneforge.worker", str(requests), str(events), str(lifeline)],
-            pass_fds=(requests, events, lifeline),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=settings,
-            start_new_session=True,  # Ctrl-C is the run's to handle
+        self._process = start(
+            environment, "tuneforge.worker", (requests, events, lifeline), threads, stderr=subprocess.PIPE
         )
         os.close(requests)
         os.close(events)
         self._requests = os.fdopen(to_server, "w", encoding="utf-8")
         self._lines = os.fdopen(from_server, encoding="utf-8")
         self._child: int | None = None
+        threading.Thread(target=self._bury, daemon=True).start()
 
     def carry_out(self, request: Mapping[str, Any], tell: Callable[[dict[str, Any]], None]) -> Outcome:
         """Has one request carried out; `tell` gets the events that are meant for whoever watches."""
@@ -67,9 +101,19 @@ class Server:
             self._requests.flush()
         except BrokenPipeError:
             return self._gone(outcome)
+        try:
+            return self._follow(outcome, tell)
+        except BaseException:
+            self.stop()  # nobody is there any more to take what the step makes
+            raise
+
+    def _follow(self, outcome: Outcome, tell: Callable[[dict[str, Any]], None]) -> Outcome:
         finished = False
         for line in self._lines:
-            event = json.loads(line)
+            try:
+                event = json.loads(line)
+            except ValueError:  # a step that is killed may not have told to the end
+                continue
             match event.pop("event"):
                 case "forked":
                     self._child = event["pid"]
@@ -86,17 +130,23 @@ class Server:
                     self._child = None
                     outcome.peak_memory = event["peak_memory"]
                     if not (finished and event["status"] == 0 and not event["signal"]) and not outcome.problem:
-                        outcome.problem, outcome.fix = _how_it_died(event["signal"], event["status"])
+                        outcome.problem, outcome.fix = how_it_died(event["signal"], event["status"])
                     return outcome
                 case kind:
                     tell({"event": kind, **event})
         return self._gone(outcome)
 
+    def _bury(self) -> None:
+        """Ends the step when its server has died: it would work on, and nobody take what it makes."""
+        self._process.wait()
+        if self._child is not None:
+            kill_group(self._child)
+
     def _gone(self, outcome: Outcome) -> Outcome:
         self.stop()
         said = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
         code = self._process.returncode
-        outcome.problem, outcome.fix = _how_it_died(max(0, -code), max(0, code))
+        outcome.problem, outcome.fix = how_it_died(max(0, -code), max(0, code))
         if said:
             outcome.problem += f": {said.splitlines()[-1]}"
         return outcome
@@ -104,19 +154,15 @@ class Server:
     def stop(self) -> None:
         """Ends the server, and the step it may be carrying out with all that the step has started."""
         if self._child is not None:
-            _kill_group(self._child)
-        _kill_group(self._process.pid)
+            kill_group(self._child)
+        kill_group(self._process.pid)
         self._process.wait()
         with contextlib.suppress(BrokenPipeError):
             self._requests.close()
 
 
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # already gone
-        os.killpg(pid, signal.SIGKILL)
-
-
-def _how_it_died(number: int, status: int) -> tuple[str, str]:
+def how_it_died(number: int, status: int) -> tuple[str, str]:
+    """What to tell of a process that ended by the signal of that number, or with that exit code: problem and fix."""
     if not number:
         return f"its process ended with exit code {status} and no word", "See the step's log."
     name = signal.Signals(number).name

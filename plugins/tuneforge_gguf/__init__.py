@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from tuneforge import Field, Finding, Gguf, Known, Model, Quantize, Step, hookimpl
+from tuneforge import Artifact, Field, Finding, Gguf, Known, Model, Quantize, Speaker, Step, Voice, hookimpl
 
 
 class ToGguf(Quantize):
@@ -74,6 +74,23 @@ class ToGguf(Quantize):
         step.metrics(bytes=file.stat().st_size, **verify(file, model.path, threads=step.threads, log=step.log))
 
 
+class LlamaCpp(Speaker):
+    """GGUF files, by llama.cpp itself: its own reading of the file's chat template, tokenizer and stop tokens.
+
+    Without a bound, a conversation has the model's own context, but at most 8192 tokens: llama.cpp sets memory aside
+    for all of it at the beginning.
+    """
+
+    kinds = (Gguf,)
+    needs = ("xllamacpp>=2026.7",)
+    engine = "tuneforge_gguf.talking"
+
+    def open(self, artifact: Artifact, threads: int, context: int | None) -> Voice:
+        from .talking import Loaded
+
+        return Loaded(artifact.path, threads, context)
+
+
 def cache() -> Path:
     """Where the converter is kept: it is the same for every project of a person."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tuneforge"
@@ -82,3 +99,8 @@ def cache() -> Path:
 @hookimpl
 def register_quantize() -> list[type[Quantize]]:
     return [ToGguf]
+
+
+@hookimpl
+def register_chat() -> list[type[Speaker]]:
+    return [LlamaCpp]

@@ -6,14 +6,11 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tarfile
-import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from tuneforge import StepError
+from tuneforge.disk import persist
 
 PACKAGE = "llama-cpp-python"
 VERSION = "0.3.36"
@@ -54,6 +51,7 @@ def fetch_converter(cache: Path, log: Callable[[str], None]) -> Path:
             log(f"fetching llama.cpp's converter: the source archive of {PACKAGE} {VERSION}, once")
             _download(_address(), new / _ARCHIVE)
             _extract(new / _ARCHIVE, new / "converter")
+            persist(new / "converter")
             (new / "converter").rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -61,6 +59,8 @@ def fetch_converter(cache: Path, log: Callable[[str], None]) -> Path:
 
 
 def _address() -> str:
+    import tomllib
+
     from uv import find_uv_bin
 
     command = [find_uv_bin(), "pip", "compile", "-", "--no-deps", "--no-binary", PACKAGE, "--format", "pylock.toml"]
@@ -80,19 +80,23 @@ def _address() -> str:
 
 
 def _download(address: str, path: Path) -> None:
+    import urllib.request  # a plan asks whether the converter is here, and should not wait for what fetches it
+
     digest = hashlib.sha256()
     try:
         with urllib.request.urlopen(address, timeout=60) as response, path.open("wb") as file:
             while block := response.read(1 << 20):
                 digest.update(block)
                 file.write(block)
-    except (urllib.error.URLError, OSError) as error:
+    except OSError as error:
         raise StepError(f"{address} cannot be read: {error}", f"Try again when it can. {_BY_HAND}") from error
     if digest.hexdigest() != SHA256:
         raise StepError(f"{address} is not the expected archive: its sha256 is {digest.hexdigest()}", _BY_HAND)
 
 
 def _extract(archive: Path, folder: Path) -> None:
+    import tarfile
+
     folder.mkdir()
     with tarfile.open(archive) as tar:
         for member in tar:

@@ -38,7 +38,8 @@ def export(
     tokenizer = _tokenizer(model)
     file = out / f"model-{type}.gguf"
     try:
-        with tempfile.TemporaryDirectory() as scratch, _reported(log):
+        # Within `out`, so that a process that is killed leaves nothing elsewhere.
+        with tempfile.TemporaryDirectory(dir=out) as scratch, _reported(log):
             metadata = Path(scratch, "metadata.json")
             metadata.write_text(json.dumps({f"general.{key}": None for key in _GUESSED}))
             arguments = ["--outtype", type, "--outfile", str(file), "--model-name", name, "--metadata", str(metadata)]

@@ -8,8 +8,9 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class LlamaCpp:
         answer = self._post("/tokenize", {"content": text, "add_special": special, "parse_special": True})
         return list(answer["tokens"])
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The text that the file's chat template makes of a conversation, up to the answer."""
         return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])
 
@@ -44,16 +45,45 @@ class LlamaCpp:
         (step,) = self._post("/completion", {**body, "temperature": 0})["completion_probabilities"]
         return {each["id"]: each["logprob"] for each in step["top_logprobs"]}
 
+    def answer(self, tokens: Sequence[int], most: int, **sampling: Any) -> Generator[str, None, bool]:
+        """Yields what llama.cpp writes after a prompt, in pieces of whole characters, at most so many tokens.
+
+        Returns whether a token that ends answers has ended it. When it is closed, llama.cpp writes no further.
+        """
+        body = {"prompt": list(tokens), "n_predict": most, "stream": True, **sampling}
+        with self._asked("/completion", body) as response:
+            for line in response:
+                kind, _, data = line.decode().partition(":")
+                if kind == "error":
+                    raise StepError(f"llama.cpp fails on the GGUF file: {data.strip()}")
+                if kind == "data":  # empty lines separate events, and others keep the connection alive
+                    event = json.loads(data)
+                    if event["content"]:
+                        yield event["content"]
+                    if event["stop"]:
+                        return bool(event["stop_type"] == "eos")
+        raise StepError("llama.cpp broke off in the middle of an answer")
+
+    def trained_context(self) -> int:
+        """The context that the model was made for, in tokens."""
+        with self._asked("/v1/models") as response:
+            (model,) = json.load(response)["data"]
+        return int(model["meta"]["n_ctx_train"])
+
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        request = urllib.request.Request(
-            self._address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        with self._asked(path, body) as response:
+            return json.load(response)
+
+    @contextmanager
+    def _asked(self, path: str, body: Mapping[str, Any] | None = None) -> Iterator[HTTPResponse]:
+        content = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(self._address + path, content, {"Content-Type": "application/json"})
         try:
             with _OPENER.open(request, timeout=600) as response:
-                return json.load(response)
+                yield response
         except urllib.error.HTTPError as error:
             raise StepError(f"llama.cpp fails on the GGUF file: {error.read().decode(errors='replace')}") from error
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise StepError(f"llama.cpp crashes on the GGUF file ({path}: {error})") from error
 
 

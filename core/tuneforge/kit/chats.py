@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import jinja2
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tuneforge import StepError
 
@@ -101,6 +101,13 @@ def terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:
     # White space after the terminator may be within the template's markers.
     last = next((label for label in learnt if str(tokenizer.decode([label])).strip()), None)
     return last if last in tokenizer.added_tokens_decoder else None
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end an answer wherever the model is served, and the one that it learns to end its turns with."""
+    own = model.generation_config.eos_token_id
+    stops = own if isinstance(own, list) else [own]
+    return sorted({token for token in (*stops, tokenizer.eos_token_id, terminator(tokenizer)) if token is not None})
 
 
 def _check_tools(messages: Messages, tools: Tools, text: str) -> None:

@@ -1,0 +1,79 @@
+"""`tuneforge chat`: a conversation at the terminal, or one question from standard input."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tuneforge_registry import Registry
+
+from ..console import open_console
+from ..errors import DONE, INTERRUPTED, STEP_FAILED, RefusedError
+from ..plugins import Plugins
+from ..speakers import Manner
+from .conversation import Conversation
+from .screen import Screen
+from .session import Session
+from .voices import find_partners, talks
+
+
+def chat(
+    refs: Sequence[str],
+    registry: Registry,
+    *,
+    system: str,
+    manner: Manner,
+    threads: int,
+    context: int | None,
+    debug: bool,
+) -> int:
+    """Holds a chat and gives the exit code. Where standard input is no terminal, all of it is one question.
+
+    Raises RefusedError for what cannot be talked to, and TuneforgeError for what cannot be loaded.
+    """
+    plugins = Plugins()
+    partners = find_partners(refs, registry, plugins)
+    question = None if sys.stdin.isatty() else _read_question()
+    screen = Screen([partner.label for partner in partners])
+    held = registry.lock(f"chat-{secrets.token_hex(6)}")  # what is talked to stays in the registry meanwhile
+    try:
+        with (
+            held,
+            talks(
+                partners,
+                registry,
+                plugins,
+                threads=threads,
+                context=context,
+                log=screen.note,
+                debug=debug,
+            ) as opened,
+        ):
+            for talk in opened:
+                screen.wait(f"loading {talk.partner.label}")
+                talk.wait()
+            screen.wait(None)
+            conversation = Conversation(opened, manner, system)
+            if question is not None:
+                return DONE if conversation.ask(question, screen) else STEP_FAILED
+            for partner in partners:
+                screen.note(f"{partner.label}: {partner.kind} {partner.digest[:12]}")
+            Session(conversation, screen, coloured=open_console().color_system is not None).hold()
+            return DONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        screen.wait(None)
+        Path(held.lock_file).unlink(missing_ok=True)  # its name was this chat's alone
+
+
+def _read_question() -> str:
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8").strip("\r\n")
+    except UnicodeDecodeError as error:
+        raise RefusedError(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from error
+    if not text.strip():
+        raise RefusedError("standard input is empty", "Pipe a question into it, or run the command in a terminal.")
+    return text
