@@ -16,22 +16,14 @@ from tuneforge_registry import Registry
 from .console import open_console
 from .errors import STEP_FAILED
 from .preflight import home_folder
+from .report.figures import size
+from .report.names import names_of
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 
 def _registry(obj: dict[str, Any]) -> Registry:
     return Registry(home_folder(obj["home"]))
-
-
-def _names_of(registry: Registry) -> dict[str, list[str]]:
-    """What each digest is called: `name@v3 @production`."""
-    called: dict[str, list[str]] = {}
-    for name, known in registry.names().items():
-        for version, digest in known.versions.items():
-            aliases = "".join(f" @{alias}" for alias, number in known.aliases.items() if number == version)
-            called.setdefault(digest, []).append(f"{name}@v{version}{aliases}")
-    return called
 
 
 @click.command()
@@ -41,7 +33,7 @@ def _names_of(registry: Registry) -> dict[str, list[str]]:
 def ls(obj: dict[str, Any], kind: str | None, as_json: bool) -> None:
     """List the artifacts, newest first."""
     registry = _registry(obj)
-    called = _names_of(registry)
+    called = names_of(registry)
     rows = [stored for stored in registry.artifacts() if kind in (None, stored.kind)]
     if as_json:
         document = [
@@ -59,7 +51,7 @@ def ls(obj: dict[str, Any], kind: str | None, as_json: bool) -> None:
         table.add_row(
             stored.digest[:12],
             stored.kind,
-            _size(stored.size),
+            size(stored.size),
             f"{stored.created.astimezone():%Y-%m-%d %H:%M}",
             f"{step} in {run}" if made else "",
             ", ".join(called.get(stored.digest, [])),
@@ -81,7 +73,7 @@ def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
         "digest": digest,
         "kind": manifest.kind,
         "base": manifest.base,
-        "names": _names_of(registry).get(digest, []),
+        "names": names_of(registry).get(digest, []),
         "files": {name: {"sha256": entry.sha256, "size": entry.size} for name, entry in manifest.files.items()},
         "made_by": dict(step) if step else None,
     }
@@ -93,7 +85,7 @@ def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
     if manifest.base:
         console.print(f"sits on {manifest.base}")
     if document["names"]:
-        console.print("called " + ", ".join(_names_of(registry)[digest]))
+        console.print("called " + ", ".join(names_of(registry)[digest]))
     if step:
         console.print(f"made by step {step['name']} ({step['stage']}: {step['method']}) in {step['seconds']} s")
         if step.get("config"):
@@ -101,7 +93,7 @@ def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
         if step.get("metrics"):
             console.print_json(data=step["metrics"])
     for name, entry in manifest.files.items():
-        console.print(f"  {_size(entry.size):>10}  {entry.sha256[:12]}  {name}")
+        console.print(f"  {size(entry.size):>10}  {entry.sha256[:12]}  {name}")
 
 
 @click.command()
@@ -169,7 +161,7 @@ def gc(obj: dict[str, Any], yes: bool, days: float) -> None:
         if garbage.what in ("artifact", "scratch"):
             click.echo(f"{garbage.what} {garbage.path}")
     verb = "removed" if yes else "would remove"
-    click.echo(f"{verb} {len(found.garbage)} things, {_size(found.bytes)}" + ("" if yes else "; --yes does it"))
+    click.echo(f"{verb} {len(found.garbage)} things, {size(found.bytes)}" + ("" if yes else "; --yes does it"))
 
 
 def _lineage_line(at: Any) -> str:
@@ -194,11 +186,3 @@ def _lineage_document(at: Any) -> dict[str, Any]:
         "inputs": {name: [_lineage_document(source) for source in sources] for name, sources in at.inputs.items()},
         "base": _lineage_document(at.base) if at.base else None,
     }
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
