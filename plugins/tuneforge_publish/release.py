@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TypedDict
 
 from tuneforge import StepError
+from tuneforge.disk import persist
 
 SUMS = "SHA256SUMS"
 OWN = ("README.md", "lineage.json", SUMS)
@@ -76,8 +77,10 @@ def written(to: Path) -> Iterator[Draft]:
             yield release
             lines = [f"{file['sha256']}  {path}\n" for path, file in sorted(release.files.items())]
             release.write(SUMS, "".join(lines))
+            persist(draft)
             _refuse(obstacle(to))  # copying took its time: a person may have worked there meanwhile
             _swap(draft, to, earlier)
+            persist(to)
             _remove(earlier)
         finally:
             _remove(draft)

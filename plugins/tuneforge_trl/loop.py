@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,13 +38,15 @@ from tuneforge.kit.models import (
     tokenizer_folder,
 )
 
+from . import checkpoints
+from .optimizers import muon
 from .options import Lora, Training
-
-FINISHED = "finished.json"
-"""Written last into a checkpoint: the size of each of its files. A checkpoint without it is half-written."""
 
 _TOKENS_AT_ONCE = (2048, 16384)
 """About as many tokens as a CPU, and as a GPU, is best given at once: more only waits for memory, or is padding."""
+
+_UNSAVED, _SAVING = 600, 0.05
+"""Seconds after which there is a checkpoint before `save_every`, and the share of the time that these may take."""
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
@@ -136,9 +137,8 @@ def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        # Checkpoints are asked for by the callback below.
+        # Checkpoints are asked for, and old ones removed, by the callback below.
         "save_strategy": "no",
-        "save_total_limit": 2,
         "label_names": ["labels"],
         "dataloader_pin_memory": kind == "cuda",
         "disable_tqdm": True,
@@ -161,12 +161,15 @@ class Quiet:
 
 
 def fit(trainer: Trainer, options: Training, step: Step) -> None:
-    """Trains, from the newest finished checkpoint in `step.scratch` on if there is one."""
+    """Trains, from the newest whole checkpoint in `step.scratch` on if there is one."""
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Watch(options, step))
-    checkpoint = newest_checkpoint(step.scratch / "checkpoints")
+    if options.optimizer == "muon":
+        rate, decay = trainer.args.learning_rate, trainer.args.weight_decay
+        trainer.optimizer = muon(trainer.model, learning_rate=rate, weight_decay=decay)
+    checkpoint = checkpoints.newest(step.scratch / "checkpoints", step.log)
     if checkpoint is not None:
-        step.log(f"resuming after step {checkpoint.name.rsplit('-')[-1]}")
+        step.log(f"resuming after step {checkpoints.steps(checkpoint)}")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     trained: Any = trainer.model
@@ -198,11 +201,18 @@ class Watch(TrainerCallback):
     def __init__(self, options: Training, step: Step) -> None:
         self._log_every, self._save_every = options.log_every, options.save_every
         self._step = step
+        self._saved = time.monotonic()
+        self._saving = 0.0  # seconds that the last checkpoint took
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        control.should_save = state.global_step % self._save_every == 0 and state.global_step < state.max_steps
+        now = time.monotonic()
+        long_ago = now - self._saved > max(_UNSAVED, self._saving / _SAVING)
+        due = long_ago or state.global_step % self._save_every == 0
+        control.should_save = due and state.global_step < state.max_steps
+        if control.should_save:
+            self._saved = now
         return control
 
     def on_log(
@@ -222,7 +232,8 @@ class Watch(TrainerCallback):
             self._step.log(f"step {state.global_step} of {state.max_steps}: {told}")
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        finish_checkpoint(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
+        checkpoints.finish(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
+        self._saving = time.monotonic() - self._saved
 
 
 _FIGURES = {
@@ -232,39 +243,3 @@ _FIGURES = {
     "reward_accuracy": "rewards/accuracies",
     "reward_margin": "rewards/margins",
 }
-
-
-def finish_checkpoint(folder: Path) -> None:
-    """Marks a checkpoint as finished, once all of it is on disk."""
-    sizes = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        sizes[str(path.relative_to(folder))] = path.stat().st_size
-    mark = folder / f"{FINISHED}.new"
-    with mark.open("w", encoding="utf-8") as file:
-        json.dump(sizes, file)
-        file.flush()
-        os.fsync(file.fileno())
-    mark.rename(folder / FINISHED)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole. Those that are not are removed, lest they be taken for whole ones."""
-    whole = None
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-")[-1])):
-        if _is_whole(checkpoint):
-            whole = checkpoint
-        else:
-            shutil.rmtree(checkpoint)
-    return whole
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    mark = checkpoint / FINISHED
-    if not mark.exists():
-        return False
-    sizes = json.loads(mark.read_text(encoding="utf-8"))
-    return all(
-        (checkpoint / name).exists() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()
-    )

@@ -85,7 +85,7 @@ def commit(home: Path, staging: Path) -> None:
     for staged in sorted(staging.iterdir()):
         blob = location(home, staged.name)
         if _size(blob) != staged.stat().st_size:
-            blob.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(blob.parent)
             staged.replace(blob)
         shelves.add(blob.parent)
     for shelf in shelves:

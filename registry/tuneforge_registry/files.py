@@ -25,7 +25,7 @@ def plain(what: str, name: str) -> str:
 def replace(home: Path, path: Path, text: str) -> None:
     """Write `path` in one stroke, over what it held."""
     with _written(home, text) as fresh:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         fresh.replace(path)
     sync_folder(path.parent)
 
@@ -33,7 +33,7 @@ def replace(home: Path, path: Path, text: str) -> None:
 def create(home: Path, path: Path, text: str) -> None:
     """Write `path` in one stroke, once and for all: FileExistsError if it is there, however many try at a time."""
     with _written(home, text) as fresh:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             path.hardlink_to(fresh)
         except FileExistsError:
@@ -48,7 +48,7 @@ def create(home: Path, path: Path, text: str) -> None:
 @contextlib.contextmanager
 def _written(home: Path, text: str) -> Iterator[Path]:
     fresh = home / "tmp" / f"{os.urandom(8).hex()}.new"
-    fresh.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(fresh.parent)
     try:
         with fresh.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -57,6 +57,14 @@ def _written(home: Path, text: str) -> Iterator[Path]:
         yield fresh
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it, that outlives a power cut as what is put into it does."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -51,6 +51,18 @@ def collect(home: Path, dry_run: bool, older_than: timedelta) -> Collection:
         return Collection(tuple(_sweep(home, dry_run, young)))
 
 
+def tidy(home: Path) -> None:
+    """Remove what killed processes have left: their workspaces, and the locks of their runs."""
+    with contextlib.suppress(PermissionError):  # in a shared registry, what others left is theirs to remove
+        for _ in _abandoned(home, dry_run=False, young=time.time()):
+            pass
+        for name in files.listing(home / "locks"):
+            if name.startswith(runs.LOCKED):  # its run is named once: nobody will take it again
+                with locks.free(home / "locks" / name) as nobody:
+                    if nobody:
+                        (home / "locks" / name).unlink(missing_ok=True)
+
+
 def _held_since(home: Path) -> Iterator[float]:
     guards = [home / "locks" / name for name in files.listing(home / "locks") if name != f"{locks.STORE}.lock"]
     guards += [home / "tmp" / name for name in files.listing(home / "tmp") if name.endswith(".lock")]

@@ -31,20 +31,27 @@ create index made_by_digest on made (digest);
 """
 Answer = TypeVar("Answer")
 _BROKEN = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 
 def ask(home: Path, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
-    """What `question` finds in an index that is up to date with the files; asked again if the index proves broken."""
+    """What `question` finds in an index that is up to date with the files; asked again if the index proves broken.
+
+    On a full disk the index is made in memory, as where nothing can be written.
+    """
     try:
-        return _ask(home, question)
+        return _ask(home, question, _location(home))
     except _OutdatedError:
         pass
     except sqlite3.DatabaseError as error:
         # An error that Python raises of its own has no code: text that is not UTF-8.
-        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _BROKEN:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code in _NO_ROOM:
+            return _ask(home, question, None)
+        if code not in _BROKEN:
             raise
     discard(home)
-    return _ask(home, question)
+    return _ask(home, question, _location(home))
 
 
 class _OutdatedError(Exception):
@@ -73,9 +80,8 @@ def _lock(home: Path) -> contextlib.AbstractContextManager[Any]:
     return locks.lock(home, locks.INDEX)
 
 
-def _ask(home: Path, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
-    path = _location(home) or ":memory:"
-    with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+def _ask(home: Path, question: Callable[[sqlite3.Connection], Answer], path: Path | None) -> Answer:
+    with contextlib.closing(sqlite3.connect(path or ":memory:", timeout=60, isolation_level=None)) as connection:
         connection.execute("pragma foreign_keys = on")
         changed = _changes(home, connection)
         if changed is None or changed:

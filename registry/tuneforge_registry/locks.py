@@ -15,6 +15,8 @@ from typing import Any
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
+from tuneforge_registry import files
+
 STORE, INDEX = "_store", "_index"  # not names that `Registry.lock` takes
 
 
@@ -31,7 +33,7 @@ class Lock(FileLock):
 def lock(home: Path, name: str) -> Lock:
     """The lock `name`, not yet held. Dies with its process. The file stays: removing it would let two in."""
     path = home / "locks" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     return Lock(path)
 
 
@@ -46,7 +48,7 @@ def store(home: Path) -> Lock:
 def workspace(home: Path) -> Iterator[Path]:
     """A fresh empty folder under tmp/, gone at the end, or with gc once its process is dead."""
     folder = home / "tmp" / os.urandom(8).hex()
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder.parent)
     guard = folder.with_suffix(".lock")
     try:
         with Lock(guard):
@@ -58,6 +60,18 @@ def workspace(home: Path) -> Iterator[Path]:
                     shutil.rmtree(folder)
     finally:
         guard.unlink(missing_ok=True)
+
+
+def held(home: Path, name: str) -> bool:
+    """Whether some process holds the lock `name`. Who may not try, being allowed to read only, takes it to be held."""
+    path = home / "locks" / f"{name}.lock"
+    if not path.exists():
+        return False
+    try:
+        with free(path) as nobody:
+            return not nobody
+    except PermissionError:
+        return True
 
 
 @contextlib.contextmanager

@@ -140,15 +140,15 @@ class Registry:
     def run_folder(self, run_id: str) -> Path:
         """The folder for a run's logs, made if need be."""
         folder = runs.folder(self.home, run_id)
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         return folder
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """The record of a run, as written."""
-        return runs.read(self.home, run_id)
+        """The record of a run, as written; but one that tells `running` and was killed tells `interrupted`."""
+        return runs.now(self.home, run_id, runs.read(self.home, run_id))
 
     def runs(self) -> dict[str, dict[str, Any]]:
-        """Every run's record by run id, newest first: by the record's `started`, then by id."""
+        """Every run's record by run id, as `run` gives it, newest first: by the record's `started`, then by id."""
         return runs.newest_first(self.home)
 
     def made_by(self, digest: str) -> list[tuple[str, str]]:
@@ -174,7 +174,7 @@ class Registry:
     def scratch(self, key: str) -> Path:
         """The folder of a step key that survives crashes, for checkpoints; made if need be, for gc to take when old."""
         folder = self.home / "scratch" / files.plain("a step key", key)
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         files.touch(folder)
         return folder
 
@@ -187,7 +187,17 @@ class Registry:
 
         return locks.lock(self.home, files.plain("a lock's name", name))
 
+    def run_lock(self, run_id: str) -> Lock:
+        """The lock by which others see that a run lives: to be held from before its record tells `running`."""
+        return self.lock(runs.lock_name(run_id))
+
     # Housekeeping
+
+    def tidy(self) -> None:
+        """Remove what killed processes have left and nothing can use any more; a fraction of what `gc` does."""
+        from tuneforge_registry import gc
+
+        gc.tidy(self.home)
 
     def verify(self, progress: Progress | None = None) -> list[Damage]:
         """Hash every blob and follow every pointer; says what is damaged or missing, and what that touches."""

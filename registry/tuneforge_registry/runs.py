@@ -1,6 +1,7 @@
 """Run records: plain JSON documents that tell how artifacts came to be.
 
-What is read of them here: `started` (ISO 8601), and of each of `steps` its `name`, `digest`, `inputs` and `status`.
+What is read of them here: `started` (ISO 8601), `status`, and of each of `steps` its `name`, `digest`, `inputs` and
+`status`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 from tuneforge_registry import files
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.manifests import is_digest
+
+LOCKED = "run-"  # how the names of the locks of runs begin
 
 
 def location(home: Path, run_id: str) -> Path:
@@ -40,6 +43,21 @@ def read(home: Path, run_id: str) -> dict[str, Any]:
     return record
 
 
+def lock_name(run_id: str) -> str:
+    """The lock that a run holds while it lives."""
+    return f"{LOCKED}{_checked(run_id)}"
+
+
+def now(home: Path, run_id: str, record: dict[str, Any]) -> dict[str, Any]:
+    """A record as it is to be told: a run that wrote that it is running, and was killed, is interrupted."""
+    if record.get("status") == "running":
+        from tuneforge_registry import locks
+
+        if not locks.held(home, lock_name(run_id)):
+            return record | {"status": "interrupted"}
+    return record
+
+
 def ids(home: Path) -> list[str]:
     return [name.removesuffix(".json") for name in files.listing(home / "runs") if name.endswith(".json")]
 
@@ -49,7 +67,7 @@ def newest_first(home: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for run_id in ids(home):
         try:
-            found[run_id] = read(home, run_id)
+            found[run_id] = now(home, run_id, read(home, run_id))
         except RegistryError:
             continue
     order = sorted(found, key=lambda run_id: (started(found[run_id]), run_id), reverse=True)

@@ -49,6 +49,8 @@ def _link(blob: Path, target: Path) -> None:
         import shutil
 
         shutil.copy2(blob, target)
+        with target.open("rb") as copy:
+            os.fsync(copy.fileno())  # what is left of it by a power cut would look whole
 
 
 def _is_whole(home: Path, manifest: Manifest, folder: Path) -> bool:

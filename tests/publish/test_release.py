@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.crashes.power import watched
 from tuneforge import StepError
 from tuneforge_publish import release
 from tuneforge_publish.release import obstacle, unchanged, written
@@ -139,6 +140,32 @@ def test_a_card_edited_while_the_release_is_written_is_kept(tmp_path: Path) -> N
         draft.write("README.md", "next")
         (to / "README.md").write_text("mine")
     assert (to / "README.md").read_text() == "mine"
+
+
+def test_a_release_is_on_disk_before_the_earlier_one_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    to, source = tmp_path / "out", tmp_path / "source"
+    source.write_text("weights")
+    swap, remove = release._swap, release._remove
+    lost: list[Path] = []
+
+    def checked_swap(draft: Path, to: Path, earlier: Path) -> None:
+        lost.extend(disk.may_be_lost(draft))
+        swap(draft, to, earlier)
+
+    def checked_remove(*folders: Path) -> None:
+        lost.extend(disk.may_be_lost(to) if to.exists() else [])
+        remove(*folders)
+
+    monkeypatch.setattr(release, "_swap", checked_swap)
+    monkeypatch.setattr(release, "_remove", checked_remove)
+    with watched(monkeypatch, tmp_path) as disk:
+        for text in ("earlier", "new"):
+            with written(to) as draft:
+                for name in ("README.md", "lineage.json"):
+                    draft.write(name, text)
+                draft.copy(source, "deep/down/weights")
+            assert disk.may_be_lost(to) == []
+    assert lost == []
 
 
 def test_weights_are_read_again_only_when_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,3 +209,28 @@ def test_nothing_goes_while_damage_leaves_in_doubt_what_is_wanted(registry: Regi
     with pytest.raises(RegistryError, match="damaged"):
         registry.gc(dry_run=False)
     assert sorted(registry.home.rglob("*")) == before
+
+
+def test_tidying_takes_what_killed_processes_left_and_nothing_else(registry: Registry, put: Put) -> None:
+    kept = put("content")
+    registry.remember("key", kept)
+    registry.scratch("key-env").joinpath("checkpoint").write_text("x")
+    for name in ("run-killed", "step-killed"):
+        registry.lock(name).acquire().lock.release()
+    with registry.workspace() as dead:
+        (dead / "out").mkdir()
+        (dead / "out" / "half").write_text("x")
+        guard = dead.with_suffix(".lock")
+        beside = guard.with_name("copy")
+        dead.rename(beside)
+    beside.rename(dead)  # a killed process leaves both, and holds neither
+    guard.touch()
+    with registry.run_lock("lives"), registry.workspace() as living:
+        (living / "out").write_text("x")
+        registry.tidy()
+        assert (living / "out").exists()
+        assert {path.name for path in (registry.home / "tmp").iterdir()} == {living.name, f"{living.name}.lock"}
+        locks = {path.name for path in (registry.home / "locks").iterdir()}
+    assert locks == {"_store.lock", "run-lives.lock", "step-killed.lock"}
+    assert (registry.home / "scratch" / "key-env" / "checkpoint").exists()
+    assert registry.result_of("key") == kept

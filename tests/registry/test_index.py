@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sqlite3
 import time
 from collections.abc import Callable
@@ -118,3 +119,18 @@ def test_a_home_that_can_only_be_read_is_indexed_in_memory(
     before = sorted(registry.home.rglob("*"))
     assert registry.artifacts() == filled[0]
     assert sorted(registry.home.rglob("*")) == before
+
+
+def test_a_full_disk_keeps_nobody_from_looking(registry: Registry, put: Put) -> None:
+    put("before")
+    registry.artifacts()
+    for number in range(40):  # more than fits into what the index has of the disk
+        put(f"{number}")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((registry.home / "index.sqlite").stat().st_size, hard))
+    try:
+        found = registry.artifacts()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(found) == 41
+    assert registry.artifacts() == found

@@ -127,3 +127,21 @@ def test_a_step_that_gave_back_its_input_does_not_trap_lineage(registry: Registr
     assert lineage.inputs["data"][0].step == step("made", first, data=[data])
     registry.write_run("r1", {"steps": steps[1:]})
     assert registry.lineage(second).inputs["data"][0].step is None
+
+
+def test_a_run_that_was_killed_is_told_as_interrupted(registry: Registry) -> None:
+    for run_id, status in (("lives", "running"), ("killed", "running"), ("ended", "done")):
+        registry.write_run(run_id, {"started": "1", "status": status})
+    with registry.run_lock("lives"), registry.run_lock("killed"):
+        assert {run_id: record["status"] for run_id, record in registry.runs().items()} == {
+            "lives": "running",
+            "killed": "running",
+            "ended": "done",
+        }
+    with registry.run_lock("lives"):
+        assert [registry.run(name)["status"] for name in ("lives", "killed", "ended")] == [
+            "running",
+            "interrupted",
+            "done",
+        ]
+        assert registry.runs()["killed"]["status"] == "interrupted"
