@@ -71,7 +71,7 @@ class Generation(Measuring, Evaluate):
 
     - exact_match: share of answers whose text equals the reference's, white space around it aside
     - record_match: the same of the first JSON object (or list of objects) in each, whatever the order of keys; of the
-      `records` rows whose reference holds one; not told where none does
+      rows whose reference holds one, `records` of them; not told where none does
     - perplexity: exp of the mean negative log-likelihood, in nats a token, of the assistant's turns and terminators
     - finished: share of answers that ended before `max_new_tokens`; new_tokens: mean length of an answer in tokens
 
@@ -80,6 +80,7 @@ class Generation(Measuring, Evaluate):
     """
 
     name = "generation"
+    version = 2
     needs = NEEDS
     engine = "tuneforge_evaluate.generation"
 
@@ -137,6 +138,7 @@ class Preference(Measuring, Evaluate):
     """
 
     name = "preference"
+    version = 2
     needs = NEEDS
     engine = "tuneforge_evaluate.preference"
 

@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tuneforge import Adapter, ChatData, Model, Step
-from tuneforge.kit.chats import IGNORED, Tokens, prompt_ids, terminator, tokenize_chat
+from tuneforge.kit.chats import IGNORED, Tokens, prompt_ids, stop_tokens, tokenize_chat
 from tuneforge.kit.models import load_tokenizer
 
 from .likelihood import likelihoods
@@ -71,7 +71,8 @@ def evaluate(method: Generation, models: Sequence[Model | Adapter], data: ChatDa
         answers[digest], scores[digest] = _measure(subject, measured.items[digest], method, progress)
         free()
     _write_answers(measured, answers, step)
-    write_report(scores, method.require, measured, lambda given: _rank(given, len(measured.rows)), step)
+    records = sum(find_record(item.reference) is not None for item in next(iter(measured.items.values())))
+    write_report(scores, method.require, measured, _rank, step, **({"records": records} if records else {}))
 
 
 def _measure(
@@ -119,7 +120,7 @@ def generate(
     Prompts are padded on the left, so that each is followed by its answer.
     """
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    stops = _stops(inner, tokenizer)
+    stops = stop_tokens(inner, tokenizer)
     # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
     inner.generation_config = GenerationConfig()
     config = GenerationConfig(
@@ -148,23 +149,23 @@ def generate(
 
 
 def score(references: Sequence[str], answers: Sequence[Answer]) -> Scores:
-    """Shares of answers that match, and what they are like."""
-    records = [find_record(reference) for reference in references]
+    """Shares of answers that match, what counts most first, and what they are like."""
+    records = [find_record(reference) is not None for reference in references]
     pairs = list(zip(references, records, answers, strict=True))
-    scores: Scores = {"exact_match": _share([reference == answer.text for reference, _, answer in pairs])}
-    if any(record is not None for record in records):
-        matches = [record == find_record(answer.text) for _, record, answer in pairs if record is not None]
-        scores |= {"record_match": _share(matches), "records": len(matches)}
+    text: Scores = {"exact_match": _share([reference == answer.text for reference, _, answer in pairs])}
+    matches = [is_right(reference, answer.text) for reference, is_record, answer in pairs if is_record]
+    record: Scores = {"record_match": _share(matches)} if matches else {}
+    # Where every reference is a record, how it is worded counts less.
+    scores = record | text if all(records) else text | record
     scores["finished"] = _share([answer.finished for answer in answers])
     scores["new_tokens"] = figure(sum(answer.tokens for answer in answers) / len(answers))
     return scores
 
 
-def _stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end an answer wherever the model is served, and the one that it learns to end its turns with."""
-    own = model.generation_config.eos_token_id
-    stops = own if isinstance(own, list) else [own]
-    return sorted({token for token in (*stops, tokenizer.eos_token_id, terminator(tokenizer)) if token is not None})
+def is_right(reference: str, answer: str) -> bool:
+    """Whether an answer holds the record that its reference holds, or is the same text where that holds none."""
+    record = find_record(reference)
+    return reference == answer if record is None else bool(record == find_record(answer))
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
@@ -182,15 +183,13 @@ def _exp(loss: float) -> float | None:
         return None
 
 
-def _rank(scores: Scores, rows: int) -> tuple[float, ...]:
-    """Where every reference is a record, how it is worded counts less."""
-    text, perplexity = scores["exact_match"] or 0, scores["perplexity"]
-    record = (scores["record_match"] or 0) if scores.get("records") == rows else text
-    return record, text, -math.inf if perplexity is None else -perplexity
+def _rank(scores: Scores) -> tuple[float, ...]:
+    first, perplexity = next(iter(scores.values())), scores["perplexity"]
+    return first or 0, scores["exact_match"] or 0, -math.inf if perplexity is None else -perplexity
 
 
 def _write_answers(measured: Measured[Exercise], answers: dict[str, list[Answer]], step: Step) -> None:
-    """answers.jsonl: a line a row, with the prompt as messages, the expected text, and each subject's answer."""
+    """answers.jsonl: a line a row: the prompt as messages, the expected text, each subject's answer, if it is right."""
     first = next(iter(measured.items.values()))
     with (step.out / "answers.jsonl").open("w", encoding="utf-8") as file:
         for index, row in enumerate(measured.rows):
@@ -199,5 +198,9 @@ def _write_answers(measured: Measured[Exercise], answers: dict[str, list[Answer]
                 "tools": row["tools"],
                 "expected": first[index].reference,
                 "answers": {digest: given[index].text for digest, given in answers.items()},
+                "right": {
+                    digest: is_right(measured.items[digest][index].reference, given[index].text)
+                    for digest, given in answers.items()
+                },
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

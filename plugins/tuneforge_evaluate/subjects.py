@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tuneforge import Adapter, ChatData, Model, PreferenceData, Step, StepError
 from tuneforge.artifacts import context_length, read_json
 from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens, after_prompt
-from tuneforge.kit.models import device, full_model, load_model, load_tokenizer, stored_dtype
+from tuneforge.kit.models import full_model, inference_dtype, load_model, load_tokenizer
 from tuneforge.kit.rows import Split, count_rows, read_rows
 
 Item = TypeVar("Item")
@@ -114,9 +114,7 @@ def answer_labels(tokens: Tokens, prompt: Sequence[int]) -> list[int]:
 
 def load(model: Model | Adapter, dtype: str) -> PreTrainedModel | PeftModel:
     """A model in the precision of that name, or with `auto` as it is stored, on a CPU in float32."""
-    if dtype != "auto":
-        return load_model(model, dtype=getattr(torch, dtype))
-    return load_model(model, dtype=torch.float32 if device().type == "cpu" else stored_dtype(model))
+    return load_model(model, dtype=inference_dtype(model) if dtype == "auto" else getattr(torch, dtype))
 
 
 def free() -> None:

@@ -23,8 +23,13 @@ def write_report(
     measured: Measured[Any],
     rank: Callable[[Scores], tuple[float, ...]],
     step: Step,
+    **counts: int,
 ) -> None:
-    """Writes report.json; `best` is the subject with the highest `rank`, the first of equals."""
+    """Writes report.json, with `counts` in it; `best` is the subject with the highest `rank`, the first of equals.
+
+    `require` is a block of options that are named as the scores are.
+    """
+    names = dict.fromkeys(name for given in scores.values() for name in given)
     failures = {digest: lacks for digest, given in scores.items() if (lacks := shortfalls(given, require))}
     report = {
         "subjects": list(scores),
@@ -32,20 +37,21 @@ def write_report(
         "failures": failures,
         "scores": scores,
         "best": max(scores, key=lambda digest: rank(scores[digest])),
+        "better": {name: "lower" if name in _AT_MOST else "higher" for name in names if name in _bars(require)},
         "split": measured.split,
         "rows": len(measured.rows),
+        **counts,
         "left_out": dict(sorted(measured.left_out.items())),
     }
     (step.out / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    names = dict.fromkeys(name for given in scores.values() for name in given)
     step.metrics(rows=len(measured.rows), passed=not failures)
     step.metrics(**{name: {digest: given.get(name) for digest, given in scores.items()} for name in names})
 
 
 def shortfalls(scores: Scores, require: Config) -> list[str]:
-    """What of `require`, a block of options named as the scores are, is not reached."""
+    """What of `require` is not reached."""
     found = []
-    for name in type(require).model_fields:
+    for name in _bars(require):
         bar = getattr(require, name)
         if bar is None:
             continue
@@ -56,6 +62,11 @@ def shortfalls(scores: Scores, require: Config) -> list[str]:
         elif value > bar if name in _AT_MOST else value < bar:
             found.append(f"{name} is {value:g}, {word} {bar:g} is required")
     return found
+
+
+def _bars(require: Config) -> list[str]:
+    """The scores that can be required, which are those of which it is known what is better."""
+    return list(type(require).model_fields)
 
 
 def figure(value: float) -> float | None:

@@ -43,13 +43,20 @@ def test_a_model_that_knows_the_answers_scores_one(world: Any, known_rows: Any) 
     result = world.run(Generation(max_new_tokens=60), [world.blank, world.known], world.chats(known_rows))
     report = result.report
     known = report["scores"]["known"]
-    assert (known["exact_match"], known["record_match"], known["records"], known["finished"]) == (1, 1, 2, 1)
+    assert (known["exact_match"], known["record_match"], known["finished"]) == (1, 1, 1)
     assert 1 < known["perplexity"] < 1.02
     blank = report["scores"]["blank"]
     assert (blank["exact_match"], blank["record_match"], blank["finished"]) == (0, 0, 0)
     assert blank["new_tokens"] == 60 and blank["perplexity"] > 100
     assert report["subjects"] == ["blank", "known"] and report["best"] == "known"
     assert report["passed"] and report["failures"] == {} and report["rows"] == 3 and report["split"] == "held_out"
+    assert report["records"] == 2 and next(iter(known)) == "exact_match"
+    assert report["better"] == {
+        "exact_match": "higher",
+        "record_match": "higher",
+        "perplexity": "lower",
+        "finished": "higher",
+    }
     assert result.figures["exact_match"] == {"blank": 0, "known": 1}
 
 
@@ -87,8 +94,11 @@ def test_the_prompt_goes_up_to_the_last_answer(world: Any) -> None:
 
 def test_records_match_in_any_order_of_keys_and_after_any_words(world: Any) -> None:
     row = chat("one pear for Kim", 'Here you are: {"items": {"pear": 1.0}, "name": "Kim"}')
-    scores = world.run(Generation(max_new_tokens=60), [world.known], world.chats([row])).report["scores"]["known"]
+    result = world.run(Generation(max_new_tokens=60), [world.known, world.blank], world.chats([row]))
+    scores = result.report["scores"]["known"]
     assert (scores["exact_match"], scores["record_match"]) == (0, 1)
+    assert next(iter(scores)) == "record_match", "where every reference is a record, that is what counts"
+    assert [answer["right"] for answer in result.answers] == [{"known": True, "blank": False}]
 
 
 def test_without_records_none_are_told(world: Any, known_rows: Any) -> None:
@@ -102,7 +112,7 @@ def test_a_called_tool_is_the_reference(world: Any) -> None:
     result = world.run(Generation(max_new_tokens=5), [world.blank], world.chats([row]))
     (answer,) = result.answers
     assert '"arguments": {"to": "Kim"}' in answer["expected"] and answer["tools"] == [{"name": "send"}]
-    assert result.report["scores"]["blank"]["records"] == 1
+    assert result.report["records"] == 1
 
 
 def test_perplexity_is_that_of_every_assistant_token(world: Any, known_rows: Any) -> None:
