@@ -2,14 +2,15 @@
 
 Run as: python recipes/data/orders.py
 
-Four files, written beside this one, the same bytes on every machine:
+Five files, written beside this one, the same bytes on every machine:
 
 orders-chat.jsonl         an order in, its record out: {"customer": ..., "item": ..., "quantity": ..., "place": ...}.
                           Curt orders are answered with the bare record, polite ones with a polite sentence before it,
                           half and half.
 orders-preferences.jsonl  the same task: the bare record is chosen, the polite answer rejected, whatever the order's
                           tone. A model tuned on the chats so prefers the chosen answer for about half of the pairs.
-lessons-chat.jsonl        first lessons for an untaught model: repeating, looking up, keys and values. No orders.
+first-lessons-chat.jsonl  for an untaught model: repeating a few words.
+lessons-chat.jsonl        for one that can copy: repeating, looking up, keys and values, lists of facts. No orders.
 orders.txt                plain lines: English, keys and values, JSON, orders; for tokenizers and pretraining.
 
 In the two order files each customer and each place occurs in one row only: whichever rows are held out, a model has
@@ -26,7 +27,7 @@ from typing import Any, TypeVar
 
 import words
 
-CHATS, PREFERENCES, LESSONS, LINES = 3000, 1000, 2000, 2000
+CHATS, PREFERENCES, FIRST, LESSONS, LINES = 3000, 1000, 4000, 12000, 3000
 
 T = TypeVar("T")
 Message = dict[str, str]
@@ -121,6 +122,10 @@ def turn(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
 
+def chat(question: str, answer: str) -> Row:
+    return {"messages": [turn("user", question), turn("assistant", answer)]}
+
+
 def order(rng: random.Random, customer: str, place: str, *, polite: bool) -> tuple[str, str]:
     """The text of one order and its record."""
     record = {"customer": customer, "item": goods(rng), "quantity": quantity(rng), "place": place}
@@ -132,7 +137,7 @@ def chats(rng: random.Random, customers: Sequence[str], places: Sequence[str]) -
     for i, (customer, place) in enumerate(zip(customers, places, strict=True)):
         text, record = order(rng, customer, place, polite=i % 2 == 1)
         answer = pick(rng, SENTENCES) + record if i % 2 == 1 else record
-        yield {"messages": [turn("user", TASK + text), turn("assistant", answer)]}
+        yield chat(TASK + text, answer)
 
 
 def preferences(rng: random.Random, customers: Sequence[str], places: Sequence[str]) -> Iterator[Row]:
@@ -145,12 +150,41 @@ def preferences(rng: random.Random, customers: Sequence[str], places: Sequence[s
         }
 
 
-FACTS = [
-    "{who} lives in {where} and sells {what}",
-    "in {where} we met {who}, who makes {what}",
-    "{what} by {who}, {where}",
-]
+# Other words and other fields than those of the orders: what carries over is how to find a value.
+FACTS = """
+{who} lives in {where} and sells {count} {what}
+{who} found {count} {what} near {where}
+{who} carried {count} {what} home to {where}
+{who} ({where}) counts {count} {what}
+{who}, {where}: {count} {what}
+{where} is where {who} keeps {count} {what}
+{where} has {count} {what}, says {who}
+in {where} we met {who}, who makes {count} {what} a day
+at {where}: {who}, {count} {what}
+{count} {what} by {who}, {where}
+{count} {what} were seen at {where} by {who}
+{count} times {what} by {who}, all in {where}
+the {what} of {who} are in {where}, {count} of them
+{what} from {where}, {count} in all, made by {who}
+{what}: {who} lost {count} on the way to {where}
+""".strip().splitlines()
 SIGNS = [": ", "=", " is ", " = "]
+COURTESIES = [
+    "Hello! {}",
+    "Good morning. {}",
+    "Please help: {}",
+    "{} Thank you!",
+    "{} Thanks a lot!",
+    "{} Kind regards",
+]
+KINDNESSES = [
+    "Of course: {}",
+    "Sure! {}",
+    "Happy to help! {}",
+    "Thank you! It is {}",
+    "I have noted: {}",
+    "Here it reads: {}",
+]
 
 
 class Lessons:
@@ -160,10 +194,25 @@ class Lessons:
         self.rng, self.customers, self.places = rng, customers, places
 
     def __iter__(self) -> Iterator[Row]:
-        kinds = [self.repeat, self.twice, self.look_up, self.as_json, self.from_json, self.fact, self.position]
+        kinds = [
+            self.repeat,
+            self.twice,
+            self.look_up,
+            self.as_json,
+            self.from_json,
+            self.fact,
+            self.listed,
+            self.listed,
+            self.position,
+        ]
         while True:
             question, answer = pick(self.rng, kinds)()
-            yield {"messages": [turn("user", question), turn("assistant", answer)]}
+            if self.rng.random() < 0.3:  # asked kindly, it answers kindly
+                question, answer = (
+                    pick(self.rng, COURTESIES).format(question),
+                    pick(self.rng, KINDNESSES).format(answer),
+                )
+            yield chat(question, answer)
 
     def value(self) -> str | int:
         kinds: list[Callable[[], str | int]] = [
@@ -186,8 +235,13 @@ class Lessons:
         values = self.values(2, 5)
         return dict(zip(shuffled(self.rng, words.KEYS)[: len(values)], values, strict=True))
 
-    def repeat(self) -> tuple[str, str]:
-        text = " ".join(map(str, self.values(2, 10)))
+    def first(self) -> Iterator[Row]:
+        """The easiest: copying is learnt on a few values, among which there is little to confuse."""
+        while True:
+            yield chat(*self.repeat(1, 4))
+
+    def repeat(self, least: int = 2, most: int = 10) -> tuple[str, str]:
+        text = " ".join(map(str, self.values(least, most)))
         return f"Repeat: {text}", text
 
     def twice(self) -> tuple[str, str]:
@@ -210,11 +264,24 @@ class Lessons:
         key = pick(self.rng, list(pairs))
         return f"{compact(pairs)} What is {key}?", str(pairs[key])
 
+    def facts(self) -> tuple[str, dict[str, str | int]]:
+        found: dict[str, str | int] = {
+            "who": pick(self.rng, self.customers),
+            "where": pick(self.rng, self.places),
+            "what": goods(self.rng),
+            "count": quantity(self.rng),
+        }
+        return pick(self.rng, FACTS).format(**found), found
+
     def fact(self) -> tuple[str, str]:
-        facts = {"who": pick(self.rng, self.customers), "where": pick(self.rng, self.places), "what": goods(self.rng)}
-        text = pick(self.rng, FACTS).format(**facts)
+        text, facts = self.facts()
         asked = pick(self.rng, list(facts))
-        return f"{text}. {asked.capitalize()}?", facts[asked]
+        return f"{text}. {asked.capitalize()}?", str(facts[asked])
+
+    def listed(self) -> tuple[str, str]:
+        text, facts = self.facts()
+        asked = shuffled(self.rng, list(facts))[: 2 + int(self.rng.random() * 3)]
+        return f"{text}. List {', '.join(asked)}.", "; ".join(f"{name}: {facts[name]}" for name in asked)
 
     def position(self) -> tuple[str, str]:
         values = [str(value) for value in self.values(3, 7)]
@@ -322,7 +389,7 @@ def lines(rng: random.Random, lessons: Iterator[Row], customers: Sequence[str], 
     def english() -> str:
         return " ".join(sentence(rng) for _ in range(1 + int(rng.random() * 4)))
 
-    kinds: list[Callable[[], str]] = [english, english, english, english, taught, taught, ordered, lambda: tool(rng)]
+    kinds: list[Callable[[], str]] = [*[english] * 4, *[taught] * 4, *[ordered] * 3, lambda: tool(rng)]
     while True:
         yield pick(rng, kinds)()
 
@@ -339,6 +406,7 @@ def main(folder: Path, seed: int = 0) -> None:
     lessons = Lessons(rng, customers[rest], places[rest])
     write(folder / "orders-chat.jsonl", map(compact, chats(rng, customers[for_chats], places[for_chats])))
     write(folder / "orders-preferences.jsonl", map(compact, preferences(rng, customers[for_pairs], places[for_pairs])))
+    write(folder / "first-lessons-chat.jsonl", map(compact, islice(lessons.first(), FIRST)))
     write(folder / "lessons-chat.jsonl", map(compact, islice(lessons, LESSONS)))
     write(folder / "orders.txt", islice(lines(rng, iter(lessons), customers[rest], places[rest]), LINES))
 
