@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +16,7 @@ from . import __version__
 
 if TYPE_CHECKING:
     from .plan import Plan
+    from .runner import Run
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,9 +33,14 @@ def cli(context: click.Context, home: Path | None, debug: bool) -> None:
     tuneforge run dpo-after-sft             carry out a recipe, shipped or your own file
     tuneforge plan my-recipe.yaml           check it first: seconds, no GPU, nothing is run
     tuneforge plugins train.sft             what a method does and which options it has
-    tuneforge registry ls                   what came out of it
+    tuneforge report --open                 what came out of it: steps, curves, scores, answers
+    tuneforge registry ls                   the models and data that are there
+    tuneforge chat support-bot              talk to it
     """
+    from .console import wants_colour
+
     context.obj = {"home": home, "debug": debug}
+    context.color = wants_colour()
 
 
 def _recipe_options(command: Command) -> Command:
@@ -90,26 +96,29 @@ def run(
     threads: int | None,
 ) -> None:
     """Carry out a recipe. What is there already is not made again."""
+    # Before the imports: it imports most of what they would, and does it without looking for garbage.
+    made = _plan(obj, recipe, settings, start, until, again, as_json)
 
-    from .console import Watch, open_console, show_findings, show_scores
+    from .console import show_findings, show_scores, watch
     from .errors import DONE, REFUSED, STEP_FAILED
     from .preflight import threads_for
     from .runner import Run, as_document
 
-    made = _plan(obj, recipe, settings, start, until, again, as_json)
-    errors = open_console(stderr=True)
+    if made.errors and as_json:
+        _print_json(_plan_document(made))
+    show_findings(made.findings)
     if made.errors:
-        if as_json:
-            _print_json(_plan_document(made))
-        show_findings(errors, made.findings)
         sys.exit(REFUSED)
-    show_findings(errors, made.findings)
-    with Watch(errors if as_json else open_console(), made) as watch:
-        work = Run(made, watch, threads_for(threads))
-        record = work.carry_out()
+    with watch(made, stderr=as_json) as observer:
+        work = Run(made, observer, threads_for(threads))
+        try:
+            record = work.carry_out()
+        except KeyboardInterrupt:
+            _tell_page(work, silent=as_json)
+            raise
     failed = [step for step in record["steps"] if step["status"] == "failed"]
     if as_json:
-        _print_json(as_document(record))
+        _print_json(as_document(record, work.page))
     else:
         from .artifacts import Report
 
@@ -118,12 +127,98 @@ def run(
             for step in record["steps"]
             if step["kind"] == Report.kind
         }
-        show_scores(open_console(), record, reports)
+        show_scores(record, reports)
+    _tell_page(work, silent=as_json)
     for step in failed:
-        errors.print(step["error"], style="red", soft_wrap=True, highlight=False, markup=False)
+        click.secho(step["error"], fg="red", err=True)
         if obj["debug"] and step.get("traceback"):
-            errors.print(step["traceback"], highlight=False, markup=False)
+            click.echo(step["traceback"], err=True)
     sys.exit(STEP_FAILED if failed else DONE)
+
+
+@cli.command()
+@click.argument("run", required=False)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@click.option("--html", "to", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+@click.pass_obj
+def report(obj: dict[str, Any], run: str | None, open_page: bool, to: Path | None, as_json: bool) -> None:
+    """Show what came out of a run: its steps, curves, scores and answers. RUN is the beginning of its id.
+
+    Without RUN it is the newest one. The same, and more, is written as a page to look at.
+    """
+    from tuneforge_registry import Registry
+
+    from .preflight import home_folder
+    from .report.command import report
+
+    report(Registry(home_folder(obj["home"])), run, to, open_page, as_json)
+
+
+@cli.command()
+@click.argument("refs", nargs=-1, required=True, metavar="REF...")
+@click.option("--system", default="", metavar="TEXT", help="A system message, before the first question.")
+@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Cut an answer off.")
+@click.option(
+    "--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0: the likeliest token each time."
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Draw from the likeliest tokens that have this probability together.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Draw the same again.  [another one each time]")
+@click.option(
+    "--context",
+    type=click.IntRange(1),
+    metavar="TOKENS",
+    help="Bound a conversation.  [the model's own, of a GGUF file at most 8192]",
+)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads an answer may use.  [half the processors]")
+@click.pass_obj
+def chat(
+    obj: dict[str, Any],
+    refs: tuple[str, ...],
+    system: str,
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int | None,
+    context: int | None,
+    threads: int | None,
+) -> None:
+    """Talk to models, adapters and GGUF files of the registry, several side by side.
+
+    REF is a name, name@version, name@alias or digest. What comes by a pipe or from a file is one question:
+
+    \b
+    tuneforge chat support-bot@production
+    echo "Where is my order?" | tuneforge chat support-bot@v1 support-bot@v2
+    """
+    import secrets
+
+    from tuneforge_registry import Registry
+
+    from .chat.command import chat
+    from .preflight import home_folder, threads_for
+    from .speakers import Manner
+
+    if temperature == 0 and (top_p < 1 or seed is not None):
+        click.echo("note: --top-p and --seed count only with a --temperature above 0", err=True)
+    manner = Manner(max_tokens, temperature, top_p, secrets.randbits(32) if seed is None else seed)
+    sys.exit(
+        chat(
+            refs,
+            Registry(home_folder(obj["home"])),
+            system=system,
+            manner=manner,
+            threads=threads_for(threads),
+            context=context,
+            debug=obj["debug"],
+        )
+    )
 
 
 @cli.command()
@@ -191,7 +286,8 @@ def _plan(
 
     from .errors import RefusedError
 
-    # Nearly all that is made until the end of a plan lives on: to look for garbage in it is a tenth of the time.
+    # Nearly all that is made until the end of a plan lives on: to look for garbage in it, while it is made and once
+    # after, is a sixth of the time.
     gc.disable()
     try:
         from .plan import make_plan
@@ -205,18 +301,26 @@ def _plan(
             _print_json({"recipe": recipe, "findings": [vars(finding) for finding in error.findings], "steps": []})
         raise
     finally:
+        gc.freeze()
         gc.enable()
     made.findings.extend(preflight(made))
     return made
 
 
-def _show_plan(made: Plan) -> None:
+def _tell_page(work: Run, silent: bool) -> None:
+    """Where the report of a run lies, unless `silent`; or why there is none."""
+    if work.page_problem:
+        click.echo(f"{click.style('warning', 'yellow')}: {work.page_problem}", err=True)
+    elif work.page and not silent:
+        click.echo(f"report: {work.page}")
 
-    from .console import open_console, show_findings, show_plan
+
+def _show_plan(made: Plan) -> None:
+    from .console import show_findings, show_plan
 
     if not made.errors:
-        show_plan(open_console(), made)
-    show_findings(open_console(stderr=True), made.findings)
+        show_plan(made)
+    show_findings(made.findings)
 
 
 def _plan_document(made: Plan) -> dict[str, Any]:
@@ -248,32 +352,48 @@ def _print_json(document: Any) -> None:
 
 def main() -> None:
     """The console script: errors of ours as one or two lines, with the exit code that goes with them."""
-    from tuneforge_registry.errors import RegistryError
-
-    from .errors import INTERRUPTED, REFUSED, STEP_FAILED, TuneforgeError
-
     try:
         cli.main(standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
+        from .errors import INTERRUPTED
+
         click.echo("interrupted: finished steps are kept; the same command goes on from there", err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (TuneforgeError, RegistryError) as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        elif isinstance(error, RegistryError):
-            click.echo(f"registry: {error.problem}\n    {error.fix}", err=True)
-        else:
-            click.echo(str(error), err=True)
-        sys.exit(error.exit_code if isinstance(error, TuneforgeError) else REFUSED)
-    except OSError as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        else:
-            click.echo(f"{error.filename or 'tuneforge'}: {error.strerror or error}", err=True)
-        sys.exit(STEP_FAILED)
+    except Exception as error:
+        sys.exit(_tell(error))
+    finally:
+        # The system takes all memory back: that Python looks through it first is a seventh of the time of a plan.
+        gc.freeze()
+
+
+def _tell(error: Exception) -> int:
+    """Says what went wrong, and gives the exit code that goes with it; raises what is a bug."""
+    from tuneforge_registry.errors import RegistryError
+
+    from .errors import REFUSED, STEP_FAILED, TuneforgeError
+
+    match error:
+        case TuneforgeError():
+            told, code = str(error), error.exit_code
+        case RegistryError():
+            told, code = f"registry: {error.problem}\n    {error.fix}", REFUSED
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            told = "the disk is full, or your share of it\n    Free space; the same command then goes on."
+            code = STEP_FAILED
+        case OSError():
+            told, code = f"{error.filename or 'tuneforge'}: {error.strerror or error}", STEP_FAILED
+        case _:
+            raise error
+    if "--debug" in sys.argv:
+        from traceback import print_exception
+
+        print_exception(error)
+    else:
+        click.echo(told, err=True)
+    return code
 
 
 if __name__ == "__main__":

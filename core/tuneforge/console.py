@@ -1,175 +1,139 @@
-"""How a person sees a plan and a run: a live table in a terminal, plain lines elsewhere."""
+"""How a person sees a plan and a run.
+
+Drawn without rich where a few columns are all there is: to import it takes an eighth of the time of a plan.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.markup import escape
-from rich.progress_bar import ProgressBar
-from rich.spinner import Spinner
-from rich.table import Table
-from rich.text import Text
+import click
 
 from .errors import Finding
-from .events import Ended, Event, Logged, Progressed, Started
-from .plan import Plan
 
-STYLES = {
-    "cached": "cyan",
-    "done": "green",
-    "run": "yellow",
-    "failed": "bold red",
-    "blocked": "bold red",
-    "skipped": "dim",
-    "waiting": "dim",
-}
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .events import Event, Observer
+    from .plan import Plan, PlannedStep
+
+COLOURS = {"cached": "cyan", "done": "green", "run": "yellow", "failed": "red", "blocked": "red"}
+"""Of the states of a step; the others are dim."""
 
 
 def open_console(stderr: bool = False) -> Console:
     """The terminal as it is; where output goes to a file or a pipe, wide enough that tables keep to their lines."""
+    from rich.console import Console
+
     console = Console(stderr=stderr, highlight=False)
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=200)
 
 
-def show_findings(console: Console, findings: list[Finding]) -> None:
-    """Errors and warnings, one under another."""
+def wants_colour() -> bool | None:
+    """What the environment says of colours, as rich reads it; None where it is for the terminal to say."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # None: it was closed
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Errors and warnings, one under another, on standard error."""
     for finding in findings:
-        style = "yellow" if finding.level == "warning" else "red"
-        place = f"[bold]{escape(finding.place)}[/]: " if finding.place else ""
-        console.print(f"{place}[{style}]{finding.level}[/]: {escape(finding.problem)}", soft_wrap=True, highlight=False)
+        place = f"{click.style(finding.place, bold=True)}: " if finding.place else ""
+        level = click.style(finding.level, "yellow" if finding.level == "warning" else "red")
+        click.echo(f"{place}{level}: {finding.problem}", err=True)
         if finding.fix:
-            console.print(f"    {escape(finding.fix)}", soft_wrap=True, highlight=False)
+            click.echo(f"    {finding.fix}", err=True)
 
 
-def show_plan(console: Console, plan: Plan) -> None:
+def show_plan(plan: Plan) -> None:
     """The steps of a plan and what would be done with each."""
-    table = Table(box=None, pad_edge=False, title=escape(plan.recipe.name), title_justify="left")
-    for column in ("step", "method", "gives", "status", "key", ""):
-        table.add_column(column, overflow="fold")
-    for step in plan.steps.values():
-        note = step.reason
-        if step.status == "run" and step.environment and step.environment.own:
-            state = "ready" if step.environment.ready else "to be made"
-            note += f"; in an environment of its own ({state}): {', '.join(step.environment.unmet)}"
-        table.add_row(
-            step.name,
-            f"{step.method.stage}: {step.method.name}",
-            step.result.kind.kind if step.result else "?",
-            Text(step.status, STYLES[step.status]),
-            step.key[:10] if step.key else "",
-            Text(note, "dim"),
-        )
-    console.print(table)
+    head = ("step", "method", "gives", "status", "key")
+    steps = list(plan.steps.values())
+    first, *rows = _aligned([head, *(_cells(step) for step in steps)])
+    click.secho(plan.recipe.name, italic=True)
+    click.secho("  ".join(first).rstrip(), bold=True)
+    indent = len("  ".join((*first, "")))
+    room = max(12, shutil.get_terminal_size().columns - indent) if _is_terminal(sys.stdout) else None
+    for step, (*cells, status, key) in zip(steps, rows, strict=True):
+        note = _note(step)
+        folded = click.wrap_text(note, room).splitlines() if room else [note]
+        cells += [click.style(status, COLOURS.get(step.status), dim=step.status not in COLOURS or None), key]
+        click.echo("  ".join([*cells, click.style(folded[0], dim=True) if note else ""]).rstrip())
+        for line in folded[1:]:
+            click.echo(" " * indent + click.style(line, dim=True))
 
 
-class Watch:
-    """Shows a run while it goes on. In a terminal the table is redrawn; elsewhere each event is a line."""
+def _cells(step: PlannedStep) -> tuple[str, ...]:
+    method = f"{step.method.stage}: {step.method.name}"
+    return step.name, method, step.result.kind.kind if step.result else "?", step.status, (step.key or "")[:10]
 
-    def __init__(self, console: Console, plan: Plan) -> None:
-        self._console = console
-        self._live = Live(console=console, refresh_per_second=8, transient=False) if console.is_terminal else None
-        self._rows: dict[str, _Row] = {
-            step.name: _Row(step.name, f"{step.method.stage}: {step.method.name}") for step in plan.steps.values()
-        }
+
+def _note(step: PlannedStep) -> str:
+    if step.status == "run" and step.environment and step.environment.own:
+        state = "ready" if step.environment.ready else "to be made"
+        return f"{step.reason}; in an environment of its own ({state}): {', '.join(step.environment.unmet)}"
+    return step.reason
+
+
+def _aligned(rows: Sequence[Sequence[str]], justify: Callable[[str, int], str] = str.ljust) -> Iterator[list[str]]:
+    """The rows with every column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ([justify(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+
+
+def watch(plan: Plan, stderr: bool = False) -> AbstractContextManager[Observer]:
+    """Shows a run while it goes on. In a terminal a table is redrawn; elsewhere each event is a line."""
+    stream = sys.stderr if stderr else sys.stdout
+    if not _is_terminal(stream):
+        return nullcontext(_Lines(stderr))
+    from .live import LiveTable
+
+    return LiveTable(open_console(stderr), plan)
+
+
+class _Lines:
+    def __init__(self, stderr: bool) -> None:
+        self._stderr = stderr
         self._told = 0.0
 
-    def __enter__(self) -> Watch:
-        if self._live:
-            self._live.start()
-            self._live.update(self._table())
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._live:
-            for row in self._rows.values():
-                row.over()
-            self._live.update(self._table())
-            self._live.stop()
-
     def __call__(self, event: Event) -> None:
-        row = self._rows[event.step]
+        from .events import Ended, Logged, Progressed, Started
+
         match event:
             case Started():
-                row.start()
                 self._told = 0.0
             case Logged(text=text):
-                if self._live:
-                    self._live.console.print(Text(f"{event.step}: {text}", "dim"), soft_wrap=True)
-                else:
-                    self._line(f"{event.step}: {text}")
-            case Progressed():
-                row.progress = event
-                if not self._live and (time.monotonic() - self._told > 5 or event.done >= event.total):
-                    self._told = time.monotonic()
-                    self._line(f"{event.step}: {event.done:g}/{event.total:g} {_figures(event.figures)}")
+                self._line(f"{event.step}: {text}")
+            case Progressed() if time.monotonic() - self._told > 5 or event.done >= event.total:
+                self._told = time.monotonic()
+                self._line(f"{event.step}: {event.done:g}/{event.total:g} {figures(event.figures)}")
             case Ended():
-                row.ended = event
-                if not self._live:
-                    digest = event.digest[:12] if event.digest else ""
-                    took = f"{event.seconds:.1f} s" if event.status in ("done", "failed") else ""
-                    self._line(" ".join(part for part in (f"{event.step}: {event.status}", took, digest) if part))
-        if self._live:
-            self._live.update(self._table())
+                digest = event.digest[:12] if event.digest else ""
+                took = f"{event.seconds:.1f} s" if event.status in ("done", "failed") else ""
+                self._line(" ".join(part for part in (f"{event.step}: {event.status}", took, digest) if part))
 
     def _line(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
-
-    def _table(self) -> RenderableType:
-        table = Table(box=None, pad_edge=False)
-        for column in ("", "step", "method", "result", "time", "progress"):
-            table.add_column(column)
-        for row in self._rows.values():
-            table.add_row(*row.cells())
-        return Group(table)
+        click.echo(text, err=self._stderr)
 
 
-class _Row:
-    def __init__(self, name: str, method: str) -> None:
-        self.name = name
-        self.method = method
-        self.started: float | None = None
-        self.progress: Progressed | None = None
-        self.ended: Ended | None = None
-        self._spinner = Spinner("dots")
-
-    def start(self) -> None:
-        self.started = time.monotonic()
-
-    def over(self) -> None:
-        """The run is over: what had begun and has no end was interrupted."""
-        if self.ended is None:
-            self.ended = Ended(self.name, "skipped")
-
-    def cells(self) -> tuple[RenderableType, ...]:
-        ended = self.ended
-        if ended:
-            mark: RenderableType = Text({"failed": "x", "skipped": "-"}.get(ended.status, "✓"), STYLES[ended.status])
-            seconds = f"{ended.seconds:.1f} s" if ended.status in ("done", "failed") else ended.status
-            result = f"{ended.kind} {ended.digest[:10]}" if ended.digest and ended.kind else ""
-            return mark, self.name, self.method, result, seconds, Text(_figures(ended.metrics), "dim")
-        if self.started is None:
-            return "", Text(self.name, "dim"), Text(self.method, "dim"), "", "", ""
-        progress: RenderableType = ""
-        if self.progress:
-            bar = ProgressBar(self.progress.total, self.progress.done, width=24)
-            count = f" {self.progress.done:g}/{self.progress.total:g} {_figures(self.progress.figures)}"
-            grid = Table.grid()
-            grid.add_row(bar, count)
-            progress = grid
-        return self._spinner, self.name, self.method, "", f"{time.monotonic() - self.started:.0f} s", progress
-
-
-def _figures(figures: Mapping[str, Any]) -> str:
-    plain = {name: value for name, value in figures.items() if isinstance(value, (int, float))}
+def figures(given: Mapping[str, Any]) -> str:
+    """The first few numbers of many, on one line."""
+    plain = {name: value for name, value in given.items() if isinstance(value, (int, float))}
     return "  ".join(f"{name} {value:.4g}" for name, value in list(plain.items())[:5])
 
 
-def show_scores(console: Console, record: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]]) -> None:
+def show_scores(record: Mapping[str, Any], reports: Mapping[str, Mapping[str, Any]]) -> None:
     """The scores of a run's reports, models side by side under the names that the run gave them."""
     names: dict[str, str] = {}
     for step in record["steps"]:
@@ -179,16 +143,16 @@ def show_scores(console: Console, record: Mapping[str, Any], reports: Mapping[st
         if not report.get("scores"):
             continue
         metrics = list(dict.fromkeys(metric for scores in report["scores"].values() for metric in scores))
-        verdict = "" if report.get("passed", True) else "  (failed)"
-        table = Table(title=escape(f"{title}{verdict}"), title_justify="left", box=None, pad_edge=False)
-        table.add_column("model")
-        for metric in metrics:
-            table.add_column(metric.replace("_", " "), justify="right")
+        rows = [["model", *(metric.replace("_", " ") for metric in metrics)]]
         for digest, scores in report["scores"].items():
-            cells = [_number(scores.get(metric)) for metric in metrics]
-            table.add_row(names.get(digest, digest[:12]), *cells)
-        console.print()
-        console.print(table)
+            rows.append([names.get(digest, digest[:12]), *(_number(scores.get(metric)) for metric in metrics)])
+        models = _aligned([row[:1] for row in rows])
+        numbers = _aligned([row[1:] for row in rows], str.rjust)
+        first, *lines = ("  ".join(model + row) for model, row in zip(models, numbers, strict=True))
+        click.secho(f"\n{title}" + ("" if report.get("passed", True) else "  (failed)"), italic=True)
+        click.secho(first, bold=True)
+        for line in lines:
+            click.echo(line)
 
 
 def _number(value: Any) -> str:

@@ -41,6 +41,8 @@ class Document:
         self.shown = shown or str(path)
         self.text = path.read_text(encoding="utf-8")
         self.problems: list[Finding] = []
+        self.settings: list[str] = []
+        """The overrides, as they were given."""
         self._places: dict[Keys, str] = {}
         self.data: Any = self._parse(self.text, self.shown, path.absolute().parent, ())
 
@@ -53,6 +55,7 @@ class Document:
 
     def override(self, setting: str) -> None:
         """Applies one `a.b.c=value`; its value is YAML and its relative paths start in the working folder."""
+        self.settings.append(setting)
         name, equals, value = setting.partition("=")
         label = f"--set {name.strip()}"
         keys = name.strip().split(".")

@@ -6,18 +6,21 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from .disk import persist
 from .errors import StepError
 
 WORKER_IMPORTS = frozenset({"packaging", "pluggy", "pydantic"})
@@ -103,11 +106,13 @@ def make(environment: Environment, home: Path, log: Callable[[str], None]) -> En
         if not _whole(folder).exists():
             count = sum(1 for line in lock.read_text().splitlines() if "==" in line)
             log(f"installing {count} packages into an environment of their own ({folder.name})")
-            shutil.rmtree(folder, ignore_errors=True)  # half-made: its maker died
-            _uv(["venv", "--quiet", "--python", sys.executable, str(folder)], log)
-            python = Environment((), ("",), lock, folder).python
-            _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(lock)], log)
+            with _busy(folder) as held:
+                shutil.rmtree(folder, ignore_errors=True)  # half-made: its maker died
+                _uv(["venv", "--quiet", "--python", sys.executable, str(folder)], log, held)
+                python = Environment((), ("",), lock, folder).python
+                _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(lock)], log, held)
             (folder / "lent").mkdir()
+            os.sync()  # thousands of files, which one by one would take much longer
             _whole(folder).touch()
     return Environment(environment.needs, environment.unmet, lock, folder)
 
@@ -149,11 +154,17 @@ def _interpreter() -> str:
 
 
 @cache
-def _installed(distribution: str) -> str | None:
+def _installed(name: str) -> str | None:
     try:
-        return version(distribution)
+        return version_of(distribution(name))
     except PackageNotFoundError:
         return None
+
+
+def version_of(installed: Distribution) -> str:
+    """Its version, without having all of its METADATA parsed: with a long README in it that takes milliseconds."""
+    line = re.search(r"^Version:(.*)", installed.read_text("METADATA") or "", re.MULTILINE)
+    return line[1].strip() if line else installed.version
 
 
 def _resolve(needs: tuple[str, ...], lock: Path, log: Callable[[str], None]) -> None:
@@ -175,17 +186,36 @@ def _resolve(needs: tuple[str, ...], lock: Path, log: Callable[[str], None]) -> 
                 _uv(arguments, log)
         else:
             _uv(arguments, log)
+        persist(beside)
         beside.replace(lock)
     finally:
         for path in (asked, constraint, beside):
             path.unlink(missing_ok=True)
 
 
-def _uv(arguments: list[str], log: Callable[[str], None]) -> None:
+@contextmanager
+def _busy(folder: Path) -> Iterator[int]:
+    """Waits for an installer that is still at work there though its starter has died, as ours would be.
+
+    Gives a descriptor that installers inherit: as long as one of them lives, the file stays locked.
+    """
+    import fcntl
+
+    with folder.with_name(f"{folder.name}.busy").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _uv(arguments: list[str], log: Callable[[str], None], *held: int) -> None:
     from uv import find_uv_bin
 
     process = subprocess.Popen(
-        [find_uv_bin(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_uv_settings()
+        [find_uv_bin(), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=_uv_settings(),
+        pass_fds=held,
     )
     lines = []
     for line in process.stdout or ():

@@ -19,6 +19,7 @@ from typing import Any
 
 from tuneforge_registry import RegistryError
 
+from . import __version__
 from .artifacts import Artifact
 from .environments import Environment, lend, make
 from .errors import Finding, TuneforgeError
@@ -26,7 +27,8 @@ from .events import Ended, Logged, Observer, Progressed, Started
 from .hints import options
 from .inputs import inputs_of
 from .plan import Plan, PlannedStep, described, receipt_holds
-from .workers import Outcome, Server
+from .report.points import Recorder
+from .workers import Outcome, Server, artifact_request
 
 _SMALL = 1 << 20  # bytes; larger files of an artifact are weights and rows, not texts that could name a folder
 
@@ -40,27 +42,39 @@ class Run:
         self.observer = observer
         self.threads = threads
         self.id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        self.page: Path | None = None
+        """The report, once the run is over; None if it could not be written, and `page_problem` says why."""
+        self.page_problem = ""
+        self._began = time.monotonic()
         self.record: dict[str, Any] = {
             "id": self.id,
             "recipe": plan.recipe.name,
             "file": plan.recipe.document.text,
             "data": plan.recipe.document.data,
+            "settings": list(plan.recipe.document.settings),
             "status": "running",
             "started": _now(),
+            "tuneforge": __version__,
             "machine": _machine(),
             "git": _git(plan.recipe.document.path.absolute().parent),
             "environments": {},
             "threads": threads,
+            "planned": [
+                {"name": step.name, "stage": step.method.stage, "method": step.method.name, "wires": step.spec.inputs}
+                for step in plan.steps.values()
+            ],
             "steps": [],
         }
+        self._written = False
         self._servers: dict[str, Server] = {}
         self._lifeline, self._life = os.pipe()
 
     def carry_out(self) -> dict[str, Any]:
         """Carries out the plan and returns the record; `status` is done, failed or interrupted."""
         status = "done"
-        held = self.registry.lock(f"run-{self.id}")  # what was found in the registry stays there while we run
+        held = self.registry.run_lock(self.id)  # what was found in the registry stays there while we run
         held.acquire()
+        self.registry.tidy()
         try:
             for step in self.plan.steps.values():
                 if status != "done" or step.status == "skipped":
@@ -82,7 +96,20 @@ class Run:
             self._write()
             held.release()
             Path(held.lock_file).unlink(missing_ok=True)  # its name was this run's alone
+            self._write_page()
         return self.record
+
+    def _write_page(self) -> None:
+        """Writes the report. If that goes wrong it is told, and the run is what it is."""
+        try:
+            from .report.gather import gather
+            from .report.page import PAGE, write_page
+
+            page = self.registry.run_folder(self.id) / PAGE
+            write_page(gather(self.registry, self.id), page)
+            self.page = page
+        except Exception as error:  # whatever showing the values of others may raise
+            self.page_problem = f"the report could not be written: {type(error).__name__}: {error}"
 
     def _take_step(self, step: PlannedStep) -> bool:
         started = time.monotonic()
@@ -92,6 +119,8 @@ class Run:
                 self._end(step, "cached")
                 return True
             self.observer(Started(step.name))
+            if not self._written:  # a run that is killed in its first step is known too
+                self._write()
             step.key = self.plan.key(step)
             if step.key is None:
                 raise TuneforgeError(f"an input of {step.name} is not there")
@@ -145,9 +174,11 @@ class Run:
         with self.registry.workspace() as workspace:
             out = workspace / "out"
             out.mkdir()
-            outcome = self._server(environment).carry_out(
-                self._request(step, out, scratch, log), lambda event: self._tell(step, event, log)
-            )
+            recorder = Recorder(log.parent, step.name, key, lambda text: self.observer(Logged(step.name, text)))
+            with contextlib.closing(recorder):
+                outcome = self._server(environment).carry_out(
+                    self._request(step, out, scratch, log), lambda event: self._tell(step, event, log, recorder)
+                )
             if outcome.problem:
                 failure = TuneforgeError(outcome.problem, outcome.fix or f"Its log: {log}", place=f"step {step.name}")
                 failure.add_note(outcome.traceback)
@@ -155,8 +186,8 @@ class Run:
             if not self.plan.unchanged(step):
                 raise TuneforgeError("a file that it reads was changed while it ran", "Run it again.")
             digest = self._commit(step, out, outcome, workspace)
-        self.registry.remember(key, digest)
-        shutil.rmtree(scratch, ignore_errors=True)
+            self.registry.remember(key, digest)
+            scratch.rename(workspace / "scratch")  # gone in one stroke: what is killed from here on leaves none behind
         self._tell_unread(step, outcome)
         return digest, outcome
 
@@ -218,17 +249,11 @@ class Run:
         return result.digest
 
     def _artifact(self, digest: str) -> dict[str, Any]:
-        manifest = self.registry.manifest(digest)
-        kind = self.plan.recipe.plugins.kinds[manifest.kind]
-        return {
-            "kinds": [above.kind for above in kind.__mro__ if issubclass(above, Artifact) and "kind" in vars(above)],
-            "path": str(self.registry.tree(digest)),
-            "digest": digest,
-            "base": self._artifact(manifest.base) if manifest.base else None,
-        }
+        return artifact_request(self.registry, self.plan.recipe.plugins.kinds, digest)
 
-    def _tell(self, step: PlannedStep, event: Mapping[str, Any], log: Path) -> None:
+    def _tell(self, step: PlannedStep, event: Mapping[str, Any], log: Path, recorder: Recorder) -> None:
         if event["event"] == "progress":
+            recorder(event["done"], event["total"], event["figures"])
             self.observer(Progressed(step.name, event["done"], event["total"], event["figures"]))
         else:
             with log.open("a", encoding="utf-8") as file:
@@ -263,16 +288,17 @@ class Run:
             "stage": step.method.stage,
             "method": step.method.name,
             "status": status,
+            "began": round(time.monotonic() - self._began - seconds, 3),
             "seconds": round(seconds, 3),
             "digest": digest,
             "kind": kind,
             "metrics": metrics,
+            "wires": step.spec.inputs,
         }
-        if digest:
+        if step.key and status != "skipped":
             entry |= {
                 "key": step.key,
                 **described(step, self.plan),
-                "wires": step.spec.inputs,
                 "inputs": {n: [self._digest(w) for w in wires] for n, wires in step.spec.inputs.items()},
             }
         if outcome and status == "done":
@@ -292,14 +318,21 @@ class Run:
         self.observer(Ended(step.name, status, seconds, digest, kind, metrics, error))
 
     def _write(self) -> None:
+        self._written = True
         self.registry.write_run(self.id, self.record)
 
 
-def as_document(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What `run --json` prints."""
+def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
+    """What `run --json` prints; `page` is where the report lies."""
     shown = ("name", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "error")
     steps = [{key: step[key] for key in shown if key in step} for step in record["steps"]]
-    return {"run": record["id"], "recipe": record["recipe"], "status": record["status"], "steps": steps}
+    return {
+        "run": record["id"],
+        "recipe": record["recipe"],
+        "status": record["status"],
+        "report": str(page) if page else None,
+        "steps": steps,
+    }
 
 
 def _flaw(kind: type[Artifact], out: Path, private: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""An extra installs what the methods of one plugin need, so that their steps need no environment of their own."""
+"""An extra installs what one plugin needs, so that its steps and speakers need no environment of their own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 EXTRAS = {name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name not in ("all", "dev")}
 
 
-def test_extras_are_what_methods_need() -> None:
+def test_extras_are_what_plugins_need() -> None:
     needs: dict[str, set[str]] = defaultdict(set)
-    for method in Plugins():
-        if method.needs:
-            needs[method.__module__.partition(".")[0].removeprefix("tuneforge_")].update(method.needs)
+    plugins = Plugins()
+    for offered in (*plugins, *plugins.speakers().values()):
+        if offered.needs:
+            needs[offered.__module__.partition(".")[0].removeprefix("tuneforge_")].update(offered.needs)
     assert {name: sorted(wanted) for name, wanted in EXTRAS.items()} == {
         name: sorted(wanted) for name, wanted in needs.items()
     }

@@ -55,9 +55,10 @@ def test_registering_imports_nothing_heavy() -> None:
 
 
 def test_an_engine_is_a_module_of_its_plugin() -> None:
-    for method in Plugins():
-        if method.engine:
-            package = method.__module__.partition(".")[0]
-            assert method.engine.partition(".")[0] == package, "another plugin's would not be lent to an environment"
+    plugins = Plugins()
+    for offered in (*plugins, *plugins.speakers().values()):
+        if offered.engine:
+            package = offered.__module__.partition(".")[0]
+            assert offered.engine.partition(".")[0] == package, "another plugin's would not be lent to an environment"
             folder = importlib.util.find_spec(package).submodule_search_locations[0]  # type: ignore[union-attr,index]
-            assert (Path(folder) / f"{method.engine.partition('.')[2]}.py").exists(), method
+            assert (Path(folder) / f"{offered.engine.partition('.')[2]}.py").exists(), offered

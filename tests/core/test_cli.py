@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.bench import Bench, step_of
+from tuneforge import console
 from tuneforge.recipe import recipe_folders
 
 RECIPE = """steps:
@@ -31,6 +32,8 @@ HEAVY = {
     "tokenizers",
     "huggingface_hub",
 }
+UNASKED = {"rich", "asyncio", "ssl", "http", "sqlite3", "filelock", "multiprocessing", "tarfile"}
+"""What only a run, a download or a live table needs."""
 
 
 def imported(*arguments: str) -> set[str]:
@@ -43,14 +46,14 @@ def imported(*arguments: str) -> set[str]:
 def test_help_imports_next_to_nothing() -> None:
     modules = imported("--help")
     assert "click" in modules
-    assert not modules & {*HEAVY, "pydantic", "pluggy", "rich", "yaml", "filelock"}
+    assert not modules & {*HEAVY, *UNASKED, "pydantic", "pluggy", "yaml", "tuneforge_registry"}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_plan_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
     modules = imported("--home", str(tmp_path), "plan", name)
     assert "pydantic" in modules
-    assert not modules & HEAVY
+    assert not modules & (HEAVY | UNASKED)
 
 
 def test_plugins_and_schema_import_nothing_heavy() -> None:
@@ -61,7 +64,7 @@ def test_plugins_and_schema_import_nothing_heavy() -> None:
 def test_help_names_every_command(bench: Bench) -> None:
     ended = bench.command("--help")
     assert ended.code == 0
-    for command in ("run", "plan", "schema", "plugins", "registry"):
+    for command in ("run", "plan", "report", "schema", "plugins", "registry"):
         assert re.search(rf"^  {command}  ", ended.out, re.M)
         assert bench.command(command, "--help").code == 0
     assert "verify" in bench.command("registry", "--help").out
@@ -110,6 +113,24 @@ def test_a_plan_is_shown_step_by_step(bench: Bench) -> None:
     assert words.split()[:5] == ["words", "format:", "split", "words", "run"]
     assert "waits for words" in bag
     assert "waits for bag" in note
+
+
+def test_in_a_terminal_the_notes_of_a_plan_keep_to_their_column(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(RECIPE)
+    whole = bench.command("plan", "recipe.yaml").out
+    monkeypatch.setattr(console, "_is_terminal", lambda stream: True)
+    assert bench.command("plan", "recipe.yaml", COLUMNS="200").out == whole
+    lines = bench.command("plan", "recipe.yaml", COLUMNS="70").out.splitlines()
+    assert max(map(len, lines)) <= 70
+    start = lines[2].index("new, or")
+    assert lines[3][:start].isspace() and lines[3][start:].strip()
+
+
+def test_places_are_told_as_they_are_written(bench: Bench) -> None:
+    bench.write("#\n" * 98 + "'[red]': x\nsteps: {a: {load_model: builtin}}\n")
+    ended = bench.command("plan", "recipe.yaml")
+    assert ended.err.startswith("recipe.yaml:100:1: error: a recipe has no key [red]\n")
+    assert "\x1b" in bench.command("plan", "recipe.yaml", FORCE_COLOR="1").err
 
 
 def test_a_run_in_a_pipe_is_plain_lines_with_the_scores_side_by_side(bench: Bench) -> None:

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from importlib.metadata import PathDistribution, distributions
 from pathlib import Path
 
 import pytest
 
 from tests.core.bench import TOYS, Bench, new, told
+from tuneforge.environments import version_of
 from tuneforge.errors import RefusedError
 from tuneforge.plan import Plan, make_plan
 from tuneforge.recipe import read_recipe
@@ -408,3 +410,13 @@ def test_a_folder_that_cannot_be_written_is_told_by_plan(bench: Bench) -> None:
     assert ended.code == 2
     assert f"the registry cannot be written: {bench.folder}/file" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_versions_are_those_that_importlib_tells(tmp_path: Path) -> None:
+    for kind, name in (("egg-info", "PKG-INFO"), ("dist-info", "METADATA")):
+        folder = tmp_path / f"old-1.0.{kind}"
+        folder.mkdir()
+        (folder / name).write_text("Metadata-Version: 2.1\nName: old\nVersion: 1.0.post1\n\nVersion: 2 is to come.\n")
+        assert version_of(PathDistribution(folder)) == "1.0.post1"
+    for installed in distributions():
+        assert version_of(installed) == installed.version

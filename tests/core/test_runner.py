@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +20,7 @@ import pytest
 from tests.core.bench import Bench, new, statuses, step_of
 from tuneforge import __version__
 from tuneforge.events import Event, Progressed, Started
+from tuneforge.runner import Run
 from tuneforge_registry import Registry
 
 RECIPE = """steps:
@@ -215,6 +218,7 @@ def test_an_option_that_nothing_read_is_told(bench: Bench) -> None:
     ("way", "error"),
     [
         ("kill", "step bag: its process was killed (SIGKILL)\n    Most often the system ran out of memory"),
+        ("mute", "step bag: its process was killed (SIGKILL)\n    Most often the system ran out of memory"),
         ("segv", "step bag: its process crashed in native code (SIGSEGV)\n    The step's log shows where."),
         ("raise", "step bag: ValueError: oh no\n    Its log: "),
         ("refuse", "step bag: it cannot be done\n    Do something else."),
@@ -304,7 +308,7 @@ def test_json_is_one_document_with_all_of_a_run(bench: Bench) -> None:
         ("note", "run"),
     ]
     run = bench.command("run", path, "--json").json
-    assert set(run) == {"run", "recipe", "status", "steps"}
+    assert set(run) == {"run", "recipe", "status", "report", "steps"}
     for step in run["steps"]:
         assert set(step) == {"name", "stage", "method", "status", "seconds", "digest", "kind", "metrics"}
     assert [step["kind"] for step in run["steps"]] == ["words", "bag", "note"]
@@ -336,6 +340,85 @@ def test_the_death_of_the_run_ends_the_step_and_all_it_started(
     wait_for(lambda: not alive(*pids), 10)
 
 
+@pytest.mark.parametrize("way", ["sleep", "stuck"])
+def test_the_death_of_the_server_ends_the_step_and_is_told(
+    bench: Bench, started: Callable[..., subprocess.Popen[str]], way: str
+) -> None:
+    bench.write(DOOMED.replace("how: WAY", f"how: {way}, pids: pids"))
+    run = started("run", "recipe.yaml")
+    pids = [int(pid) for pid in wait_for(lambda: Path("pids").exists() and Path("pids").read_text()).split()]
+    os.kill(pids[0], signal.SIGKILL)
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == 1
+    assert "step bag: its process was killed (SIGKILL)" in err
+    assert "Traceback" not in err
+    wait_for(lambda: not alive(*pids), 10)
+    assert not list((bench.home / "tmp").iterdir())
+
+
+def test_a_run_that_cannot_go_on_ends_its_step_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, or an interrupt, must not leave a step at work in a folder that is being removed."""
+    plan = bench.plan(PATIENT)
+    pids: list[list[int]] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Progressed):
+            pids.append([int(word) for word in Path("seen.txt").read_text().splitlines()[0].split()[1:]])
+            raise OSError(28, "No space left on device")
+
+    remove = shutil.rmtree
+
+    def checked_remove(path: Path, *arguments: Any, **options: Any) -> None:
+        assert not pids or not alive(*pids[0])
+        remove(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", checked_remove)
+    record = Run(plan, watch, threads=1).carry_out()
+    assert pids
+    assert statuses(record) == {"words": "done", "bag": "failed", "note": "skipped"}
+    assert "No space left on device" in step_of(record, "bag")["error"]
+
+
+def test_a_full_disk_is_told_as_what_it_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Registry, "write_run", full)
+    ended = bench.command("run", str(bench.write(RECIPE)))
+    assert ended.code == 1
+    assert "the disk is full, or your share of it\n    Free space; the same command then goes on.\n" in ended.err
+    monkeypatch.undo()
+    monkeypatch.chdir(bench.folder)
+    assert bench.command("run", "recipe.yaml").code == 0
+
+
+def test_a_run_that_is_killed_in_its_first_step_is_known_as_interrupted(
+    bench: Bench, started: Callable[..., subprocess.Popen[str]]
+) -> None:
+    bench.write("steps:\n  bag: {train: doom, with: {how: sleep, pids: pids}}\n")
+    run = started("run", "recipe.yaml")
+    wait_for(lambda: Path("pids").exists())
+    (running,) = bench.plan(RECIPE).registry.runs().values()
+    assert running["status"] == "running"
+    run.kill()
+    run.wait()
+    (killed,) = bench.plan(RECIPE).registry.runs().values()
+    assert (killed["id"], killed["status"]) == (running["id"], "interrupted")
+
+
+def test_a_run_clears_away_what_killed_ones_left(bench: Bench, started: Callable[..., subprocess.Popen[str]]) -> None:
+    bench.write(DOOMED.replace("how: WAY", "how: sleep, pids: pids"))
+    run = started("run", "recipe.yaml")
+    wait_for(lambda: Path("pids").exists())
+    run.kill()
+    run.wait()
+    assert list((bench.home / "tmp").iterdir())
+    assert list((bench.home / "locks").glob("run-*"))
+    bench.run(RECIPE)
+    assert not list((bench.home / "tmp").iterdir())
+    assert not list((bench.home / "locks").glob("run-*"))
+
+
 def test_ctrl_c_ends_with_130_and_leaves_nothing(bench: Bench, started: Callable[..., subprocess.Popen[str]]) -> None:
     bench.write(DOOMED.replace("how: WAY", "how: sleep, pids: pids"))
     run = started("run", "recipe.yaml")
@@ -362,7 +445,8 @@ def test_killed_in_the_middle_and_started_again_it_goes_on_and_gives_the_same(
     wait_for(lambda: seen.exists() and seen.read_text().count("\n") >= 2)
     _, step, server = (int(word) for word in seen.read_text().splitlines()[0].split())
     for pid in (server, run.pid, step):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # each dies with the others
+            os.kill(pid, signal.SIGKILL)
     run.wait()
     record = bench.run(PATIENT)
     assert statuses(record) == {"words": "cached", "bag": "done", "note": "done"}

@@ -11,9 +11,10 @@ After every kill the registry must be whole and no process left. At the end ever
 that it has undisturbed, its figures must be the same and so must the released files; the registry must verify; and of
 what the killed runs had begun nothing may be left. The exit code is 1 if anything is otherwise.
 
-Moments are drawn evenly from what every start takes (planning, imports, reading the model) and a stretch of work after
-it, so long that the kills fall on the whole run: what remains to be done, by the clock of the undisturbed run, shared
-out among the kills that remain.
+Half of the random moments are drawn evenly from what every start takes (planning, imports, reading the model), half
+from a stretch of work after it. That is as long as makes the kills fall on the whole run: what remains to be done, by
+the clock of the undisturbed run, shared out among the kills that remain, and some more, as what a kill loses is done
+again.
 """
 
 from __future__ import annotations
@@ -134,22 +135,21 @@ class Scene:
             return []
         place = self._place("killed")
         given: list[Kill] = []
-
-        def once(left: int) -> Kill | None:
-            start, remaining = self._undisturbed.start, self._undisturbed.remaining(place.kept())
-            moment = self._chance.uniform(0, start + 2 * remaining / (left + 1))
-            # A start takes longer when the machine is busy; what is to fall into the work is counted from there.
-            due = _when(lambda: place.works(), moment - start) if moment > start else _when(lambda: True, moment)
-            # The last step is short: with kills left for it, they fall on its beginning at the latest.
-            return self._kill(place, lambda tree: due(tree) or place.begun(self._publish))
-
         for left in range(kills, 0, -1):
-            kill = once(left)
+            due = self._moment(place, left)
+            # The last step is short: with kills left for it, they fall on its beginning at the latest.
+            kill = self._kill(place, lambda tree, due=due: due(tree) or place.begun(self._publish))
             if kill is None:
                 break
             given.append(kill)
         self._finish(place)
         return given
+
+    def _moment(self, place: Place, left: int) -> Callable[[Tree], bool]:
+        if self._chance.random() < 0.5:
+            return _when(lambda: True, self._chance.uniform(0, self._undisturbed.start))
+        stretch = 3 * self._undisturbed.remaining(place.kept()) / (left + 2)
+        return _when(place.works, self._chance.uniform(0, stretch))
 
     def kill_during(self, what: str) -> list[Kill]:
         """A run of its own, killed once while it is at a step of that stage."""

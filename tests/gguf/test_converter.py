@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crashes.power import watched
 from tuneforge import StepError
 from tuneforge_gguf import ToGguf, converter
 from tuneforge_gguf.converter import fetch_converter, present_converter
@@ -53,6 +54,13 @@ def test_takes_out_of_the_archive_what_the_converter_needs_and_no_more(
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(wanted)
     assert (folder / "LICENSE").read_text() == f"{INSIDE}/LICENSE"
     assert not list(tmp_path.rglob("evil.py"))
+
+
+def test_is_on_disk_before_it_counts_as_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _pin(monkeypatch, _archive(tmp_path / "links", f"{INSIDE}/convert_hf_to_gguf.py", f"{INSIDE}/conversion/base.py"))
+    with watched(monkeypatch, tmp_path) as disk:
+        fetch_converter(tmp_path / "cache", print)
+    assert disk.hollow == disk.unlisted == []
 
 
 def test_fetches_once_for_all_who_ask_at_once_and_after_one_that_died(

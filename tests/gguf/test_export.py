@@ -5,6 +5,7 @@ import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import gguf
 import pytest
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.gguf.small_models import byte_level, rewrite, sentencepiece_like, write_model
 from tuneforge import StepError
+from tuneforge_gguf import export as export_module
 from tuneforge_gguf.export import export
 from tuneforge_gguf.verify import verify
 
@@ -130,3 +132,18 @@ def test_tells_what_the_converter_stumbled_over_and_leaves_no_file(
     with pytest.raises(StepError, match=r"llama.cpp's converter failed: \w+: "):
         export(model, tmp_path, "f16", converter, log=print)
     assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_a_killed_export_leaves_nothing_outside_of_its_folder(
+    tmp_path: Path, llama: Path, converter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(converter: Path, tokenizer: dict[str, Any], arguments: list[str]) -> None:
+        assert Path(arguments[-1]).read_text()
+        assert Path(arguments[-1]).is_relative_to(tmp_path / "out")
+        raise KeyboardInterrupt
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(export_module, "_convert", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(llama, tmp_path / "out", "f16", converter, log=print)
+    assert not list((tmp_path / "out").iterdir())
