@@ -174,7 +174,7 @@ def report(obj: dict[str, Any], run: str | None, open_page: bool, to: Path | Non
     "--context",
     type=click.IntRange(1),
     metavar="TOKENS",
-    help="Bound a conversation.  [the model's own, of a GGUF file at most 8192]",
+    help="Bound a conversation.  [the model's own, or what its speaker takes of it]",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads an answer may use.  [half the processors]")
 @click.pass_obj

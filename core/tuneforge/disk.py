@@ -15,6 +15,11 @@ def persist(path: Path) -> None:
         for name in (*files, *folders):
             _sync(Path(below, name))
     _sync(path)
+    persist_name(path)
+
+
+def persist_name(path: Path) -> None:
+    """Returns when the name of a file or folder is on disk, as after a rename."""
     _sync(path.parent)
 
 

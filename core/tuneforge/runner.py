@@ -74,8 +74,8 @@ class Run:
         status = "done"
         held = self.registry.run_lock(self.id)  # what was found in the registry stays there while we run
         held.acquire()
-        self.registry.tidy()
         try:
+            self.registry.tidy()
             for step in self.plan.steps.values():
                 if status != "done" or step.status == "skipped":
                     self._end(step, "skipped")
@@ -187,7 +187,8 @@ class Run:
                 raise TuneforgeError("a file that it reads was changed while it ran", "Run it again.")
             digest = self._commit(step, out, outcome, workspace)
             self.registry.remember(key, digest)
-            scratch.rename(workspace / "scratch")  # gone in one stroke: what is killed from here on leaves none behind
+            with contextlib.suppress(FileNotFoundError):  # the method may have removed it
+                scratch.rename(workspace / "scratch")  # in one stroke: what is killed from here on leaves none behind
         self._tell_unread(step, outcome)
         return digest, outcome
 

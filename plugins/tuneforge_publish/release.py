@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TypedDict
 
 from tuneforge import StepError
-from tuneforge.disk import persist
+from tuneforge.disk import persist, persist_name
 
 SUMS = "SHA256SUMS"
 OWN = ("README.md", "lineage.json", SUMS)
@@ -80,7 +80,7 @@ def written(to: Path) -> Iterator[Draft]:
             persist(draft)
             _refuse(obstacle(to))  # copying took its time: a person may have worked there meanwhile
             _swap(draft, to, earlier)
-            persist(to)
+            persist_name(to)
             _remove(earlier)
         finally:
             _remove(draft)

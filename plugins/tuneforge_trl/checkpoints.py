@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tuneforge.disk import persist
+from tuneforge.disk import persist, persist_name
 
 FINISHED = "finished.json"
 """Written last into a checkpoint: the sha256 of each of its files. A checkpoint that is anything else is not used."""
@@ -23,7 +23,7 @@ def finish(checkpoint: Path) -> None:
     mark.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
     persist(checkpoint.parent)
     mark.rename(checkpoint / FINISHED)
-    persist(checkpoint.parent)
+    persist_name(checkpoint / FINISHED)
     for old in _newest_first(checkpoint.parent)[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)  # what cannot be removed now is tried again with the next
 

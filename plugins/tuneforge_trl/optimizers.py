@@ -21,13 +21,16 @@ def muon(model: Any, *, learning_rate: float, weight_decay: float) -> Optimizer:
     if head is not None:
         ends.add(id(head.weight))
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    matrices = [weight for weight in trained if weight.ndim == 2 and id(weight) not in ends]
-    others = [weight for weight in trained if weight.ndim != 2 or id(weight) in ends]
+    inner = [weight for weight in trained if weight.ndim == 2 and id(weight) not in ends]
+    outer = [weight for weight in trained if weight.ndim > 2 or (weight.ndim == 2 and id(weight) in ends)]
+    vectors = [weight for weight in trained if weight.ndim < 2]
     parts: list[Optimizer] = []
-    if matrices:
-        parts.append(Muon(matrices, learning_rate, weight_decay, adjust_lr_fn="match_rms_adamw"))
-    if others:
-        parts.append(AdamW(others, learning_rate, weight_decay=weight_decay))
+    if inner:
+        parts.append(Muon(inner, learning_rate, weight_decay, adjust_lr_fn="match_rms_adamw"))
+    # As the Trainer has it: gains and biases, which are vectors, do not decay.
+    groups = [{"params": outer, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if outer or vectors:
+        parts.append(AdamW([group for group in groups if group["params"]], learning_rate))
     return Joint(parts)
 
 

@@ -7,6 +7,7 @@ the function that locks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -63,24 +64,26 @@ def workspace(home: Path) -> Iterator[Path]:
 
 
 def held(home: Path, name: str) -> bool:
-    """Whether some process holds the lock `name`. Who may not try, being allowed to read only, takes it to be held."""
+    """Whether some process holds the lock `name`."""
     path = home / "locks" / f"{name}.lock"
     if not path.exists():
         return False
-    try:
-        with free(path) as nobody:
-            return not nobody
-    except PermissionError:
-        return True
+    with free(path) as nobody:
+        return not nobody
 
 
 @contextlib.contextmanager
 def free(path: Path) -> Iterator[bool]:
-    """Whether nobody holds the lock file `path`; if so, nobody can until the end of the block."""
+    """Whether nobody holds the lock file `path`; if so, nobody can until the end of the block.
+
+    Who may not try, being allowed to read only, takes it to be held.
+    """
     probe = FileLock(path)
     try:
         probe.acquire(blocking=False)
-    except Timeout:
+    except (Timeout, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         yield False
         return
     try:

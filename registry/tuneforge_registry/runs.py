@@ -54,7 +54,9 @@ def now(home: Path, run_id: str, record: dict[str, Any]) -> dict[str, Any]:
         from tuneforge_registry import locks
 
         if not locks.held(home, lock_name(run_id)):
-            return record | {"status": "interrupted"}
+            record = read(home, run_id)  # it may have ended since the record was read
+            if record.get("status") == "running":
+                return record | {"status": "interrupted"}
     return record
 
 

@@ -1,4 +1,4 @@
-"""Kills runs of a recipe in every way a machine can fail them, and shows that they end as if nothing had happened.
+"""Kills runs of a recipe at any moment, and shows that they end as if nothing had happened.
 
     python -m tests.crashes [--kills 20] [--seed 1] [--recipe dpo-after-sft] [--set KEY=VALUE ...]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tuneforge_registry import Registry, RegistryError
+from tuneforge_registry import Registry, RegistryError, runs
 
 Put = Callable[..., str]
 
@@ -145,3 +145,10 @@ def test_a_run_that_was_killed_is_told_as_interrupted(registry: Registry) -> Non
             "done",
         ]
         assert registry.runs()["killed"]["status"] == "interrupted"
+
+
+def test_a_run_that_ends_while_it_is_read_is_not_interrupted(registry: Registry) -> None:
+    registry.write_run("r1", {"status": "running", "steps": []})
+    stale = registry.run("r1") | {"status": "running"}
+    registry.write_run("r1", {"status": "done", "steps": []})
+    assert runs.now(registry.home, "r1", stale)["status"] == "done"

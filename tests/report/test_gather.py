@@ -15,7 +15,7 @@ import pytest
 
 from tests.report.conftest import RECIPE, Finished, Reporter
 from tuneforge import __version__
-from tuneforge.report import page
+from tuneforge.report import page, terminal
 from tuneforge.report.answers import read_answers
 from tuneforge.report.gather import gather
 
@@ -311,3 +311,4 @@ def test_who_measured_says_what_is_right(tmp_path: Path) -> None:
     assert sheet is not None
     assert sheet.right == {"base": 0, "tuned": 1}
     assert [[answer.right for answer in row.answers] for row in sheet.exercises] == [[False, True], [False, False]]
+    assert terminal._answer(sheet.exercises[0].answers[1]).plain == "oh yes", "right answers are shown whole"

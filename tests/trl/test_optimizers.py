@@ -36,6 +36,13 @@ def test_matrices_are_muons_and_the_rest_is_adamws(model: Any) -> None:
     assert names_in(of_muon, model) | names_in(of_adamw, model) == everything
 
 
+def test_gains_do_not_decay(model: Any) -> None:
+    joint = muon(model, learning_rate=1e-3, weight_decay=0.1)
+    decaying = [group["weight_decay"] for group in joint.param_groups for weight in group["params"] if weight.ndim > 1]
+    vectors = [group["weight_decay"] for group in joint.param_groups for weight in group["params"] if weight.ndim == 1]
+    assert set(decaying) == {0.1} and set(vectors) == {0.0}
+
+
 def test_a_frozen_weight_is_in_neither(model: Any) -> None:
     frozen = "model.layers.0.self_attn.q_proj.weight"
     model.get_parameter(frozen).requires_grad_(False)
@@ -54,7 +61,7 @@ def test_a_schedule_still_reaches_every_weight_after_loading(model: Any) -> None
     schedule = LambdaLR(joint, lambda step: 1 / (1 + step))
     joint.step()
     schedule.step()
-    assert [group["lr"] for part in joint._parts for group in part.param_groups] == [0.5, 0.5]
+    assert [group["lr"] for part in joint._parts for group in part.param_groups] == [0.5, 0.5, 0.5]
 
 
 @pytest.mark.slow

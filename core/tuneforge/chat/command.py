@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tuneforge_registry import Registry
 
-from ..console import open_console
+from ..console import wants_colour
 from ..errors import DONE, INTERRUPTED, STEP_FAILED, RefusedError
 from ..plugins import Plugins
 from ..speakers import Manner
@@ -33,14 +31,13 @@ def chat(
 
     Raises RefusedError for what cannot be talked to, and TuneforgeError for what cannot be loaded.
     """
-    plugins = Plugins()
-    partners = find_partners(refs, registry, plugins)
-    question = None if sys.stdin.isatty() else _read_question()
-    screen = Screen([partner.label for partner in partners])
-    held = registry.lock(f"chat-{secrets.token_hex(6)}")  # what is talked to stays in the registry meanwhile
+    screen = Screen(refs)
     try:
+        plugins = Plugins()
+        partners = find_partners(refs, registry, plugins)
+        question = None if sys.stdin and sys.stdin.isatty() else _read_question()
         with (
-            held,
+            registry.workspace(),  # what is talked to stays in the registry meanwhile
             talks(
                 partners,
                 registry,
@@ -60,18 +57,17 @@ def chat(
                 return DONE if conversation.ask(question, screen) else STEP_FAILED
             for partner in partners:
                 screen.note(f"{partner.label}: {partner.kind} {partner.digest[:12]}")
-            Session(conversation, screen, coloured=open_console().color_system is not None).hold()
+            Session(conversation, screen, coloured=wants_colour() is not False).hold()
             return DONE
     except KeyboardInterrupt:
         return INTERRUPTED
     finally:
         screen.wait(None)
-        Path(held.lock_file).unlink(missing_ok=True)  # its name was this chat's alone
 
 
 def _read_question() -> str:
     try:
-        text = sys.stdin.buffer.read().decode("utf-8").strip("\r\n")
+        text = sys.stdin.buffer.read().decode("utf-8").strip("\r\n") if sys.stdin else ""
     except UnicodeDecodeError as error:
         raise RefusedError(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from error
     if not text.strip():

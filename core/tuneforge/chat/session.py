@@ -37,6 +37,7 @@ class Session:
         self._screen = screen
         self._prompt = _COLOURED if coloured else _PROMPT
         self._left = False
+        self._last = ""  # what was asked last, answered or not
 
     def hold(self) -> None:
         """Until the person leaves. Raises GoneError, and KeyboardInterrupt where an answer is interrupted twice."""
@@ -67,6 +68,7 @@ class Session:
         return input()
 
     def _ask(self, question: str) -> None:
+        self._last = question
         with self._interrupts():
             self._conversation.ask(question, self._screen)
         self._screen.note("")
@@ -103,20 +105,28 @@ class Session:
             commands[name](argument)
 
     def _again(self, argument: str) -> None:
-        if self._conversation.turns:
-            self._ask(self._conversation.turns.pop().question)
-        else:
+        if not self._last:
             self._screen.problem("nothing was asked yet")
+            return
+        turns = self._conversation.turns
+        # What failed, or was stopped before its first word, is no turn.
+        before = [turns.pop()] if turns and turns[-1].question == self._last else []
+        rest = len(turns)
+        self._ask(self._last)
+        if len(turns) == rest:
+            turns.extend(before)
 
     def _undo(self, argument: str) -> None:
         if self._conversation.turns:
             turn = self._conversation.turns.pop()
+            self._last = self._conversation.turns[-1].question if self._conversation.turns else ""
             self._screen.note(f"forgotten: {turn.question}")
         else:
             self._screen.problem("nothing was asked yet")
 
     def _new(self, argument: str) -> None:
         self._conversation.turns.clear()
+        self._last = ""
         self._screen.note("a new conversation")
 
     def _system(self, argument: str) -> None:

@@ -44,9 +44,12 @@ def serve(requests: int, lifeline: int) -> None:
                     os.close(other["events"])
             os._exit(_speak(request, speaker(), lifeline))
         running[child] = request["events"]
+    for request in asked:  # so that a question to one that has ended finds nobody, and does not wait
+        os.close(request["questions"])
     while running:
         child, status = os.wait()
         kill_group(child)
+        os.write(running[child], b"\n")  # it may have been in the middle of a line
         send(running.pop(child), exited_with(os.waitstatus_to_exitcode(status)))
 
 

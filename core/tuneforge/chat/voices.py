@@ -137,9 +137,15 @@ class Talk:
         with contextlib.suppress(BrokenPipeError):  # then the next event tells how it ended
             send(self._questions, line)
 
+    def _event(self) -> dict[str, Any]:
+        for line in self._events:
+            with contextlib.suppress(ValueError):  # the half of a line, which a killed process leaves
+                event: dict[str, Any] = json.loads(line)
+                return event
+        return exited_with(self._server.wait())
+
     def _next(self) -> dict[str, Any]:
-        line = self._events.readline()
-        event: dict[str, Any] = json.loads(line) if line else exited_with(self._server.wait())
+        event = self._event()
         if event["event"] == "failed":
             error = TuneforgeError(event["problem"], event["fix"], self.partner.label)
             error.add_note(event["traceback"])

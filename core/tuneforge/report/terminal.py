@@ -140,12 +140,10 @@ def _exercise(exercise: Exercise) -> RenderableType:
 
 
 def _answer(answer: Answer) -> Text:
-    if answer.right:
-        return Text(cut(answer.pieces[0].text, 400), "green")
-    told = Text()
+    told = Text(style="green" if answer.right else "")
     for piece in answer.pieces:
         if piece.kind != "missing":
-            told.append(piece.text, "yellow" if piece.kind == "extra" else "")
+            told.append(piece.text, "yellow" if piece.kind == "extra" and not answer.right else "")
     told.truncate(400, overflow="ellipsis")
     return told if told.plain else Text("(nothing)", "dim")
 
