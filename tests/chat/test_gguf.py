@@ -63,11 +63,14 @@ def test_no_character_is_told_in_halves(voice: Loaded) -> None:
     assert all(pieces)
 
 
-def test_the_same_seed_draws_the_same(voice: Loaded) -> None:
-    drawn = ["".join(reply(voice, say(QUESTION), Manner(20, 1.5, 1.0, seed))[0]) for seed in (1, 1, 2)]
+def test_a_chat_that_is_repeated_with_its_seed_draws_the_same(folder: Path) -> None:
+    # Each in a server of its own: what one has read already it does not read again, which moves the last bits.
+    def draw(manner: Manner) -> str:
+        return "".join(reply(Loaded(folder, 1, None), say(QUESTION), manner)[0])
+
+    drawn = [draw(Manner(20, 1.5, 1.0, seed)) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    likeliest = ["".join(reply(voice, say(QUESTION), manner)[0]) for manner in (Manner(20, 1.5, 1e-6, 1), Manner(20))]
-    assert likeliest[0] == likeliest[1]
+    assert draw(Manner(20, 1.5, 1e-6, 1)) == draw(Manner(20))
 
 
 def test_the_context_is_never_left(voice: Loaded, folder: Path) -> None:
