@@ -17,6 +17,8 @@ import pytest
 from tests.chat.conftest import House, Terminal, alive, eventually
 from tests.chat.test_command import descendants
 
+pytestmark = pytest.mark.slow
+
 Sit = Callable[..., Terminal]
 
 

@@ -20,6 +20,8 @@ from tuneforge_chat import Transformers
 from tuneforge_chat.engine import Loaded, _text
 from tuneforge_models import shipped
 
+pytestmark = pytest.mark.slow
+
 TINY = shipped.SHIPPED / "tiny"
 QUESTION = "Record this order: 4 pitchers for Pelmey in Everridge"
 
