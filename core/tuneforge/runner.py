@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import secrets
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +22,7 @@ from .events import Ended, Logged, Observer, Progressed, Started
 from .hints import options
 from .inputs import inputs_of
 from .plan import Plan, PlannedStep, described, receipt_holds
+from .provenance import checkout, machine, packages
 from .report.points import Recorder
 from .workers import Outcome, Server, artifact_request
 
@@ -55,8 +51,8 @@ class Run:
             "status": "running",
             "started": _now(),
             "tuneforge": __version__,
-            "machine": _machine(),
-            "git": _git(plan.recipe.document.path.absolute().parent),
+            "machine": machine(),
+            "git": checkout(plan.recipe.document.path.absolute().parent),
             "environments": {},
             "threads": threads,
             "planned": [
@@ -215,7 +211,7 @@ class Run:
 
     def _server(self, environment: Environment) -> Server:
         if environment.name not in self._servers:
-            self.record["environments"][environment.name] = _packages(environment)
+            self.record["environments"][environment.name] = packages(environment)
             self._servers[environment.name] = Server(environment, self.threads, self._lifeline)
         return self._servers[environment.name]
 
@@ -367,35 +363,3 @@ def _told(step: PlannedStep, error: Exception) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _packages(environment: Environment) -> dict[str, str]:
-    if environment.lock is None:
-        return {found.name: found.version for found in distributions() if found.name}
-    pins = (line.split(";")[0].split() for line in environment.lock.read_text(encoding="utf-8").splitlines())
-    return dict(pin[0].split("==") for pin in pins if pin and "==" in pin[0])
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "processors": os.cpu_count(),
-        "interpreter": sys.implementation.name,
-    }
-
-
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Commit and state of the checkout that the recipe lies in; None outside of one."""
-    if shutil.which("git") is None:
-        return None
-    asked = subprocess.run(
-        ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if asked.returncode:
-        return None
-    commit, _, dirty = asked.stdout.strip().partition("-")
-    return {"commit": commit, "dirty": bool(dirty)}

@@ -1,4 +1,4 @@
-"""The words `orders.py` writes with: what customers, places and goods are called, and plain English around them."""
+"""The words that the demonstration is written with: what customers, places and goods are called, and plain English."""
 # ruff: noqa: SIM905 -- a page of words reads better without two thousand quotation marks
 
 # Customers: any start with any end, "Kor" + "win".

@@ -36,8 +36,8 @@ def record(answer: str) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("hash_seed", ["0", "4711"])
 def test_the_generator_writes_the_committed_bytes(tmp_path: Path, hash_seed: str) -> None:
-    for script in ("orders.py", "words.py"):
-        shutil.copy(DATA / script, tmp_path)
+    for script in DATA.glob("*.py"):
+        shutil.copy(script, tmp_path)
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     subprocess.run([sys.executable, "orders.py"], cwd=tmp_path, env=environment, check=True)
     for name in WRITTEN:

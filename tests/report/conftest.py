@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +48,6 @@ def new(folder: Path) -> Reporter:
     folder.mkdir(exist_ok=True)
     (folder / "text.txt").write_text("a rose\nis a rose")
     return Reporter(folder, folder / "home")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_fsync() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
 
 
 @pytest.fixture

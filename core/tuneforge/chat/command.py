@@ -12,9 +12,9 @@ from ..errors import DONE, INTERRUPTED, STEP_FAILED, RefusedError
 from ..plugins import Plugins
 from ..speakers import Manner
 from .conversation import Conversation
+from .partners import find_partners, talks
 from .screen import Screen
 from .session import Session
-from .voices import find_partners, talks
 
 
 def chat(

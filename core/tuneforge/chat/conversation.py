@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..errors import TuneforgeError
 from ..speakers import Manner, Message
-from .voices import GoneError, Talk
+from .partners import GoneError, Talk
 
 
 @dataclass
