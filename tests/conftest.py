@@ -32,10 +32,12 @@ def _no_fsync() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _note_what_runs_read() -> Iterator[None]:
-    """Counts what `run` reads, not what `check` does: an option that is checked and then ignored is not read."""
+    """Counts what `prepare` and `run` read: an option that only `check` looks at is not read."""
     with pytest.MonkeyPatch.context() as patch:
         for method in Plugins():
             patch.setattr(method, "run", _noting(method.run))
+            if method.prepare is not None:
+                patch.setattr(method, "prepare", _noting(method.prepare))
         yield
 
 

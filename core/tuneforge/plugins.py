@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.machinery import FileFinder, SourceFileLoader
 from importlib.metadata import entry_points
+from inspect import signature
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import cast
@@ -273,6 +274,8 @@ def _broken(method: object, stage: type[Method]) -> str:
         return f"{method.__name__} does not say what it writes: set `output` to an artifact kind"
     if not callable(getattr(method, "run", None)):
         return f"{method.__name__} has no run"
+    if method.prepare is not None and signature(method.prepare) != signature(method.run):
+        return f"{method.__name__}.prepare does not take what its run takes"
     try:
         inputs_of(method)
         for need in method.needs:

@@ -63,6 +63,8 @@ class Run:
         }
         self._written = False
         self._servers: dict[str, Server] = {}
+        self._done: dict[str, float] = {}
+        self._warnings: dict[str, list[dict[str, Any]]] = {}
         self._lifeline, self._life = os.pipe()
 
     def carry_out(self) -> dict[str, Any]:
@@ -250,12 +252,19 @@ class Run:
 
     def _tell(self, step: PlannedStep, event: Mapping[str, Any], log: Path, recorder: Recorder) -> None:
         if event["event"] == "progress":
+            self._done[step.name] = event["done"]
             recorder(event["done"], event["total"], event["figures"])
             self.observer(Progressed(step.name, event["done"], event["total"], event["figures"]))
+            return
+        if event["event"] == "warning":
+            told = {"problem": event["problem"], "fix": event["fix"], "done": self._done.get(step.name, 0)}
+            self._warnings.setdefault(step.name, []).append(told)
+            text = str(Finding(event["problem"], event["fix"], "warning"))
         else:
-            with log.open("a", encoding="utf-8") as file:
-                file.write(event["text"] + "\n")
-            self.observer(Logged(step.name, event["text"]))
+            text = event["text"]
+        with log.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+        self.observer(Logged(step.name, text))
 
     def _tell_unread(self, step: PlannedStep, outcome: Outcome) -> None:
         """An option that was set but never read had no effect: whoever set it should know."""
@@ -307,6 +316,8 @@ class Run:
                 "peak_memory": outcome.peak_memory,
                 "reads": outcome.reads,
             }
+        if step.name in self._warnings:
+            entry["warnings"] = self._warnings[step.name]
         if error:
             entry |= {"error": error, "traceback": trace}
         self.record["steps"].append(entry)

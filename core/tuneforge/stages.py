@@ -78,6 +78,10 @@ class Method(Config):
     traced: ClassVar[bool] = False
     """Whether `step.lineage` is read, and so counts for the key."""
     run: ClassVar[Callable[..., None]]
+    prepare: ClassVar[Callable[..., None] | None] = None
+    """With the parameters of `run`, and before it: what is done once and on one processor, into `step.scratch`.
+
+    A step that is carried out by several processes, or again after a crash, finds there what it left."""
 
     def writes(self, kinds: Kinds) -> type[Artifact]:
         """The kind of the result, given the kinds of the inputs."""

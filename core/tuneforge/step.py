@@ -34,6 +34,10 @@ class Step:
         """A line for whoever watches, and for the step's log."""
         self.send({"event": "log", "text": text})
 
+    def warn(self, problem: str, fix: str = "") -> None:
+        """What the person should know of though the step goes on; kept in the run record, beside how far it was."""
+        self.send({"event": "warning", "problem": problem, "fix": fix})
+
     def progress(self, done: float, total: float, **figures: float) -> None:
         """How far the work is, with figures of the moment (`loss=...`)."""
         self.send({"event": "progress", "done": done, "total": total, "figures": _plain(figures)})

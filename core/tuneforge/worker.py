@@ -75,7 +75,10 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
             lineage=request["lineage"],
         )
         started = time.monotonic()
-        method.run(**_inputs(kind, request["inputs"]), step=step)
+        inputs = _inputs(kind, request["inputs"])
+        if method.prepare is not None:
+            method.prepare(**inputs, step=step)
+        method.run(**inputs, step=step)
         worked = time.monotonic() - started
         reads = sorted(Config.reads)
         done = {"base": step.base, "metrics": step.figures, "reads": reads, "work_seconds": worked}

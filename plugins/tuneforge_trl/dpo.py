@@ -41,10 +41,15 @@ class Dpo(Training, Align):
         description="Highest learning rate; 1e-6, or 1e-5 for an adapter, where it is not set.",
     )
 
+    def prepare(self, model: Model | Adapter, data: PreferenceData, step: Step) -> None:
+        from .dpo_engine import prepare
+
+        prepare(self, model, data, step)
+
     def run(self, model: Model | Adapter, data: PreferenceData, step: Step) -> None:
         from .dpo_engine import align
 
-        align(self, model, data, step)
+        align(self, model, step)
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)

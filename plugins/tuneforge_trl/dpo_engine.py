@@ -14,19 +14,10 @@ from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
 from .dpo import Dpo
-from .loop import (
-    Quiet,
-    arguments,
-    compute_dtype,
-    fit,
-    load_for_training,
-    longest_row,
-    lora_config,
-    padding_tokenizer,
-    prepare,
-    save,
-)
-from .rows import HELD_OUT_TOKENS, Columns, Row, Tokenized, check_fit, lengths
+from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
+from .loop import Quiet, fit, save
+from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
+from .settings import arguments, compute_dtype, settle
 
 
 class _Trainer(Quiet, DPOTrainer):
@@ -47,9 +38,8 @@ class _Trainer(Quiet, DPOTrainer):
         return loss if num_items_in_batch is None else loss * (_pairs(inputs) / num_items_in_batch)
 
 
-def align(options: Dpo, model: Model | Adapter, data: PreferenceData, step: Step) -> None:
-    """Fits `model` to the preferences in `data` and writes what comes of it into `step.out`."""
-    prepare(step)
+def prepare(options: Dpo, model: Model | Adapter, data: PreferenceData, step: Step) -> None:
+    """Writes both answers of each pair as tokens, with a mask of what the assistant wrote, into `step.scratch`."""
     tokenizer = padding_tokenizer(model)
     longest = longest_row(model, options)
 
@@ -63,12 +53,19 @@ def align(options: Dpo, model: Model | Adapter, data: PreferenceData, step: Step
             columns |= {side: tokens.ids, f"{side}_mask": [int(label != IGNORED) for label in tokens.labels]}
         return columns
 
-    train = Tokenized(read_rows(data, "train"), convert, "train", step)
-    held_out = Tokenized(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+    write_tokens(read_rows(data, "train"), convert, "train", step)
+    write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+
+
+def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
+    """Fits `model` to the preferences that were prepared and writes what comes of it into `step.out`."""
+    settle(step)
+    tokenizer = padding_tokenizer(model)
+    train, held_out = read_tokens("train", step), read_tokens("held_out", step)
     pairs = train.dataset
     # Both answers of a pair are in memory at once.
     sizes = [sum(sides) for sides in zip(lengths(pairs, "chosen"), lengths(pairs, "rejected"), strict=True)]
-    step.metrics(pairs=train.kept, tokens=sum(sizes), left_out=dict(train.left_out))
+    step.metrics(pairs=train.kept, tokens=sum(sizes), left_out=train.left_out)
     whole = options.adapter is None and isinstance(model, Model)
     rate = options.rate(full=1e-6, adapter=1e-5, is_adapter=not whole)
     # An adapter needs none: the base with the adapter switched off, or a copy of the adapter, is the reference.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +16,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from tuneforge import Step, StepError
+from tuneforge.disk import persist
 from tuneforge.kit.chats import IGNORED, ChatRefusedError
 from tuneforge.kit.rows import Split
 
@@ -35,50 +39,77 @@ def check_fit(ids: list[int], labels: list[int], longest: int) -> None:
         raise LeftOutError("without an answer of the assistant")
 
 
-class Tokenized:
-    """Rows as token columns, in a file of the step's scratch folder from which they are mapped while they are used.
+@dataclass(frozen=True)
+class Tokens:
+    """The rows of a split as token columns: how many were kept, and how many left out, by reason."""
 
-    `convert` makes the columns of a row, each token with its label or mask, or raises LeftOutError; `left_out` counts
-    the rows it made none of, by reason. Rows are taken until there are `most` tokens. Raises StepError if more than
-    half of the rows to train on are left out.
-    """
-
-    def __init__(
-        self, rows: Iterable[Row], convert: Callable[[Row], Columns], split: Split, step: Step, most: float = math.inf
-    ) -> None:
-        self.left_out: Counter[str] = Counter()
-        self._most = most
-        self.kept = 0
-        self._path = step.scratch / f"{split}.arrow"
-        self._write(self._usable(rows, convert, step))
-        lost = self.left_out.total()
-        total = self.kept + lost
-        mark = "warning: " if lost > 0.1 * total else ""
-        for reason, count in sorted(self.left_out.items()):
-            step.log(f"{mark}{split}: {count} of {total} rows left out: {reason}")
-        # Too few held-out rows make a poor figure, and are no reason not to train.
-        if split == "train" and (not self.kept or 2 * lost > total):
-            reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
-            problem = f"{lost} of {total} rows cannot be learnt from" if self.kept else "no row is left"
-            raise StepError(
-                f"there is too little to learn from: {problem} ({reasons or 'the data has none'})",
-                "Raise max_length, or mend the rows: look at what the format step made of the data.",
-            )
+    kept: int
+    left_out: dict[str, int]
+    path: Path
 
     @property
     def dataset(self) -> Dataset:
-        """The rows, of which there is one at least."""
-        return Dataset.from_file(str(self._path))
+        """The rows, of which there is one at least, mapped from the file while they are used."""
+        return Dataset.from_file(str(self.path))
 
-    def _usable(self, rows: Iterable[Row], convert: Callable[[Row], Columns], step: Step) -> Iterator[Columns]:
-        for row in rows:
+
+def write_tokens(
+    rows: Iterable[Row], convert: Callable[[Row], Columns], split: Split, step: Step, most: float = math.inf
+) -> None:
+    """Writes a split as token columns into the step's scratch folder, where `read_tokens` finds it, unless it is there.
+
+    `convert` makes the columns of a row, each token with its label or mask, or raises LeftOutError. Rows are taken
+    until there are `most` tokens. Raises StepError if more than half of the rows to train on are left out.
+    """
+    if _counts(split, step).exists():
+        return
+    path = _arrow(split, step)
+    path.parent.mkdir(exist_ok=True)
+    usable = _Usable(rows, convert, step, most)
+    _write(path, iter(usable))
+    kept, left_out = usable.kept, usable.left_out
+    lost = left_out.total()
+    total = kept + lost
+    for reason, count in sorted(left_out.items()):
+        tell = step.warn if lost > 0.1 * total else step.log
+        tell(f"{split}: {count} of {total} rows left out: {reason}")
+    # Too few held-out rows make a poor figure, and are no reason not to train.
+    if split == "train" and (not kept or 2 * lost > total):
+        reasons = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        problem = f"{lost} of {total} rows cannot be learnt from" if kept else "no row is left"
+        raise StepError(
+            f"there is too little to learn from: {problem} ({reasons or 'the data has none'})",
+            "Raise max_length, or mend the rows: look at what the format step made of the data.",
+        )
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps({"kept": kept, "left_out": dict(left_out)}), encoding="utf-8")
+    persist(path.parent)
+    beside.rename(_counts(split, step))
+
+
+def read_tokens(split: Split, step: Step) -> Tokens:
+    """What `write_tokens` has written for this step."""
+    counts = json.loads(_counts(split, step).read_text(encoding="utf-8"))
+    return Tokens(counts["kept"], counts["left_out"], _arrow(split, step))
+
+
+class _Usable:
+    """Rows as columns; those that cannot be learnt from are counted."""
+
+    def __init__(self, rows: Iterable[Row], convert: Callable[[Row], Columns], step: Step, most: float) -> None:
+        self._rows, self._convert, self._step, self._most = rows, convert, step, most
+        self.kept = 0
+        self.left_out: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Columns]:
+        for row in self._rows:
             try:
-                columns = convert(row)
+                columns = self._convert(row)
             except LeftOutError as reason:
                 self.left_out[str(reason)] += 1
             except ChatRefusedError as error:
                 if not self.left_out["refused by the chat template"]:
-                    step.log(str(error))
+                    self._step.log(str(error))
                 self.left_out["refused by the chat template"] += 1
             else:
                 self.kept += 1
@@ -87,16 +118,25 @@ class Tokenized:
                 if self._most <= 0:
                     return
 
-    def _write(self, rows: Iterator[Columns]) -> None:
-        first = next(rows, None)
-        if first is None:
-            return
-        schema = pa.schema([(name, pa.list_(pa.int32())) for name in first])
-        with pa.OSFile(str(self._path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-            batch = [first]
-            while batch:
-                stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
-                batch = list(islice(rows, 1000))
+
+def _arrow(split: Split, step: Step) -> Path:
+    return step.scratch / "rows" / f"{split}.arrow"
+
+
+def _counts(split: Split, step: Step) -> Path:
+    return _arrow(split, step).with_suffix(".json")
+
+
+def _write(path: Path, rows: Iterator[Columns]) -> None:
+    first = next(rows, None)
+    if first is None:
+        return
+    schema = pa.schema([(name, pa.list_(pa.int32())) for name in first])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+        batch = [first]
+        while batch:
+            stream.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+            batch = list(islice(rows, 1000))
 
 
 def lengths(rows: Dataset, column: str) -> list[int]:

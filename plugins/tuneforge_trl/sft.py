@@ -30,7 +30,12 @@ class Sft(Training, Train):
         "`batch_size` then counts such sequences.",
     )
 
+    def prepare(self, model: Model | Adapter, data: ChatData, step: Step) -> None:
+        from .sft_engine import prepare
+
+        prepare(self, model, data, step)
+
     def run(self, model: Model | Adapter, data: ChatData, step: Step) -> None:
         from .sft_engine import fine_tune
 
-        fine_tune(self, model, data, step)
+        fine_tune(self, model, step)

@@ -13,8 +13,10 @@ from tuneforge import Adapter, ChatData, Model, Step
 from tuneforge.kit.chats import IGNORED, tokenize_chat
 from tuneforge.kit.rows import read_rows
 
-from .loop import Quiet, arguments, fit, load_for_training, longest_row, lora_config, padding_tokenizer, prepare, save
-from .rows import HELD_OUT_TOKENS, Columns, Row, Tokenized, check_fit, lengths
+from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
+from .loop import Quiet, fit, save
+from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
+from .settings import arguments, settle
 from .sft import Sft
 
 
@@ -22,9 +24,8 @@ class _Trainer(Quiet, SFTTrainer):
     pass
 
 
-def fine_tune(options: Sft, model: Model | Adapter, data: ChatData, step: Step) -> None:
-    """Fits `model` to the assistant's turns in `data` and writes what comes of it into `step.out`."""
-    prepare(step)
+def prepare(options: Sft, model: Model | Adapter, data: ChatData, step: Step) -> None:
+    """Writes the rows of `data` as tokens, with loss on the assistant's turns, into `step.scratch`."""
     tokenizer = padding_tokenizer(model)
     longest = longest_row(model, options)
 
@@ -33,14 +34,20 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData, step: Step) 
         check_fit(tokens.ids, tokens.labels, longest)
         return {"input_ids": tokens.ids, "labels": tokens.labels}
 
-    train = Tokenized(read_rows(data, "train"), convert, "train", step)
-    held_out = Tokenized(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
-    rows = train.dataset
+    write_tokens(read_rows(data, "train"), convert, "train", step)
+    write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+
+
+def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
+    """Fits `model` to the rows that were prepared and writes what comes of it into `step.out`."""
+    settle(step)
+    train, held_out = read_tokens("train", step), read_tokens("held_out", step)
+    longest, rows = longest_row(model, options), train.dataset
     step.metrics(
         rows=train.kept,
         tokens=sum(lengths(rows, "input_ids")),
         tokens_under_loss=pc.sum(pc.not_equal(pc.list_flatten(rows.data.column("labels")), IGNORED)).as_py(),
-        left_out=dict(train.left_out),
+        left_out=train.left_out,
     )
     if options.packing:
         # Neighbours in the data are often alike; packed together they would fill whole batches.
@@ -56,7 +63,7 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData, step: Step) 
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=rows,
-        processing_class=tokenizer,
+        processing_class=padding_tokenizer(model),
         peft_config=lora_config(options.adapter),
     )
     fit(trainer, options, step)

@@ -57,10 +57,13 @@ class Run:
             (folder / name).mkdir(exist_ok=True)
         send = of_step.pop("send", self.events.append)
         self.step = Step("fit", folder / "out", folder / "scratch", seed=1, threads=1, send=send)
+        if method.prepare is not None:
+            method.prepare(model=model, data=data, step=self.step)
         method.run(model=model, data=data, step=self.step)
         self.figures = self.step.figures
         self.losses = [event["figures"]["loss"] for event in self.events if event["event"] == "progress"]
         self.log = [event["text"] for event in self.events if event["event"] == "log"]
+        self.warnings = [event["problem"] for event in self.events if event["event"] == "warning"]
         base = (model.base or model) if (self.step.out / "adapter_config.json").exists() else None
         kind = Adapter if base else Model
         assert not list(kind.missing(self.step.out))

@@ -79,7 +79,7 @@ def test_only_the_answer_counts(base: Model, make_pairs: Any, carry_out: Any) ->
     from tuneforge.kit.models import load_tokenizer
 
     tokenizer = load_tokenizer(base)
-    for row, pair in zip(Dataset.from_file(str(run.step.scratch / "train.arrow")), PAIRS, strict=True):
+    for row, pair in zip(Dataset.from_file(str(run.step.scratch / "rows" / "train.arrow")), PAIRS, strict=True):
         for side in ("chosen", "rejected"):
             compared = [token for token, counts in zip(row[side], row[f"{side}_mask"], strict=True) if counts]
             assert tokenizer.decode(compared) == f"{pair[side][0]['content']}<|im_end|>"

@@ -17,7 +17,7 @@ import pytest
 from tests.crashes.power import watched
 from tuneforge import Adapter, ChatData, Model, PreferenceData
 from tuneforge.stages import Method
-from tuneforge_trl import checkpoints, loop
+from tuneforge_trl import checkpoints, watch
 from tuneforge_trl.checkpoints import FINISHED, newest
 from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.sft import Sft
@@ -235,8 +235,8 @@ def test_slow_steps_are_saved_by_the_clock_with_the_same_result(
     method, data = Sft(**SHORT | {"save_every": 99}, steps=7, adapter=LORA), make_chats()
     wanted = carry_out(method, base, data)
     assert not list((wanted.step.scratch / "checkpoints").iterdir())
-    monkeypatch.setattr(loop, "_UNSAVED", 0)
-    monkeypatch.setattr(loop, "_SAVING", 1e9)  # however long a checkpoint takes
+    monkeypatch.setattr(watch, "_UNSAVED", 0)
+    monkeypatch.setattr(watch, "_SAVING", 1e9)  # however long a checkpoint takes
     saved = carry_out(method, base, data)
     assert newest(saved.step.scratch / "checkpoints", print).name == "checkpoint-6"
     assert saved.files() == wanted.files()

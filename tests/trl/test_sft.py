@@ -121,7 +121,7 @@ def test_packing_drops_nothing_and_leaves_the_loss_as_it_is(base: Model, make_ch
     assert packed.figures["packs"] < plain.figures["rows"] == packed.figures["rows"]
     assert packed.figures["tokens"] == plain.figures["tokens"]
     assert packed.losses == pytest.approx(plain.losses, rel=1e-5)
-    rows = Dataset.from_file(str(packed.step.scratch / "train.arrow"))
+    rows = Dataset.from_file(str(packed.step.scratch / "rows" / "train.arrow"))
     packs = pack_dataset(rows, 60)
     pieces = [
         pack["input_ids"][sum(pack["seq_lengths"][:k]) : sum(pack["seq_lengths"][: k + 1])]
@@ -147,7 +147,7 @@ def test_long_and_empty_rows_are_left_out_and_counted(base: Model, make_chats: A
     run = carry_out(Sft(steps=1, max_length=32), base, make_chats([*CHATS, long, long, silent]))
     assert run.figures["rows"] == 7
     assert run.figures["left_out"] == {"longer than 32 tokens": 2, "without an answer of the assistant": 1}
-    assert "warning: train: 2 of 10 rows left out: longer than 32 tokens" in run.log
+    assert "train: 2 of 10 rows left out: longer than 32 tokens" in run.warnings
 
 
 def test_more_than_half_of_the_rows_left_out_ends_the_step(base: Model, make_chats: Any, carry_out: Any) -> None:
