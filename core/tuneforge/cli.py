@@ -331,6 +331,7 @@ def _plan_document(made: Plan) -> dict[str, Any]:
         "steps": [
             {
                 "name": step.name,
+                **step.spec.as_repeat(),
                 "stage": step.method.stage,
                 "method": step.method.name,
                 "status": step.status,

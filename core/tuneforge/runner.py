@@ -57,6 +57,7 @@ class Run:
             "threads": threads,
             "planned": [
                 {"name": step.name, "stage": step.method.stage, "method": step.method.name, "wires": step.spec.inputs}
+                | step.spec.as_repeat()
                 for step in plan.steps.values()
             ],
             "steps": [],
@@ -291,6 +292,7 @@ class Run:
             "kind": kind,
             "metrics": metrics,
             "wires": step.spec.inputs,
+            **step.spec.as_repeat(),
         }
         if step.key and status != "skipped":
             entry |= {
@@ -321,7 +323,7 @@ class Run:
 
 def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
     """What `run --json` prints; `page` is where the report lies."""
-    shown = ("name", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "error")
+    shown = ("name", "of", "each", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "error")
     steps = [{key: step[key] for key in shown if key in step} for step in record["steps"]]
     return {
         "run": record["id"],
