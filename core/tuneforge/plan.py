@@ -347,9 +347,7 @@ def _ends(plan: Plan, spec: StepSpec) -> dict[str, list[Result]] | None:
 def _kind_alone(plan: Plan, wire: str) -> Result | None:
     """A step whose configuration is wrong still has a kind, so that wires to it are checked in the same round."""
     spec = plan.recipe.steps.get(wire)
-    if spec is None or wire in plan.steps or spec.kind.writes is not Method.writes:  # that one depends on its options
-        return None
-    return Result(spec.kind.output, Facts(spec.kind.output))
+    return Result(spec.kind.output, Facts(spec.kind.output)) if spec and wire not in plan.steps else None
 
 
 def _refer(plan: Plan, spec: StepSpec, name: str, wire: str) -> None:

@@ -237,15 +237,18 @@ def _called(written: Sequence[tuple[str, Path]]) -> dict[tuple[str, Path], str]:
 
 def _words(values: Sequence[Any]) -> list[str]:
     """A word for each value of an option, no two alike on any file system; of paths the last part, where that does."""
-    short = [_word(str(value).rstrip("/").rpartition("/")[2] if isinstance(value, str) else value) for value in values]
+    short = [
+        word_of(str(value).rstrip("/").rpartition("/")[2] if isinstance(value, str) else value) for value in values
+    ]
     alike = len({word.lower() for word in short}) < len(short)
     words: list[str] = []
-    for word in [_word(value) for value in values] if alike else short:
+    for word in [word_of(value) for value in values] if alike else short:
         words.append(_other_than(words, word))
     return words
 
 
-def _word(value: Any) -> str:
+def word_of(value: Any) -> str:
+    """A value as it stands in a name."""
     match value:
         case bool() | None:
             return str(value).lower() if value is not None else "null"
@@ -255,7 +258,7 @@ def _word(value: Any) -> str:
             return str(value)[:_WORD]
         case dict() | list():
             inner = value.values() if isinstance(value, dict) else value
-            return "-".join(_word(one) for one in inner)[:_WORD] or "none"
+            return "-".join(word_of(one) for one in inner)[:_WORD] or "none"
     return _UNFIT.sub("-", str(value))[:_WORD].strip("-") or "none"
 
 
