@@ -21,6 +21,7 @@ from .documents import Document, Keys
 from .each import Axis, Path, axes_of
 from .errors import Finding
 from .inputs import inputs_of
+from .keys import canonical
 from .plugins import Plugins
 from .stages import STAGES, Method, Publish
 
@@ -143,9 +144,11 @@ class _Expansion:
         """What each point of an axis is called: `r=4`."""
         words: list[dict[Path, str]] = [{} for _ in axis.points]
         for path in axis.paths:
-            having = [at for at, point in enumerate(axis.points) if path in point]
-            for at, word in zip(having, _words([axis.points[at][path][0] for at in having]), strict=True):
-                words[at][path] = word
+            given = {at: canonical(point[path][0]) for at, point in enumerate(axis.points) if path in point}
+            apart = {written: axis.points[at][path][0] for at, written in given.items()}
+            called = dict(zip(apart, _words(list(apart.values())), strict=True))
+            for at, written in given.items():
+                words[at][path] = called[written]
         return ["+".join(f"{self.called[axis.step, path]}={word[path]}" for path in word) for word in words]
 
     def _repeat(self, step: str, name: str, choice: _Choice) -> Repeat:

@@ -237,7 +237,7 @@ def step_picture(picture: Picture, steps: Mapping[str, StepReport], anchors: Map
 
 
 def _box(box: Box, step: StepReport | None, anchor: str) -> Markup:
-    """A step's name, its method or what sets a repeat apart, and its status; of None, an artifact that the run found in the registry."""
+    """A step's name, method (or what sets a repeat apart) and status; of None, what the run found in the registry."""
     if step is None:
         status, name, method, told = "registry", box.name.removeprefix(REGISTRY), "from the registry", ""
     else:
