@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 from markupsafe import Markup
 
 from ..recipe import REGISTRY
+from ..repeats import word_of
 from .figures import duration, number, words
 from .gather import StepReport
 from .graph import Box, Picture
@@ -78,14 +80,16 @@ def sweep_chart(sweep: Sweep, figure: Figure) -> Markup:
 
     Values that are no numbers stand side by side, with no line between them.
     """
-    named = list(dict.fromkeys(row.told(sweep.across) for row in sweep.rows))
-    at = [float(row.each[sweep.across]) if sweep.ordered else named.index(row.told(sweep.across)) for row in sweep.rows]
+    given: list[Any] = [row.each.get(sweep.across) for row in sweep.rows]
+    apart = [value for place, value in enumerate(given) if value not in given[:place]]
+    at = [float(value) if sweep.ordered else apart.index(value) for value in given]
     places = [math.log10(value) for value in at] if sweep.logarithmic else at
     across = _Scale(min(places), max(places), _LEFT + _INSET, _WIDTH - _RIGHT - _INSET, 5)
     there = [value for value in figure.values if value is not None]
     least, most = min(there), max(there)
     up = _Scale(0.0 if 0 <= least < 0.4 * most else least, most, _HEIGHT - _BOTTOM, _TOP, 4)
-    ticks = {across(place): row.told(sweep.across) for place, row in zip(places, sweep.rows, strict=True)}
+    short = [value.rpartition("/")[2] if isinstance(value, str) else value for value in given]
+    ticks = {across(place): word_of(value) for place, value in zip(places, short, strict=True)}
     parts = [*_levels(up), *(_below(x, cut(told, 14)) for x, told in _with_room(ticks))]
     points: list[tuple[float, float, str]] = []
     for number_of, line in enumerate(sweep.lines, 1):
