@@ -12,8 +12,10 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from graphlib import CycleError, TopologicalSorter
 from itertools import combinations, product
 from typing import Any
 
@@ -87,21 +89,17 @@ class _Expansion:
         self.problems: list[Finding] = []
         self.kinds = {name: kind for name, body in self.steps.items() if (kind := _kind(plugins, body))}
         self.own = {name: self._own(name) for name in self.steps}
-        self.called = _called([(axis.step, path) for axes in self.own.values() for axis in axes for path in axis.paths])
-        self.texts = {axis: self._texts(axis) for axes in self.own.values() for axis in axes}
         self.axes: dict[str, list[Axis]] = {}
+        for name in self._in_order():
+            self.axes[name] = self._meeting(name)
+        self.called = _called(
+            [[(axis.step, path) for axis in axes for path in axis.paths] for axes in self.axes.values()]
+        )
+        self.texts = {axis: self._texts(axis) for axes in self.axes.values() for axis in axes}
         self.repeats: dict[str, list[tuple[str, _Choice]]] = {name: [(name, {})] for name in self.steps}
 
     def expand(self) -> tuple[list[Repeat], list[Finding]]:
-        for name in self._in_order():
-            inherited = [axis for source in self._sources(name, many=False) for axis in self.axes.get(source, ())]
-            axes = [*dict.fromkeys(inherited), *self.own[name]]
-            count = math.prod(len(axis.points) for axis in axes)
-            if count > _MOST:
-                fix = f"At most {_MOST} can be planned at once: take values out."
-                self._say(("steps", name), f"{name} would be repeated {count} times", fix)
-                axes = []
-            self.axes[name] = axes
+        for name, axes in self.axes.items():
             choices = [dict(zip(axes, at, strict=True)) for at in product(*(range(len(axis.points)) for axis in axes))]
             self.repeats[name] = [(name + self._suffix(choice), choice) for choice in choices]
         return [self._repeat(name, *one) for name in self.steps for one in self.repeats[name]], self.problems
@@ -112,14 +110,25 @@ class _Expansion:
             return []
         return axes_of(name, body, self.kinds[name], self._say)
 
-    def _in_order(self) -> list[str]:
+    def _in_order(self) -> Iterator[str]:
         """Steps after those they are wired to. Those in a circle, and after one, are not among them."""
-        todo = {name: set(self._sources(name)) for name in self.steps}
-        found: list[str] = []
-        while ready := [name for name, sources in todo.items() if not sources & todo.keys()]:
-            found += ready
-            todo = {name: sources for name, sources in todo.items() if name not in ready}
-        return found
+        sorter = TopologicalSorter({name: self._sources(name) for name in self.steps})
+        with suppress(CycleError):
+            sorter.prepare()
+        while ready := sorter.get_ready():
+            yield from ready
+            sorter.done(*ready)
+
+    def _meeting(self, name: str) -> list[Axis]:
+        """The axes of a step: of all that its single inputs are wired to, then its own."""
+        inherited = [axis for source in self._sources(name, many=False) for axis in self.axes[source]]
+        axes = [*dict.fromkeys(inherited), *self.own[name]]
+        count = math.prod(len(axis.points) for axis in axes)
+        if count <= _MOST:
+            return axes
+        fix = f"At most {_MOST} can be planned at once: take values out."
+        self._say(("steps", name), f"{name} would be repeated {count} times", fix)
+        return []
 
     def _sources(self, name: str, many: bool | None = None) -> list[str]:
         """The steps that the inputs of a step are wired to: all of them, or those of inputs that take many, or one."""
@@ -226,15 +235,18 @@ def _put(config: Any, path: Path, value: Any) -> Any:
     return block
 
 
-def _called(written: Sequence[tuple[str, Path]]) -> dict[tuple[str, Path], str]:
-    """Each option by the shortest end of `step.block.option` that no other repeated one shares."""
-    whole = [(step, *path) for step, path in written]
+def _called(meeting: Iterable[Sequence[tuple[str, Path]]]) -> dict[tuple[str, Path], str]:
+    """Each option by the shortest end of `step.block.option` that no other has with which it meets in some step."""
+    met: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for options in meeting:
+        whole = [(step, *path) for step, path in options]
+        for full in whole:
+            met.setdefault(full, set()).update(whole)
     called = {}
-    for step, path in written:
-        full = (step, *path)
+    for full, others in met.items():
         ends = (full[-length:] for length in range(1, len(full)))
-        unique = (end for end in ends if sum(other[-len(end) :] == end for other in whole) == 1)
-        called[step, path] = ".".join(next(unique, full))
+        unique = (end for end in ends if sum(other[-len(end) :] == end for other in others) == 1)
+        called[full[0], full[1:]] = ".".join(next(unique, full))
     return called
 
 

@@ -132,6 +132,12 @@ def test_the_same_option_of_two_steps_is_told_apart_by_their_names(bench: Bench)
         "  two: {align: remark, bag: one, each: {text: [b]}}\n",
     )
     assert found[-2:] == ["one@one.text=a", "two@one.text=a+two.text=b"]
+    apart = names(
+        bench,
+        WORDS + "  bag: {train: count, data: [words]}\n  one: {align: remark, bag: bag, each: {text: [a]}}\n"
+        "  two: {align: remark, bag: bag, each: {text: [b]}}\n",
+    )
+    assert apart[-2:] == ["one@text=a", "two@text=b"], "those that do not meet need not be told apart"
 
 
 @pytest.mark.parametrize(

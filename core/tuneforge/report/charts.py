@@ -84,7 +84,8 @@ def sweep_chart(sweep: Sweep, figure: Figure) -> Markup:
     apart = [value for place, value in enumerate(given) if value not in given[:place]]
     at = [float(value) if sweep.ordered else apart.index(value) for value in given]
     places = [math.log10(value) for value in at] if sweep.logarithmic else at
-    across = _Scale(min(places), max(places), _LEFT + _INSET, _WIDTH - _RIGHT - _INSET, 5)
+    inset = _INSET if sweep.ordered else 3 * _INSET - 8
+    across = _Scale(min(places), max(places), _LEFT + inset, _WIDTH - _RIGHT - inset, 5)
     there = [value for value in figure.values if value is not None]
     least, most = min(there), max(there)
     up = _Scale(0.0 if 0 <= least < 0.4 * most else least, most, _HEIGHT - _BOTTOM, _TOP, 4)
