@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,7 +12,6 @@ from typing import Any
 from .documents import Keys
 from .hints import options, unknown_option
 from .inputs import inputs_of
-from .keys import canonical
 from .stages import Method
 
 _FORM = "each: {learning_rate: [1e-4, 2e-4]}"
@@ -132,11 +132,16 @@ def _flat(block: Mapping[str, Any], keys: Keys, path: Path = ()) -> Iterator[tup
             yield here, value, (*keys, name)
 
 
+def as_written(value: Any) -> str:
+    """The one way to write a value down, by which equal ones are known: True is not 1."""
+    return json.dumps(value, sort_keys=True)
+
+
 def _twice(values: Sequence[Any]) -> int | None:
     """The place of a value that was there before."""
-    seen: set[bytes] = set()
+    seen: set[str] = set()
     for at, value in enumerate(values):
-        written = canonical(value)
+        written = as_written(value)
         if written in seen:
             return at
         seen.add(written)
@@ -144,4 +149,4 @@ def _twice(values: Sequence[Any]) -> int | None:
 
 
 def _shown(value: Any) -> str:
-    return canonical(value).decode() if not isinstance(value, str) else str(value)
+    return repr(str(value)) if isinstance(value, str) else as_written(value)

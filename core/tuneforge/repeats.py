@@ -20,10 +20,9 @@ from itertools import combinations, product
 from typing import Any
 
 from .documents import Document, Keys
-from .each import Axis, Path, axes_of
+from .each import Axis, Path, as_written, axes_of
 from .errors import Finding
 from .inputs import inputs_of
-from .keys import canonical
 from .plugins import Plugins
 from .stages import STAGES, Method, Publish
 
@@ -153,7 +152,7 @@ class _Expansion:
         """What each point of an axis is called: `r=4`."""
         words: list[dict[Path, str]] = [{} for _ in axis.points]
         for path in axis.paths:
-            given = {at: canonical(point[path][0]) for at, point in enumerate(axis.points) if path in point}
+            given = {at: as_written(point[path][0]) for at, point in enumerate(axis.points) if path in point}
             apart = {written: axis.points[at][path][0] for at, written in given.items()}
             called = dict(zip(apart, _words(list(apart.values())), strict=True))
             for at, written in given.items():

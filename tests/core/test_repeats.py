@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from math import prod
@@ -462,6 +463,30 @@ def test_whatever_is_repeated_names_are_unique_and_wiring_is_complete(
                 for part in option.split("."):
                     value = getattr(value, part)
                 assert value == spec.each[key], "its configuration is that of the plain step"
+
+
+_OPTIONS = st.sampled_from(["top", "rate", "clean", "clean.drop", "clean.lower", "limit", "path", "data", "x", "", "."])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.just("${some}"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_OPTIONS, inner, max_size=3),
+    max_leaves=8,
+)
+_EACH = _VALUES | st.dictionaries(_OPTIONS, st.lists(_VALUES, max_size=3), max_size=3)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(each=_EACH, config=_VALUES, wired=st.sampled_from(["words", "bag", "note", "words@limit=1"]), label=_VALUES)
+def test_whatever_stands_there_is_repeated_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, each: Any, config: Any, wired: str, label: Any
+) -> None:
+    words = {"format": "split", "with": config, "each": each, "as": label}
+    bag = {"train": "count", "data": [wired], "with": config, "each": each}
+    steps = {"words": words, "bag": bag, "note": {"align": "remark", "bag": wired}}
+    text = json.dumps({"vars": {"some": [1, "a/b"]}, "steps": steps}).replace("NaN", ".nan")
+    recipe = new(tmp_path_factory.mktemp("each")).read(text)
+    assert recipe.problems or recipe.steps
+    assert all(finding.place and finding.problem for finding in recipe.problems)
+    assert len({name.lower() for name in recipe.steps}) == len(recipe.steps)
 
 
 def test_a_sweep_of_data_finds_files_beside_the_recipe(bench: Bench, tmp_path: Path) -> None:

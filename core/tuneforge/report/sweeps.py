@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..keys import canonical
+from ..each import as_written
 from ..repeats import word_of
 from ..stages import Align, Train
 from .figures import is_number, words
@@ -119,10 +119,10 @@ class Sweep:
 def sweeps(steps: Sequence[StepReport], evaluations: Sequence[Evaluation]) -> Iterator[Sweep]:
     """The sweeps of a run that have figures. Steps that were repeated for the same values make one, with the scores of
     their results."""
-    families: dict[str, dict[bytes, StepReport]] = {}
+    families: dict[str, dict[str, StepReport]] = {}
     for step in steps:
         if step.of:
-            families.setdefault(step.of, {})[canonical(step.each)] = step
+            families.setdefault(step.of, {})[as_written(step.each)] = step
     by_places = sorted(families, key=lambda name: sorted(families[name]))  # groupby needs neighbours
     groups = [list(names) for _, names in groupby(by_places, key=lambda name: sorted(families[name]))]
     order = list(families)
@@ -133,7 +133,7 @@ def sweeps(steps: Sequence[StepReport], evaluations: Sequence[Evaluation]) -> It
 
 
 def _sweep(
-    families: Mapping[str, Mapping[bytes, StepReport]],
+    families: Mapping[str, Mapping[str, StepReport]],
     steps: Mapping[str, StepReport],
     evaluations: Sequence[Evaluation],
 ) -> Sweep:
@@ -150,7 +150,7 @@ def _sweep(
 
 
 def _losses_and_counts(
-    families: Mapping[str, Mapping[bytes, StepReport]], rows: Sequence[Row], steps: Mapping[str, StepReport]
+    families: Mapping[str, Mapping[str, StepReport]], rows: Sequence[Row], steps: Mapping[str, StepReport]
 ) -> Iterator[Figure]:
     """The figures that steps noted: losses, and whatever differs. Where models were fitted, of those steps alone."""
     stages = {name: next(iter(family.values())).stage for name, family in families.items()}
@@ -167,7 +167,7 @@ def _losses_and_counts(
 
 
 def _scored(
-    families: Mapping[str, Mapping[bytes, StepReport]],
+    families: Mapping[str, Mapping[str, StepReport]],
     rows: Sequence[Row],
     steps: Mapping[str, StepReport],
     evaluations: Sequence[Evaluation],
