@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.core.bench import Bench, new, statuses, step_of, told
 from tuneforge.plan import Plan
-from tuneforge.recipe import RELEASE_NAME, Recipe, StepSpec
+from tuneforge.recipe import RELEASE_NAME, Recipe, StepSpec, read_recipe
 
 WORDS = "steps:\n  words: {format: split, with: {path: text.txt}}\n"
 RECIPE = (
@@ -123,6 +123,39 @@ def test_a_list_of_a_repeated_step_takes_only_what_stands_where_it_does(bench: B
     assert wires(recipe)["grade@path=text.csv"] == {
         "bags": ["died@path=text.csv+how=kill", "died@path=text.csv+how=exit"],
         "words": ["words@path=text.csv"],
+    }
+
+
+def test_what_comes_by_two_ways_is_repeated_once_for_each(bench: Bench) -> None:
+    (bench.folder / "mine.py").write_text("""from tuneforge import Field, Report, Step, Format, hookimpl
+class Make(Format):
+    "Makes."
+    name = "make"
+    output = Report
+    size: int = Field(0, description="How much.")
+    def run(self, of: Report | None = None, *, step: Step) -> None: ...
+class Join(Format):
+    "Joins."
+    name = "join"
+    output = Report
+    def run(self, one: Report, two: Report, step: Step) -> None: ...
+@hookimpl
+def register_format(): return [Make, Join]
+""")
+    (bench.folder / "r.yaml").write_text("""plugins: [mine.py]
+steps:
+  a: {format: make, each: {size: [1, 2]}}
+  b: {format: make, of: a}
+  c: {format: make, of: a, each: {size: [3]}}
+  ab: {format: join, one: b, two: a}
+  bc: {format: join, one: b, two: c}
+""")
+    recipe = read_recipe(bench.folder / "r.yaml")
+    assert not recipe.problems, told(recipe.problems)
+    assert wires(recipe)["ab@a.size=2"] == {"one": ["b@a.size=2"], "two": ["a@a.size=2"]}
+    assert {name: spec.inputs for name, spec in recipe.steps.items() if spec.of == "bc"} == {
+        "bc@a.size=1+c.size=3": {"one": ["b@a.size=1"], "two": ["c@a.size=1+c.size=3"]},
+        "bc@a.size=2+c.size=3": {"one": ["b@a.size=2"], "two": ["c@a.size=2+c.size=3"]},
     }
 
 
