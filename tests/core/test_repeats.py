@@ -152,6 +152,7 @@ steps:
 """)
     recipe = read_recipe(bench.folder / "r.yaml")
     assert not recipe.problems, told(recipe.problems)
+    assert recipe.repeats["ab"] == ["ab@a.size=1", "ab@a.size=2"]
     assert wires(recipe)["ab@a.size=2"] == {"one": ["b@a.size=2"], "two": ["a@a.size=2"]}
     assert {name: spec.inputs for name, spec in recipe.steps.items() if spec.of == "bc"} == {
         "bc@a.size=1+c.size=3": {"one": ["b@a.size=1"], "two": ["c@a.size=1+c.size=3"]},
