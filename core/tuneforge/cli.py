@@ -99,7 +99,7 @@ def run(
     # Before the imports: it imports most of what they would, and does it without looking for garbage.
     made = _plan(obj, recipe, settings, start, until, again, as_json)
 
-    from .console import show_findings, show_scores, watch
+    from .console import show_findings, show_scores, show_sweeps, watch
     from .errors import DONE, REFUSED, STEP_FAILED
     from .preflight import threads_for
     from .runner import Run, as_document
@@ -128,6 +128,7 @@ def run(
             if step["kind"] == Report.kind
         }
         show_scores(record, reports)
+        show_sweeps(work.told.sweeps if work.told else ())
     _tell_page(work, silent=as_json)
     for step in failed:
         click.secho(step["error"], fg="red", err=True)
@@ -331,6 +332,7 @@ def _plan_document(made: Plan) -> dict[str, Any]:
         "steps": [
             {
                 "name": step.name,
+                **step.spec.as_repeat(),
                 "stage": step.method.stage,
                 "method": step.method.name,
                 "status": step.status,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .events import Event, Observer
     from .plan import Plan, PlannedStep
+    from .report.sweeps import Sweep
 
 COLOURS = {"cached": "cyan", "done": "green", "run": "yellow", "failed": "red", "blocked": "red"}
 """Of the states of a step; the others are dim."""
@@ -153,6 +154,27 @@ def show_scores(record: Mapping[str, Any], reports: Mapping[str, Mapping[str, An
         click.secho(first, bold=True)
         for line in lines:
             click.echo(line)
+
+
+def show_sweeps(found: Sequence[Sweep]) -> None:
+    """The repeats of a run's steps side by side; the best of a column is bold."""
+    from .report.figures import number
+
+    for sweep in found:
+        head = [*sweep.keys, *(figure.name for figure in sweep.figures)]
+        rows = [
+            [row.told(key) for key in sweep.keys]
+            + [number(value) if (value := figure.values[place]) is not None else "none" for figure in sweep.figures]
+            for place, row in enumerate(sweep.rows)
+        ]
+        first, *lines = _aligned([[name.replace("_", " ") for name in head], *rows], str.rjust)
+        click.secho(f"\n{', '.join(sweep.steps)} for each {' and '.join(sweep.keys).replace('_', ' ')}", italic=True)
+        click.secho("  ".join(first), bold=True)
+        for place, cells in enumerate(lines):
+            for column, figure in enumerate(sweep.figures, len(sweep.keys)):
+                value = figure.values[place]
+                cells[column] = click.style(cells[column], bold=(value is not None and value == figure.best) or None)
+            click.echo("  ".join(cells))
 
 
 def _number(value: Any) -> str:

@@ -44,14 +44,23 @@ class Document:
         self.settings: list[str] = []
         """The overrides, as they were given."""
         self._places: dict[Keys, str] = {}
+        self._stands_for: dict[Keys, Keys] = {}
         self.data: Any = self._parse(self.text, self.shown, path.absolute().parent, ())
 
     def place(self, keys: Sequence[str | int]) -> str:
         """Where this value, or the nearest one around it, is written."""
         known = tuple(keys)
+        for end in range(len(known), 0, -1):
+            if known[:end] in self._stands_for:
+                known = self._stands_for[known[:end]] + known[end:]
+                break
         while known and known not in self._places:
             known = known[:-1]
         return self._places.get(known, self.shown)
+
+    def stand_for(self, keys: Keys, written: Keys) -> None:
+        """From now on, what is at `keys`, and inside, is where `written` is: it was made of that."""
+        self._stands_for[keys] = written
 
     def override(self, setting: str) -> None:
         """Applies one `a.b.c=value`; its value is YAML and its relative paths start in the working folder."""
@@ -70,6 +79,7 @@ class Document:
             if len(keys) < 2 or keys[1] not in known:
                 self._problem(label, f"the recipe has no {' '.join(keys[:2])}", _near(".".join(keys[1:2]), known))
                 return
+        keys = self._as_written(keys)
         at: Any = self.data
         for depth, key in enumerate(keys[:-1]):
             if isinstance(at, list) and key.isdecimal() and int(key) < len(at):
@@ -92,6 +102,18 @@ class Document:
         parsed = self._parse(value, label, Path.cwd(), where)
         if len(self.problems) == before:
             at[last] = parsed
+
+    def _as_written(self, keys: list[str]) -> list[str]:
+        """The keys, with those in one that are written as one: `adapter.r` of `each:`."""
+        at: Any = self.data
+        found: list[str] = []
+        while keys:
+            ends = range(len(keys), 1, -1) if isinstance(at, dict) and keys[0] not in at else ()
+            length = next((end for end in ends if ".".join(keys[:end]) in at), 1)
+            key, keys = ".".join(keys[:length]), keys[length:]
+            found.append(key)
+            at = at.get(key) if isinstance(at, dict) else None
+        return found
 
     def substitute(self) -> None:
         """Replaces `${name}` by the value of `vars: {name: ...}` everywhere; a variable may use those before it."""

@@ -17,6 +17,7 @@ from .inputs import inputs_of
 from .keys import shown_config, step_key
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
+from .repeats import told_once
 from .sources import Digests
 from .stages import Method, Publish
 
@@ -189,27 +190,32 @@ def make_plan(
             fix = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(recipe.names)}."
             raise RefusedError([*recipe.problems, Finding(f"there is no step {name}", fix, place=option)])
     digests = Digests(registry.home / "sources.json")
-    plan = Plan(recipe, registry, digests, findings=list(recipe.problems), again=frozenset(again))
-    before = _reach(recipe, until, lambda spec: spec.sources()) if until else set(recipe.steps)
-    after = _reach(recipe, start, lambda spec: _users(recipe, spec.name)) if start else set(recipe.steps)
+    anew = frozenset(step for name in again for step in recipe.called(name))
+    plan = Plan(recipe, registry, digests, again=anew)
+    before = _reach(recipe, recipe.called(until), lambda spec: spec.sources()) if until else set(recipe.steps)
+    after = _reach(recipe, recipe.called(start), lambda spec: _users(recipe, spec.name)) if start else set(recipe.steps)
     wanted = before & after
-    needed = {name for end in wanted for name in _reach(recipe, end, lambda spec: spec.sources())} if start else set()
+    needed = _reach(recipe, sorted(wanted), lambda spec: spec.sources()) if start else set()
+    told: list[tuple[Finding, str]] = []
     for spec in recipe.steps.values():
         _plan_step(plan, spec, wanted=spec.name in wanted or spec.name in needed)
         step = plan.steps.get(spec.name)
         if step and step.status == "run" and start and spec.name not in after:
             _block(plan, step, start)
+        told += [(finding, spec.name) for finding in plan.findings]
+        plan.findings.clear()
+    plan.findings = [*recipe.problems, *told_once(told, recipe.repeats)]
     plan.findings.extend(recipe.plugins.extend_plan(list(plan.steps.values())))
     digests.save()
     return plan
 
 
-def _reach(recipe: Recipe, name: str | None, next_of: Callable[[StepSpec], Sequence[str]]) -> set[str]:
+def _reach(recipe: Recipe, names: Sequence[str], next_of: Callable[[StepSpec], Sequence[str]]) -> set[str]:
     found: set[str] = set()
-    todo = [name]
+    todo = [*names]
     while todo:
         at = todo.pop()
-        if at is not None and at in recipe.steps and at not in found:
+        if at in recipe.steps and at not in found:
             found.add(at)
             todo.extend(next_of(recipe.steps[at]))
     return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -17,6 +17,7 @@ from .errors import Finding, PluginError, RefusedError
 from .hints import allowed_value, unknown_option
 from .inputs import inputs_of
 from .plugins import Plugins
+from .repeats import expand, overwriting, told_once
 from .stages import STAGES, Method
 
 STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
@@ -40,6 +41,13 @@ class StepSpec:
     label: str | None = None
     given: tuple[tuple[str, ...], ...] = ()
     """Dotted paths of the options that are written, to tell those that no one read."""
+    of: str = ""
+    """For a repeat, the step that it repeats; and the values that set it apart from the others."""
+    each: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_repeat(self) -> dict[str, Any]:
+        """What records say of a repeat; nothing of any other step."""
+        return {"of": self.of, "each": dict(self.each)} if self.of else {}
 
     def sources(self) -> list[str]:
         """The steps this one is wired to."""
@@ -57,7 +65,13 @@ class Recipe:
     steps: dict[str, StepSpec] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    """Of all steps as they are written, wrong ones included."""
+    """Of all steps as they are written, wrong ones included, and of their repeats."""
+    repeats: dict[str, list[str]] = field(default_factory=dict)
+    """The names of the repeats of those steps that are repeated."""
+
+    def called(self, name: str) -> list[str]:
+        """The steps that a name means: of a repeated step all its repeats."""
+        return self.repeats.get(name, [name])
 
 
 def find_recipe(name: str) -> Path:
@@ -105,10 +119,35 @@ def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | Non
     if not isinstance(steps, dict) or not steps:
         _say(recipe, ("steps",), "a recipe needs steps", "steps: {base: {load_model: builtin}}")
         return recipe
-    recipe.names = list(steps)
-    specs = {name: spec for name, body in steps.items() if (spec := _read_step(recipe, name, body, recipe.names))}
-    recipe.steps = _ordered(recipe, specs)
+    for name in steps:
+        if not STEP_NAME.fullmatch(name):
+            _say(recipe, ("steps", name), f"{name!r} is no name for a step", "Use letters, digits, - and _.")
+    recipe.steps = _ordered(recipe, _read_steps(recipe))
     return recipe
+
+
+def _read_steps(recipe: Recipe) -> dict[str, StepSpec]:
+    expanded, problems = expand(recipe.document, recipe.plugins)
+    for repeat in expanded:
+        if repeat.name != repeat.step:
+            recipe.repeats.setdefault(repeat.step, []).append(repeat.name)
+    recipe.names = list(dict.fromkeys(name for repeat in expanded for name in (repeat.step, repeat.name)))
+    specs: dict[str, StepSpec] = {}
+    before, told = recipe.problems, list[tuple[Finding, str]]()
+    for repeat in expanded:
+        recipe.problems = []
+        spec = _read_step(recipe, repeat.name, repeat.body, recipe.names)
+        told += [(problem, repeat.name) for problem in recipe.problems]
+        if spec:
+            specs[repeat.name] = replace(spec, of=repeat.step, each=repeat.each) if repeat.each else spec
+    recipe.problems = before
+    recipe.problems += [*problems, *told_once(told, recipe.repeats)]
+    for step, names in recipe.repeats.items():
+        known = [specs[name] for name in names if name in specs]
+        wires = [wire for spec in known for wire in spec.sources()]
+        if said := overwriting(step, [spec.method for spec in known], wires):
+            _say(recipe, ("steps", step), *said)
+    return specs
 
 
 def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
@@ -138,8 +177,6 @@ def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
 
 def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSpec | None:
     keys: tuple[str | int, ...] = ("steps", name)
-    if not STEP_NAME.fullmatch(name):
-        _say(recipe, keys, f"{name!r} is no name for a step", "Use letters, digits, - and _.")
     if not isinstance(body, dict):
         _say(recipe, keys, "a step is a block of keys", f"{name}: {{load_model: builtin}}")
         return None
@@ -188,7 +225,7 @@ def _read_inputs(
             if key in method.model_fields:
                 hint = f"{key} is an option: write it inside with:."
             else:
-                hint = _near(key, [*declared, "with", "as"])
+                hint = _near(key, [*declared, "with", "as", "each"])
             _say(recipe, (*keys, key), f"{stage}: {method.name} has no input {key}", hint)
             continue
         many = declared[key].many

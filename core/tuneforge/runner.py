@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuneforge_registry import RegistryError
 
@@ -25,6 +25,9 @@ from .plan import Plan, PlannedStep, described, receipt_holds
 from .provenance import checkout, machine, packages
 from .report.points import Recorder
 from .workers import Outcome, Server, artifact_request
+
+if TYPE_CHECKING:
+    from .report.gather import RunReport
 
 _SMALL = 1 << 20  # bytes; larger files of an artifact are weights and rows, not texts that could name a folder
 
@@ -41,6 +44,8 @@ class Run:
         self.page: Path | None = None
         """The report, once the run is over; None if it could not be written, and `page_problem` says why."""
         self.page_problem = ""
+        self.told: RunReport | None = None
+        """What the report shows."""
         self._began = time.monotonic()
         self.record: dict[str, Any] = {
             "id": self.id,
@@ -57,6 +62,7 @@ class Run:
             "threads": threads,
             "planned": [
                 {"name": step.name, "stage": step.method.stage, "method": step.method.name, "wires": step.spec.inputs}
+                | step.spec.as_repeat()
                 for step in plan.steps.values()
             ],
             "steps": [],
@@ -104,7 +110,8 @@ class Run:
             from .report.page import PAGE, write_page
 
             page = self.registry.run_folder(self.id) / PAGE
-            write_page(gather(self.registry, self.id), page)
+            self.told = gather(self.registry, self.id)
+            write_page(self.told, page)
             self.page = page
         except Exception as error:  # whatever showing the values of others may raise
             self.page_problem = f"the report could not be written: {type(error).__name__}: {error}"
@@ -300,6 +307,7 @@ class Run:
             "kind": kind,
             "metrics": metrics,
             "wires": step.spec.inputs,
+            **step.spec.as_repeat(),
         }
         if step.key and status != "skipped":
             entry |= {
@@ -332,7 +340,7 @@ class Run:
 
 def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
     """What `run --json` prints; `page` is where the report lies."""
-    shown = ("name", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "error")
+    shown = ("name", "of", "each", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "error")
     steps = [{key: step[key] for key in shown if key in step} for step in record["steps"]]
     return {
         "run": record["id"],

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from .documents import VARIABLE
+from .hints import blocks_in
 from .inputs import Input, inputs_of
 from .plugins import Plugins
 from .recipe import RELEASE_NAME, STEP_NAME
 from .stages import STAGES, Method
 
+_VARIABLE = {"$ref": "#/$defs/variable"}
+
 
 def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     """A draft 2020-12 schema."""
     # All in one go, since blocks of two plugins may bear one name.
-    configs, made = models_json_schema([(method, "validation") for method in plugins], ref_template="#/$defs/{model}")
+    blocks = dict.fromkeys(block for method in plugins for _, block in _options(method))
+    configs, made = models_json_schema(
+        [(block, "validation") for block in [*plugins, *blocks]], ref_template="#/$defs/{model}"
+    )
     definitions: dict[str, Any] = made.get("$defs", {})
-    steps = [_step(method, configs[method, "validation"]) for method in plugins]
+    references: dict[Any, str] = {block: str(config["$ref"]) for (block, _), config in configs.items()}
+    steps = [_step(method, references) for method in plugins]
     for block in definitions.values():
         for option, schema in block.get("properties", {}).items():
-            block["properties"][option] = {"anyOf": [schema, {"$ref": "#/$defs/variable"}]}
+            block["properties"][option] = _or_variable(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tuneforge recipe",
@@ -54,18 +63,68 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     }
 
 
-def _step(method: type[Method], config: dict[str, Any]) -> dict[str, Any]:
+def _options(block: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[BaseModel]]]:
+    """Every option of a block and of those inside it, by its path, with the block that holds it."""
+    for name, info in block.model_fields.items():
+        yield (*path, name), block
+        for inner in blocks_in(info.annotation):
+            yield from _options(inner, (*path, name))
+
+
+def _or_variable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A value or `${name}`, and the same of what a list or a block of names holds."""
+    inside: dict[str, Any] = {
+        key: _or_variable(schema[key]) for key in ("items", "additionalProperties") if isinstance(schema.get(key), dict)
+    }
+    inside |= {key: [_or_variable(one) for one in schema[key]] for key in ("prefixItems", "anyOf") if key in schema}
+    return {"anyOf": [schema | inside, _VARIABLE]}
+
+
+def _each(method: type[Method], references: Mapping[Any, str]) -> dict[str, Any]:
+    """Options with lists of their values, or a list of blocks of options."""
+    values: dict[str, list[dict[str, Any]]] = {}
+    for path, block in _options(method):
+        values.setdefault(".".join(path), []).append({"$ref": f"{references[block]}/properties/{path[-1]}"})
+    single = {name: given[0] if len(given) == 1 else {"anyOf": given} for name, given in values.items()}
+    lists = {
+        name: {"anyOf": [{"type": "array", "minItems": 1, "uniqueItems": True, "items": value}, _VARIABLE]}
+        for name, value in single.items()
+    }
+    options: dict[str, Any] = {"type": "object", "minProperties": 1, "additionalProperties": False}
+    return {
+        "description": "Repeat the step, and what depends on it, for each of these values.",
+        "anyOf": [
+            options | {"properties": lists},
+            {"type": "array", "minItems": 1, "uniqueItems": True, "items": options | {"properties": single}},
+        ],
+    }
+
+
+def _completed(method: type[Method], references: Mapping[Any, str]) -> dict[str, Any]:
+    """`with:` beside `each:`, which may give what an option lacks, inside of a block too."""
+    options = {
+        name: {} if blocks_in(info.annotation) else {"$ref": f"{references[method]}/properties/{name}"}
+        for name, info in method.model_fields.items()
+    }
+    return {"type": "object", "additionalProperties": False, "properties": options}
+
+
+def _step(method: type[Method], references: Mapping[Any, str]) -> dict[str, Any]:
     inputs = inputs_of(method)
     configured = [] if all(not option.is_required() for option in method.model_fields.values()) else ["with"]
     return {
         "type": "object",
         "description": (method.__doc__ or "").strip(),
         "additionalProperties": False,
-        "required": [method.stage, *(name for name, wanted in inputs.items() if wanted.required), *configured],
+        "required": [method.stage, *(name for name, wanted in inputs.items() if wanted.required)],
+        "if": {"required": ["each"]},
+        "then": {"properties": {"with": _completed(method, references)}},
+        "else": {"required": configured, "properties": {"with": {"$ref": references[method]}}},
         "properties": {
             method.stage: {"const": method.name, "description": (method.__doc__ or "").strip().split("\n")[0]},
             **{key: _wire(wanted) for key, wanted in inputs.items()},
-            "with": config,
+            "with": {"type": "object"},
+            "each": _each(method, references),
             "as": {
                 "type": "string",
                 "pattern": f"^{RELEASE_NAME.pattern}$",

@@ -29,6 +29,14 @@ steps:
   doom: {train: doom, with: {how: kill}}
 """
 
+REPEATED = """vars: {tops: [1, 2], low: 3, letters: b}
+plugins: [toys.py]
+steps:
+  words: {format: split, with: {clean: {drop: a}}, each: {path: [text.txt, other.txt], clean.lower: [true, "${low}"]}}
+  bag: {train: count, data: [words], with: {top: 3}, each: {top: "${tops}"}}
+  note: {align: remark, bag: bag, each: [{text: fine, whole: true}, {text: "${letters}"}]}
+"""
+
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
@@ -86,6 +94,68 @@ def test_it_refuses_a_slip_of_the_pen(
     assert recipe != RECIPE
     assert not Draft202012Validator(schema).is_valid(load(recipe))
     assert bench.read(recipe.replace("plugins: [toys.py]\n", "")).problems, "and so does the core"
+
+
+def test_it_takes_repeats(schema: dict[str, Any], bench: Bench, load: Callable[[str], Any]) -> None:
+    Draft202012Validator(schema).validate(load(REPEATED))
+    recipe = REPEATED.replace("plugins: [toys.py]\n", "").replace("low: 3", "low: false")
+    assert not bench.read(recipe).problems
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("{path: [text.txt, other.txt], clean.lower: ", "{clean.lower: "),
+        ("clean.lower:", "lower:"),
+        ("clean.lower: [true, ", "clean.lower: [3, "),
+        ("clean.lower: [true, ", "clean.lower: [true, true, "),
+        ("clean: {drop: a}", "claen: {drop: a}"),
+        ("path: [text.txt, other.txt]", "path: []"),
+        ("path: [text.txt, other.txt]", "path: text.txt"),
+        ("with: {top: 3}", "with: {tpo: 3}"),
+        ('each: {top: "${tops}"}', "each: {}"),
+        ('each: {top: "${tops}"}', "each: 3"),
+        ("text: fine", "txt: fine"),
+        ("{text: fine, whole: true}", "{}"),
+        ("whole: true", "whole: 7"),
+        ("bag: bag,", ""),
+    ],
+)
+def test_it_refuses_a_slip_in_repeats(
+    schema: dict[str, Any], bench: Bench, load: Callable[[str], Any], right: str, wrong: str
+) -> None:
+    recipe = REPEATED.replace(right, wrong, 1)
+    assert recipe != REPEATED
+    if "path" not in right or "path" in wrong:
+        assert not Draft202012Validator(schema).is_valid(load(recipe))
+    recipe = recipe.replace("plugins: [toys.py]\n", "").replace("low: 3", "low: false")
+    assert bench.read(recipe).problems, "and so does the core"
+
+
+def test_variables_stand_inside_of_lists_too(bench: Bench, load: Callable[[str], Any]) -> None:
+    (bench.folder / "listed.py").write_text("""from tuneforge import Field, Report, Step, Format, hookimpl
+class Listed(Format):
+    "Lists."
+    name = "listed"
+    output = Report
+    numbers: list[float] | None = Field(None, description="Some.")
+    pair: tuple[int, float] = Field((1, 2.0), description="Two.")
+    counts: dict[str, int] = Field({}, description="By name.")
+    def run(self, step: Step) -> None: ...
+@hookimpl
+def register_format(): return [Listed]
+""")
+    plugins = Plugins()
+    plugins.load_local("listed.py", bench.folder)
+    schema = recipe_schema(plugins)
+    recipe = (
+        "vars: {v: 3}\nplugins: [listed.py]\nsteps:\n"
+        '  a: {format: listed, with: {numbers: ["${v}", 0.5], pair: ["${v}", "${v}"], counts: {some: "${v}"}}}\n'
+    )
+    Draft202012Validator(schema).validate(load(recipe))
+    (bench.folder / "r.yaml").write_text(recipe)
+    assert bench.command("plan", "r.yaml").code == 0, "as the core does"
+    assert not Draft202012Validator(schema).is_valid(load(recipe.replace("0.5", "half")))
 
 
 def test_an_editor_is_told_the_option_that_is_wrong(schema: dict[str, Any], load: Callable[[str], Any]) -> None:

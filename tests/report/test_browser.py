@@ -55,6 +55,46 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bench.home / "runs" / run.id / "report.html"
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run with a sweep of two options, and one of names."""
+    bench = new(tmp_path_factory.mktemp("swept"))
+    odd = f"[[a, b, c], [{quoted('long ' * 30)}, {quoted(HOSTILE)}, c]]"
+    run = bench.report(
+        RECIPE.replace(
+            "as: pupil}", "each: {steps: [2, 10, 50], answers: [[right, a, no], [right, a, yes], [no, a, b]]}}"
+        )
+        + f"  other: {{train: learn, data: rows, each: {{answers: {odd}}}}}\n"
+        + "  rest: {evaluate: quiz, models: other, with: {prompts: [a, b, c], expected: [a, x, y]}}\n"
+    )
+    assert run.status == "done" and len(run.sweeps) == 2
+    return bench.home / "runs" / run.id / "report.html"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_repeats_are_seen_side_by_side(browser: Browser, swept: Path, width: int, scheme: str) -> None:
+    page, wrongs = opened(browser, swept, width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.locator("nav a", has_text="Repeats").click()
+    assert page.locator("#sweeps table").count() == 2
+    chart = page.locator("#sweeps figure", has_text="quiz: accuracy").first
+    assert chart.is_visible()
+    strokes = chart.locator("path.line").evaluate_all("lines => lines.map(line => getComputedStyle(line).stroke)")
+    assert len(set(strokes)) == 3, "lines look different"
+    keys = page.locator("#sweeps .line-key .swatch")
+    swatches = keys.evaluate_all("all => all.map(one => getComputedStyle(one).backgroundColor)")
+    assert swatches[:3] == strokes, "and the legend has their colours"
+    chart.scroll_into_view_if_needed()
+    point = chart.locator("circle[class]").nth(4)
+    box = point.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert chart.locator(".readout").inner_text().startswith("0.6667 at steps 10, answers")
+    assert not wrongs
+    page.context.close()
+
+
 def opened(browser: Browser, path: Path, width: int, scheme: Any, **options: Any) -> tuple[Page, list[str]]:
     """The page in a window, and what it did that it should not: errors, requests."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 from markupsafe import Markup
 
 from ..recipe import REGISTRY
+from ..repeats import word_of
 from .figures import duration, number, words
 from .gather import StepReport
 from .graph import Box, Picture
 from .points import Curve
+from .sweeps import Figure, Sweep
 from .texts import cut
 
 _DRAWN = 320  # points of a curve: one every second pixel or so
 _WIDTH, _HEIGHT = 312, 186
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 24
+_INSET = 18  # of the first and last point of a sweep, so that their labels are under them
+
+SERIES = 5
+"""Lines of a chart that look different from each other."""
 
 _MARKS = {
     "passed": "M2.5 6.5 5 9 9.5 3.5",
@@ -58,30 +65,85 @@ def line_chart(curve: Curve) -> Markup:
     data = Markup('data-x="{}" data-y="{}" data-told="{}"').format(
         " ".join(f"{x:.1f}" for x, _ in line), " ".join(f"{y:.1f}" for _, y in line), "|".join(told)
     )
-    parts = [
-        Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/><text x="{}" y="{:.1f}" ').format(
-            _LEFT, _WIDTH - _RIGHT, _LEFT - 6, up(tick) + 3.5, y=up(tick)
-        )
-        + Markup('text-anchor="end">{}</text>').format(_tick(tick, up.step))
-        for tick in up.ticks
-    ]
-    parts += [
-        Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-            across(tick), _HEIGHT - 8, _tick(tick, across.step)
-        )
-        for tick in across.ticks
-    ]
+    parts = [*_levels(up), *(_below(across(tick), _tick(tick, across.step)) for tick in across.ticks)]
     if noisy:
         parts.append(Markup('<path class="raw" d="{}"/>').format(_path(raw)))
     if len(line) == 1:
         parts.append(Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3"/>').format(*line[0]))
     else:
         parts.append(Markup('<path class="line" d="{}"/>').format(_path(line)))
+    return _chart(parts, data, _told(curve))
+
+
+def sweep_chart(sweep: Sweep, figure: Figure) -> Markup:
+    """A figure over the values that a step was repeated for, a line for every value of a second option.
+
+    Values that are no numbers stand side by side, with no line between them.
+    """
+    given: list[Any] = [row.each.get(sweep.across) for row in sweep.rows]
+    apart = [value for place, value in enumerate(given) if value not in given[:place]]
+    at = [float(value) if sweep.ordered else apart.index(value) for value in given]
+    places = [math.log10(value) for value in at] if sweep.logarithmic else at
+    inset = _INSET if sweep.ordered else 3 * _INSET - 8
+    across = _Scale(min(places), max(places), _LEFT + inset, _WIDTH - _RIGHT - inset, 5)
+    there = [value for value in figure.values if value is not None]
+    least, most = min(there), max(there)
+    up = _Scale(0.0 if 0 <= least < 0.4 * most else least, most, _HEIGHT - _BOTTOM, _TOP, 4)
+    short = [value.rpartition("/")[2] if isinstance(value, str) else value for value in given]
+    ticks = {across(place): word_of(value) for place, value in zip(places, short, strict=True)}
+    parts = [*_levels(up), *(_below(x, cut(told, 14)) for x, told in _with_room(ticks))]
+    points: list[tuple[float, float, str]] = []
+    for number_of, line in enumerate(sweep.lines, 1):
+        drawn = [
+            (across(places[row]), up(value), row) for row in line.rows if (value := figure.values[row]) is not None
+        ]
+        style = f"s{(number_of - 1) % SERIES + 1}"
+        if sweep.ordered and len(drawn) > 1:
+            parts.append(Markup('<path class="line {}" d="{}"/>').format(style, _path([(x, y) for x, y, _ in drawn])))
+        for x, y, row in drawn:
+            best = " best" if figure.values[row] == figure.best else ""
+            parts.append(Markup('<circle class="{}{}" cx="{:.1f}" cy="{:.1f}" r="3.2"/>').format(style, best, x, y))
+            points.append((x, y, f"{number(figure.values[row] or 0.0)} at {_place(sweep, row)}".replace("|", "/")))
+    points.sort()
+    data = Markup('data-x="{}" data-y="{}" data-told="{}"').format(
+        " ".join(f"{x:.1f}" for x, _, _ in points),
+        " ".join(f"{y:.1f}" for _, y, _ in points),
+        "|".join(told for _, _, told in points),
+    )
+    return _chart(parts, data, f"{figure.name} by {words(sweep.across)}: {'; '.join(told for _, _, told in points)}")
+
+
+def _place(sweep: Sweep, row: int) -> str:
+    return ", ".join(f"{words(key)} {sweep.rows[row].told(key)}" for key in sweep.keys if key in sweep.rows[row].each)
+
+
+def _with_room(ticks: Mapping[float, str]) -> Iterator[tuple[float, str]]:
+    """The labels that do not run into the one before."""
+    end = -math.inf
+    for x, told in sorted(ticks.items()):
+        half = 3.2 * min(len(told), 14)  # an average letter's width is 6.4
+        if x - half >= end:
+            yield x, told
+            end = x + half + 4
+
+
+def _levels(up: _Scale) -> Iterator[Markup]:
+    for tick in up.ticks:
+        yield Markup('<line class="grid" x1="{}" x2="{}" y1="{y:.1f}" y2="{y:.1f}"/><text x="{}" y="{:.1f}" ').format(
+            _LEFT, _WIDTH - _RIGHT, _LEFT - 6, up(tick) + 3.5, y=up(tick)
+        ) + Markup('text-anchor="end">{}</text>').format(_tick(tick, up.step))
+
+
+def _below(x: float, told: str) -> Markup:
+    return Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(x, _HEIGHT - 8, told)
+
+
+def _chart(parts: Sequence[Markup], data: Markup, told: str) -> Markup:
     reading = Markup('<g class="reading"><line y1="{}" y2="{}"/><circle r="3.5"/></g>')
-    parts.append(reading.format(_TOP, _HEIGHT - _BOTTOM))
+    inside = Markup("").join([*parts, reading.format(_TOP, _HEIGHT - _BOTTOM)])
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" tabindex="0" aria-label="{}" {}><title>{}</title>{}</svg>'
-    ).format(_WIDTH, _HEIGHT, _told(curve), data, _told(curve), Markup("").join(parts))
+    ).format(_WIDTH, _HEIGHT, told, data, told, inside)
 
 
 def _told(curve: Curve) -> str:
@@ -180,15 +242,16 @@ def step_picture(picture: Picture, steps: Mapping[str, StepReport], anchors: Map
 
 
 def _box(box: Box, step: StepReport | None, anchor: str) -> Markup:
-    """A step's name, method and status; of None, an artifact that the run found in the registry."""
+    """A step's name, method (or what sets a repeat apart) and status; of None, what the run found in the registry."""
     if step is None:
         status, name, method, told = "registry", box.name.removeprefix(REGISTRY), "from the registry", ""
     else:
         status, name, method = step.status, step.name, f"{step.stage}: {step.method}"
         told = status if status in ("cached", "skipped") else f"{status} · {duration(step.seconds)}"
+    title, second = (step.of, step.name.removeprefix(step.of)) if step and step.of else (name, method)
     room = int((box.width - 18) / 6.4)  # letters
     text = Markup('<text class="{}" x="{}" y="{}">{}</text>')
-    inside = text.format("name", 10, 20, cut(name, room)) + text.format("method", 10, 36, cut(method, int(room * 1.1)))
+    inside = text.format("name", 10, 20, cut(title, room)) + text.format("method", 10, 36, cut(second, int(room * 1.1)))
     if told:
         inside += text.format("told", 26, 52, cut(told, room))
         inside += Markup('<path class="sign" transform="translate(10 42)" d="{}"/>').format(_sign(status))

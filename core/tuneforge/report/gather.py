@@ -18,6 +18,7 @@ from .left_out import LeftOut, left_out
 from .names import names_of
 from .points import Curve, curves_of, points_of
 from .scores import Evaluation, evaluation, from_metrics
+from .sweeps import Sweep, sweeps
 from .texts import all_shown
 
 _SOURCE = re.compile(r"(.*)@([0-9a-f]{12})", re.DOTALL)
@@ -44,7 +45,8 @@ class Made:
 class StepReport:
     """One step of the run. `status` is cached, done, failed, interrupted, skipped or running.
 
-    `seconds` it took, beginning `began` seconds after the run did; `import_seconds` and `work_seconds` are parts of it.
+    A repeat is one `of` a written step, set apart by `each`. `seconds` it took, beginning `began` seconds after the run
+    did; `import_seconds` and `work_seconds` are parts of it.
     """
 
     name: str
@@ -52,6 +54,8 @@ class StepReport:
     method: str
     status: str
     wires: Mapping[str, Sequence[str]]
+    of: str = ""
+    each: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     began: float = 0.0
     import_seconds: float = 0.0
@@ -124,6 +128,7 @@ class RunReport:
     failure: Failure | None
     evaluations: tuple[Evaluation, ...]
     sheets: tuple[Sheet, ...]
+    sweeps: tuple[Sweep, ...]
     left_out: tuple[LeftOut, ...]
     lineages: tuple[Ancestor, ...]
     sources: tuple[Source, ...]
@@ -147,7 +152,7 @@ def gather(registry: Registry, run_id: str) -> RunReport:
     steps = tuple(_steps(registry, run_id, record, status, seconds, names))
     called = _called_by_wires(record, steps)
     reports, gone = _reports(registry, steps)
-    evaluations = (evaluation(name, report, called) for name, report in reports.items())
+    evaluations = tuple(found for name, report in reports.items() if (found := evaluation(name, report, called)))
     unused = (left_out(step.name, dict(reports.get(step.name, {})) | dict(step.metrics)) for step in steps)
     environments = record.get("environments") or {}
     return RunReport(
@@ -164,8 +169,9 @@ def gather(registry: Registry, run_id: str) -> RunReport:
         text=str(record.get("file", "")),
         steps=steps,
         failure=_failure(steps, status),
-        evaluations=tuple(found for found in evaluations if found),
+        evaluations=evaluations,
         sheets=tuple(_sheets(registry, steps, called)),
+        sweeps=tuple(sweeps(steps, evaluations)),
         left_out=tuple(found for found in unused if found),
         lineages=tuple(_lineages(registry, steps, record)),
         sources=tuple(source for step in steps for source in _sources(step.name, step.config)),
@@ -191,7 +197,15 @@ def _steps(
     known = {entry["name"] for entry in record["steps"]}
     missing = [entry for entry in record.get("planned") or () if entry["name"] not in known]
     for place, entry in enumerate(missing):
-        step = StepReport(entry["name"], entry["stage"], entry["method"], "skipped", entry["wires"])
+        step = StepReport(
+            entry["name"],
+            entry["stage"],
+            entry["method"],
+            "skipped",
+            entry["wires"],
+            entry.get("of", ""),
+            entry.get("each", {}),
+        )
         if place or status not in ("running", "interrupted", "failed"):
             yield step
             continue
@@ -213,6 +227,8 @@ def _step(
         method=entry["method"],
         status=entry["status"],
         wires=entry.get("wires") or {},
+        of=entry.get("of", ""),
+        each=entry.get("each", {}),
         seconds=entry["seconds"],
         began=began,
         import_seconds=entry.get("import_seconds", 0.0),

@@ -26,11 +26,10 @@ for (const chart of document.querySelectorAll("svg.chart")) {
   const nearest = (event) => {
     const box = chart.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * chart.viewBox.baseVal.width;
-    let best = 0;
-    points.x.forEach((place, index) => {
-      if (Math.abs(place - x) < Math.abs(points.x[best] - x)) best = index;
-    });
-    read(best);
+    const y = ((event.clientY - box.top) / box.height) * chart.viewBox.baseVal.height;
+    // Of points above each other the nearest one.
+    const far = (index) => Math.abs(points.x[index] - x) + 1e-3 * Math.abs(points.y[index] - y);
+    read(points.x.reduce((best, _, index) => (far(index) < far(best) ? index : best), 0));
   };
   chart.addEventListener("pointermove", nearest);
   chart.addEventListener("pointerdown", nearest);

@@ -67,6 +67,8 @@ def render(run: RunReport) -> str:
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         mark=charts.mark,
         chart=charts.line_chart,
+        sweep_chart=charts.sweep_chart,
+        series=charts.SERIES,
         pictures=_pictures(run, anchors),
         anchors=anchors,
         few=_FEW,

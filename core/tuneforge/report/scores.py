@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
 
 from .figures import is_number
 
@@ -48,6 +48,7 @@ class Evaluation:
     models: tuple[Scored, ...]
     passed: bool | None
     about: Mapping[str, Any]
+    better: Mapping[str, Literal["higher", "lower"]] = field(default_factory=dict)
 
 
 def evaluation(step: str, report: Mapping[str, Any], names: Mapping[str, str]) -> Evaluation | None:
@@ -61,7 +62,11 @@ def evaluation(step: str, report: Mapping[str, Any], names: Mapping[str, str]) -
     metrics = tuple(dict.fromkeys(str(metric) for scores in given.values() for metric in scores))
     if not metrics:
         return None
-    better = _mapping(report.get("better"))
+    told = _mapping(report.get("better"))
+    better = cast(
+        'Mapping[str, Literal["higher", "lower"]]',
+        {metric: told[metric] for metric in metrics if told.get(metric) in ("higher", "lower")},
+    )
     columns = [_column([scores.get(metric) for scores in given.values()], better.get(metric)) for metric in metrics]
     failures = _mapping(report.get("failures"))
     models = tuple(
@@ -80,7 +85,7 @@ def evaluation(step: str, report: Mapping[str, Any], names: Mapping[str, str]) -
         for name, value in report.items()
         if name not in _STRUCTURE and isinstance(value, (str, int, float)) and not isinstance(value, bool)
     }
-    return Evaluation(step, metrics, models, passed if isinstance(passed, bool) else None, about)
+    return Evaluation(step, metrics, models, passed if isinstance(passed, bool) else None, about, better)
 
 
 def from_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from .figures import change, duration, number, share, words
 from .gather import RunReport, StepReport
 from .left_out import LeftOut
 from .scores import Evaluation, Score
+from .sweeps import Figure, Sweep
 from .texts import cut
 
 _MARKS = {"done": "✓", "cached": "✓", "failed": "x", "interrupted": "x", "running": "…"}
@@ -28,7 +29,7 @@ _SPARK = 24
 
 def show(console: Console, run: RunReport) -> None:
     """Prints the report of a run."""
-    parts = [_head(run), _steps(run), *_curves(run)]
+    parts = [_head(run), _steps(run), *(_sweep(found) for found in run.sweeps), *_curves(run)]
     parts += [_scores(found) for found in run.evaluations]
     parts += [_answers(sheet) for sheet in run.sheets]
     parts += [_left_out(run.left_out)] if run.left_out else []
@@ -69,6 +70,22 @@ def _steps(run: RunReport) -> RenderableType:
         )
     table.columns[3].justify = "right"
     return table
+
+
+def _sweep(found: Sweep) -> RenderableType:
+    table = _table(*map(words, found.keys), *(figure.name for figure in found.figures))
+    for column in table.columns:
+        column.justify = "right"
+    for place, row in enumerate(found.rows):
+        table.add_row(*(Text(row.told(key)) for key in found.keys), *(_figure(one, place) for one in found.figures))
+    return Group(
+        Text.assemble((", ".join(found.steps), "bold"), f" for each {' and '.join(map(words, found.keys))}"), table
+    )
+
+
+def _figure(figure: Figure, place: int) -> Text:
+    value = figure.values[place]
+    return Text("none", "dim") if value is None else Text(number(value), "bold" if value == figure.best else "")
 
 
 def _curves(run: RunReport) -> Iterator[RenderableType]:
