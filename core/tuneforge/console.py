@@ -114,7 +114,7 @@ class _Lines:
             case Started():
                 self._told = 0.0
             case Logged(text=text):
-                self._line(f"{event.step}: {text}")
+                self._line(f"{event.step}: {text}" if event.step else text)
             case Progressed() if time.monotonic() - self._told > 5 or event.done >= event.total:
                 self._told = time.monotonic()
                 self._line(f"{event.step}: {event.done:g}/{event.total:g} {figures(event.figures)}")

@@ -19,6 +19,7 @@ from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
 from .sources import Digests
 from .stages import Method, Publish
+from .tracking.checking import check_trackers
 
 Status = Literal["cached", "run", "skipped", "blocked"]
 
@@ -200,6 +201,7 @@ def make_plan(
         if step and step.status == "run" and start and spec.name not in after:
             _block(plan, step, start)
     plan.findings.extend(recipe.plugins.extend_plan(list(plan.steps.values())))
+    plan.findings.extend(check_trackers(recipe))
     digests.save()
     return plan
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,11 +18,14 @@ from .hints import allowed_value, unknown_option
 from .inputs import inputs_of
 from .plugins import Plugins
 from .stages import STAGES, Method
+from .trackers import Tracker
 
 STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_TOP = ("name", "description", "seed", "vars", "plugins", "steps")
+_TOP = ("name", "description", "seed", "vars", "plugins", "trackers", "steps")
 REGISTRY = "registry:"
+
+Configured = TypeVar("Configured", Method, Tracker)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Recipe:
     name: str = ""
     seed: int = 0
     steps: dict[str, StepSpec] = field(default_factory=dict)
+    trackers: dict[str, Tracker] = field(default_factory=dict)
+    """What a run of it is to be told to, by name."""
     problems: list[Finding] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     """Of all steps as they are written, wrong ones included."""
@@ -101,6 +106,7 @@ def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | Non
                 hint = f"A step goes under steps:, as `{key}: ...` inside a named step."
             _say(recipe, (key,), f"a recipe has no key {key}", hint)
     _read_head(recipe, data)
+    _read_trackers(recipe, data.get("trackers"))
     steps = data.get("steps")
     if not isinstance(steps, dict) or not steps:
         _say(recipe, ("steps",), "a recipe needs steps", "steps: {base: {load_model: builtin}}")
@@ -134,6 +140,23 @@ def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
             recipe.plugins.load_local(reference, folder, recipe.document.place(("plugins", index)))
         except PluginError as error:
             recipe.problems.extend(error.findings)
+
+
+def _read_trackers(recipe: Recipe, block: Any) -> None:
+    if not isinstance(block, (dict, type(None))):
+        _say(recipe, ("trackers",), "trackers must map names to options", "trackers: {tensorboard: {folder: logs}}")
+        return
+    for name, config in (block or {}).items():
+        if config is False:  # by --set, to leave one of the recipe's out
+            continue
+        keys = ("trackers", name)
+        found = recipe.plugins.find_tracker(name)
+        if isinstance(found, Finding):
+            _say(recipe, keys, found.problem, found.fix)
+        elif not isinstance(config, (dict, type(None))):
+            _say(recipe, keys, f"{name} is a block of options", f"{name}: {{}}, or {name}: false to leave it out")
+        elif tracker := _configure(recipe, keys, found, config or {}):
+            recipe.trackers[name] = tracker
 
 
 def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSpec | None:
@@ -206,10 +229,15 @@ def _read_inputs(
     return inputs
 
 
-def _configure(recipe: Recipe, keys: tuple[str | int, ...], kind: type[Method], config: Any) -> Method | None:
+def _configure(
+    recipe: Recipe, keys: tuple[str | int, ...], kind: type[Configured], config: Any
+) -> Configured | None:
     if not isinstance(config, dict):
         _say(recipe, keys, "with: is a block of options", "with: {option: value}")
         return None
+    called, inputs = f"tracker {kind.name}", []
+    if issubclass(kind, Method):
+        called, inputs = f"{kind.stage}: {kind.name}", list(inputs_of(kind))
     try:
         return kind(**config)
     except ValidationError as error:
@@ -218,11 +246,11 @@ def _configure(recipe: Recipe, keys: tuple[str | int, ...], kind: type[Method], 
             at = (*keys, *_written(config, loc))
             name = ".".join(str(part) for part in _written(config, loc)) or kind.name
             if problem["type"] == "extra_forbidden":
-                hint = unknown_option(kind, _written(config, loc), list(inputs_of(kind)))
-                _say(recipe, at, f"{kind.stage}: {kind.name} has no option {name}", hint)
+                hint = unknown_option(kind, called, _written(config, loc), inputs)
+                _say(recipe, at, f"{called} has no option {name}", hint)
             elif problem["type"] == "missing":
                 missing = ".".join(str(part) for part in loc)
-                _say(recipe, at, f"{kind.stage}: {kind.name} needs the option {missing}", f"Add {missing}: to with:.")
+                _say(recipe, at, f"{called} needs the option {missing}", f"Add {missing}: to {keys[-1]}:.")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 given = problem["input"]

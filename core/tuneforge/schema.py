@@ -11,12 +11,14 @@ from .inputs import Input, inputs_of
 from .plugins import Plugins
 from .recipe import RELEASE_NAME, STEP_NAME
 from .stages import STAGES, Method
+from .trackers import Tracker
 
 
 def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     """A draft 2020-12 schema."""
     # All in one go, since blocks of two plugins may bear one name.
-    configs, made = models_json_schema([(method, "validation") for method in plugins], ref_template="#/$defs/{model}")
+    offered = [*plugins, *plugins.trackers().values()]
+    configs, made = models_json_schema([(each, "validation") for each in offered], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = made.get("$defs", {})
     steps = [_step(method, configs[method, "validation"]) for method in plugins]
     for block in definitions.values():
@@ -37,6 +39,15 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
                 "type": "array",
                 "items": {"type": "string"},
                 "description": "Local plugins: files or modules.",
+            },
+            "trackers": {
+                "type": ["object", "null"],
+                "description": "Tools that a run is told of, with their options; false leaves one out.",
+                "additionalProperties": False,
+                "properties": {
+                    name: _tracker(tracker, configs[tracker, "validation"])
+                    for name, tracker in plugins.trackers().items()
+                },
             },
             "steps": {
                 "type": "object",
@@ -73,6 +84,13 @@ def _step(method: type[Method], config: dict[str, Any]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _tracker(tracker: type[Tracker], config: dict[str, Any]) -> dict[str, Any]:
+    plain: list[dict[str, Any]] = [{"const": False}]
+    if all(not option.is_required() for option in tracker.model_fields.values()):
+        plain.append({"type": "null"})
+    return {"anyOf": [config, *plain], "description": (tracker.__doc__ or "").strip().split("\n")[0]}
 
 
 def _wire(wanted: Input) -> dict[str, Any]:
