@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from importlib.machinery import FileFinder, SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -222,8 +223,8 @@ class Plugins:
 
     def listeners(self, hook: str) -> list[tuple[str, Callable[[object], object]]]:
         """The plugins that want to be told of a moment of a run, in the order in which they were found."""
-        found = reversed(getattr(self.manager.hook, hook).get_hookimpls())
-        return [(each.plugin_name, each.function if each.argnames else lambda _, f=each.function: f()) for each in found]
+        found: list[pluggy.HookImpl] = list(reversed(getattr(self.manager.hook, hook).get_hookimpls()))
+        return [(each.plugin_name, partial(_call, each)) for each in found]
 
     def extend_plan(self, steps: Iterable[object]) -> list[Finding]:
         found: list[Finding] = []
@@ -235,7 +236,11 @@ class Plugins:
         return found
 
 
-def told(error: Exception) -> str:
+def _call(listener: pluggy.HookImpl, event: object) -> object:
+    return listener.function(event) if listener.argnames else listener.function()
+
+
+def told(error: BaseException) -> str:
     """An unexpected exception in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 

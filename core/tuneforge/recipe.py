@@ -155,7 +155,7 @@ def _read_trackers(recipe: Recipe, block: Any) -> None:
             _say(recipe, keys, found.problem, found.fix)
         elif not isinstance(config, (dict, type(None))):
             _say(recipe, keys, f"{name} is a block of options", f"{name}: {{}}, or {name}: false to leave it out")
-        elif tracker := _configure(recipe, keys, found, config or {}):
+        elif tracker := _configure(recipe, keys, found, config or {}, f"tracker {name}"):
             recipe.trackers[name] = tracker
 
 
@@ -189,7 +189,8 @@ def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSp
         _say(recipe, (*keys, "as"), f"{label!r} is no name for the registry", "Use small letters, digits, . _ and -.")
         label = None
     config = body.get("with")
-    method = _configure(recipe, (*keys, "with"), found, {} if config is None else config)
+    called, options = f"{stage}: {found.name}", {} if config is None else config
+    method = _configure(recipe, (*keys, "with"), found, options, called, list(inputs_of(found)))
     given = tuple(_leaves(config)) if isinstance(config, dict) else ()
     return StepSpec(name, found, method, inputs, recipe.document.place(keys), label and str(label), given)
 
@@ -230,19 +231,21 @@ def _read_inputs(
 
 
 def _configure(
-    recipe: Recipe, keys: tuple[str | int, ...], kind: type[Configured], config: Any
+    recipe: Recipe,
+    keys: tuple[str | int, ...],
+    kind: type[Configured],
+    config: Any,
+    called: str,
+    inputs: Sequence[str] = (),
 ) -> Configured | None:
     if not isinstance(config, dict):
         _say(recipe, keys, "with: is a block of options", "with: {option: value}")
         return None
-    called, inputs = f"tracker {kind.name}", []
-    if issubclass(kind, Method):
-        called, inputs = f"{kind.stage}: {kind.name}", list(inputs_of(kind))
     try:
         return kind(**config)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            loc = tuple(part for part in problem["loc"])
+            loc: tuple[str | int, ...] = tuple(problem["loc"])
             at = (*keys, *_written(config, loc))
             name = ".".join(str(part) for part in _written(config, loc)) or kind.name
             if problem["type"] == "extra_forbidden":

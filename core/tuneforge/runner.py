@@ -339,6 +339,7 @@ def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
         "recipe": record["recipe"],
         "status": record["status"],
         "report": str(page) if page else None,
+        **({"trackers": record["trackers"]} if "trackers" in record else {}),
         "steps": steps,
     }
 

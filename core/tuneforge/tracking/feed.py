@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from tuneforge_registry import Registry
@@ -46,7 +46,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._began = False
         self._sent = self._taken = 0
-        self._given_up = False
+        self._given_up = self._finished = False
 
     def tell(self, moment: Moment) -> None:
         """Has the tracker told of a moment, as soon as it can take it; gives no thought to when that is."""
@@ -119,7 +119,9 @@ class Feed:
         try:
             with self.log.open("ab") as log:
                 module = "tuneforge.tracking.following"
-                process = start(environment, module, (requests, words, lifeline), 1, stdout=log, stderr=log)
+                process = start(
+                    environment, module, (requests, words, lifeline), 1, stdout=log.fileno(), stderr=log.fileno()
+                )
         except BaseException:
             for descriptor in (to_tracker, from_tracker, life):
                 os.close(descriptor)
@@ -137,7 +139,9 @@ class Feed:
         finally:
             os.close(life)
             self._waiting.put(None)  # whoever still writes may end
-        return problem or (how_it_died(max(0, -status), max(0, status))[0] if status else "")
+        if not problem and (status or not self._finished):
+            problem, _ = how_it_died(max(0, -status), max(0, status))
+        return problem
 
     def _environment(self) -> Environment:
         home = self._registry.home
@@ -166,7 +170,8 @@ class Feed:
                 next_ = self._waiting.get()
 
     def _listen(self, pipe: int) -> str:
-        problem = "it ended without a word"
+        """Hears the process out; what it says to have failed with, if it does."""
+        problem = ""
         with os.fdopen(pipe, encoding="utf-8") as lines:
             for line in lines:
                 try:
@@ -176,7 +181,9 @@ class Feed:
                 match event["event"]:
                     case "opened":
                         self.entry["place"] = event["place"]
-                        self._say(f"tracker {self.name}: {event['place']}" if event["place"] else f"tracker {self.name}")
+                        self._say(
+                            f"tracker {self.name}: {event['place']}" if event["place"] else f"tracker {self.name}"
+                        )
                     case "taken":
                         self._taken = event["count"]
                     case "trouble":
@@ -185,7 +192,7 @@ class Feed:
                     case "failed":
                         problem = event["problem"]
                     case "finished":
-                        problem = ""
+                        self._finished = True
         return problem
 
 
@@ -200,7 +207,7 @@ def finish(feeds: Sequence[Feed], say: Callable[[str], None], interrupted: bool)
             feed.wait(SOON - (time.monotonic() - began))
         late = [feed for feed in feeds if not feed.wait(0)]
         if late:
-            names = " and ".join(feed.name for feed in late)
+            names = ", ".join(feed.name for feed in late)
             say(f"waiting for {names} to finish, at most {patience:.0f} s (Ctrl-C goes on without)")
         for feed in late:
             if not feed.wait(patience - (time.monotonic() - began)):
