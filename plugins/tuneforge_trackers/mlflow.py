@@ -52,7 +52,9 @@ class Mlflow(Tracker):
             return f"sqlite:///{Path(rest[3:]).expanduser().absolute()}"
         if scheme == "file":
             return Path(unquote(urlsplit(uri).path)).absolute().as_uri()
-        return uri if rest.startswith("//") else Path(uri).expanduser().absolute().as_uri()
+        if uri == "databricks" or rest.startswith("//"):
+            return uri
+        return Path(uri).expanduser().absolute().as_uri()
 
     def check(self) -> Iterator[Finding]:
         address = urlsplit(self.address())

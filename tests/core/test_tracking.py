@@ -196,6 +196,7 @@ def test_a_tracker_that_fails_does_not_fail_the_run(bench: Bench, manner: str, p
         assert record["trackers"]["diary"]["status"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manner", ["hang", "linger"])
 def test_a_tracker_that_hangs_is_given_up(bench: Bench, manner: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "SOON", 0.2)
@@ -209,6 +210,7 @@ def test_a_tracker_that_hangs_is_given_up(bench: Bench, manner: str, monkeypatch
     wait_for(lambda: not alive(diary(bench)[0]["pid"]))
 
 
+@pytest.mark.slow
 def test_a_slow_tracker_holds_up_no_step(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "WAITING", 10)
     monkeypatch.setattr(feed, "PATIENCE", 3.0)
@@ -237,6 +239,7 @@ def test_what_was_left_out_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPa
     assert diary(bench)[-1]["told"] == "RunFinished"
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_made_is_a_warning(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_OFFLINE", "1")
     record = bench.run("trackers: {locked: }\n" + RECIPE, BOTH)
@@ -248,6 +251,7 @@ def test_an_environment_that_cannot_be_made_is_a_warning(bench: Bench, monkeypat
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_step_is_told_of_from_its_beginning(bench: Bench) -> None:
     recipe = HEAD.replace("OPTIONS", "") + RECIPE.replace("parts: 3", "parts: 12, pause: 0.2, seen: seen.txt")
     path = bench.write(recipe)
@@ -273,6 +277,7 @@ def test_a_resumed_step_is_told_of_from_its_beginning(bench: Bench) -> None:
     assert times == sorted(times)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_told_of(bench: Bench) -> None:
     recipe = HEAD.replace("OPTIONS", "") + RECIPE.replace("parts: 3", "parts: 300, pause: 0.2, seen: seen.txt")
     running = bench.start("run", str(bench.write(recipe)), "--set", BOTH)
