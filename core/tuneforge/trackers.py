@@ -17,7 +17,7 @@ class Follower:
     """
 
     place: str = ""
-    """Where the person can look: a folder or a link."""
+    """Where the person can look: a folder or a link. May become known while the run goes on."""
 
     def step_started(self, event: StepStarted) -> None: ...
 

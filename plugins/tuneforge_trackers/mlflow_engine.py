@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
-os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder is refused since 3.14 unless this is said
+os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # newer versions refuse a folder unless this is said
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # to its own makers, unless the person wants that
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -18,6 +20,7 @@ from .sessions import Session, StepSessions, leaves, tags
 
 _STATUS = {"done": "FINISHED", "cached": "FINISHED", "failed": "FAILED"}
 _LONGEST = 6000  # characters of a parameter's value
+_PARAMS, _METRICS = 100, 1000  # as many as a server takes at once
 _PARENT = "mlflow.parentRunId"
 _AT_ONCE, _FLUSHED = 500, 2.0  # metrics, and seconds, after which they are sent: each call is a request or transaction
 
@@ -40,9 +43,10 @@ class Experiment(StepSessions):
     def begin(self, step: StepStarted) -> Session:
         marks = tags(step) | {_PARENT: self._parent}
         run = self._client.create_run(self._experiment, run_name=step.step, tags=marks).info.run_id
-        params = [Param(name, str(value)[:_LONGEST]) for name, value in leaves(step.config, ".").items()]
-        if params:
-            self._client.log_batch(run, params=params)
+        config = leaves(step.config, ".").items()
+        params = [Param(_named(name), str(value)[:_LONGEST]) for name, value in config]
+        for first in range(0, len(params), _PARAMS):
+            self._client.log_batch(run, params=params[first : first + _PARAMS])
         return _Run(self._client, run)
 
     def close(self, status: str) -> None:
@@ -56,7 +60,7 @@ class _Run(Session):
         self._flushed = time.monotonic()
 
     def log(self, number: int, figures: Mapping[str, float], time: float) -> None:
-        self._waiting += [Metric(name, value, int(time * 1000), number) for name, value in figures.items()]
+        self._waiting += [Metric(_named(name), value, int(time * 1000), number) for name, value in figures.items()]
         self._send(_AT_ONCE, _FLUSHED)
 
     def end(self, number: int, figures: Mapping[str, float], status: str, digest: str | None) -> None:
@@ -71,8 +75,13 @@ class _Run(Session):
             return
         sent, self._waiting = self._waiting, []
         self._flushed = time.monotonic()
-        for first in range(0, len(sent), 1000):  # as many as a server takes at once
-            self._client.log_batch(self._run, metrics=sent[first : first + 1000])
+        for first in range(0, len(sent), _METRICS):
+            self._client.log_batch(self._run, metrics=sent[first : first + _METRICS])
+
+
+def _named(name: str) -> str:
+    """A name with nothing in it that MLflow refuses."""
+    return re.sub(r"[^\w./: -]", "_", name)
 
 
 def _experiment(client: MlflowClient, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class _Open:
     step: StepStarted
     session: Session | None = None
     number: int = 0
+    refused: bool = False
 
 
 class StepSessions(Follower):
@@ -49,15 +51,16 @@ class StepSessions(Follower):
     def step_metrics(self, event: StepMetrics) -> None:
         open_ = self._open[event.step]
         open_.number = event.number
-        self._session(open_).log(event.number, event.figures, event.time)
+        if session := self._session(open_):
+            session.log(event.number, event.figures, event.time)
 
     def step_finished(self, event: StepFinished) -> None:
         open_ = self._open.pop(event.step, None)
         if open_ is None:  # there was nothing to do
             return
         figures = flat(event.metrics) | flat({"scores": event.scores})
-        if open_.session or figures:
-            self._session(open_).end(open_.number, figures, event.status, event.digest)
+        if (open_.session or figures) and (session := self._session(open_)):
+            session.end(open_.number, figures, event.status, event.digest)
 
     def run_finished(self, event: RunFinished) -> None:
         for open_ in self._open.values():
@@ -66,8 +69,9 @@ class StepSessions(Follower):
         self._open.clear()
         self.close(event.status)
 
-    def _session(self, open_: _Open) -> Session:
-        if open_.session is None:
+    def _session(self, open_: _Open) -> Session | None:
+        if open_.session is None and not open_.refused:
+            open_.refused = True  # unless it goes well: what the tool refuses once is not tried at every figure
             open_.session = self.begin(open_.step)
         return open_.session
 
@@ -90,6 +94,11 @@ def leaves(values: Mapping[str, Any], between: str) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def plain(name: str) -> str:
+    """A name that will do for a folder and in a link."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "recipe"
 
 
 def tags(step: StepStarted) -> dict[str, str]:

@@ -14,7 +14,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from tuneforge import RunStarted, StepStarted
 
-from .sessions import Session, StepSessions, leaves, tags
+from .sessions import Session, StepSessions, leaves, plain, tags
 
 _STATUS = {"done": api_pb2.STATUS_SUCCESS, "cached": api_pb2.STATUS_SUCCESS}
 _FLUSHED = 5  # seconds after which figures can be seen
@@ -25,18 +25,18 @@ class Logs(StepSessions):
 
     def __init__(self, run: RunStarted, folder: Path) -> None:
         super().__init__(run)
-        self._folder = folder / run.recipe / run.run
+        self._folder = folder / plain(run.recipe) / run.run
         self._folder.mkdir(parents=True, exist_ok=True)
         self.place = str(self._folder)
 
     def begin(self, step: StepStarted) -> Session:
-        return _Events(self._folder / step.step, step)
+        return _Events(self._folder / plain(step.step), step)
 
 
 class _Events(Session):
     def __init__(self, folder: Path, step: StepStarted) -> None:
         self._writer = EventFileWriter(str(folder), flush_secs=_FLUSHED)
-        config = {name: _plain(value) for name, value in leaves(step.config, ".").items()}
+        config = {name: _hparam(value) for name, value in leaves(step.config, ".").items()}
         self._add(hparams_pb(tags(step) | config, trial_id=f"{step.run}/{step.step}"))
 
     def log(self, number: int, figures: Mapping[str, float], time: float) -> None:
@@ -61,5 +61,5 @@ def _scalars(figures: Mapping[str, float]) -> Summary:
     return Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in figures.items()])
 
 
-def _plain(value: object) -> bool | float | str:
+def _hparam(value: object) -> bool | float | str:
     return value if isinstance(value, (bool, int, float, str)) else str(value)

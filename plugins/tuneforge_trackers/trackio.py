@@ -45,6 +45,7 @@ class Trackio(Tracker):
     def open(self, run: RunStarted) -> Follower:
         if self.folder is not None:
             os.environ["TRACKIO_DIR"] = str(self.folder)  # read when it is imported
+        from .sessions import plain
         from .trackio_engine import Project
 
-        return Project(run, self.project or run.recipe, self.space)
+        return Project(run, self.project or plain(run.recipe), self.space)

@@ -6,12 +6,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its own makers, unless the person wants that
 import wandb
 
 from tuneforge import RunStarted, StepStarted
 
-from .sessions import Session, StepSessions, tags
+from .sessions import Session, StepSessions, plain, tags
 from .wandb import WeightsAndBiases
+
+_LONGEST = 64  # characters of a tag
 
 
 class Group(StepSessions):
@@ -20,36 +23,31 @@ class Group(StepSessions):
     def __init__(self, run: RunStarted, options: WeightsAndBiases) -> None:
         super().__init__(run)
         self._options = options
-        self._project = options.project or run.recipe
+        self._project = options.project or plain(run.recipe)
         folder = options.folder / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
         if options.mode == "offline":
-            os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would reach out for its own makers
             self.place = str(folder)
-        else:
-            entity = options.entity or wandb.Api().default_entity
-            at = wandb.Settings().app_url if options.server is None else options.server.rstrip("/")
-            self.place = f"{at}/{entity}/{self._project}/groups/{run.run}"
 
     def begin(self, step: StepStarted) -> Session:
         settings = wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True)
         if self._options.server:
             settings.base_url = self._options.server
-        return _Run(
-            wandb.init(
-                project=self._project,
-                entity=self._options.entity,
-                group=step.run,
-                name=step.step,
-                job_type=step.stage,
-                config={**step.config, "tuneforge": tags(step)},
-                tags=[step.recipe, step.method, *self._options.tags],
-                mode=self._options.mode,
-                dir=str(self._options.folder),
-                settings=settings,
-                reinit="create_new",
-            )
+        run = wandb.init(
+            project=self._project,
+            entity=self._options.entity,
+            group=step.run,
+            name=step.step,
+            job_type=step.stage,
+            config={**step.config, "tuneforge": tags(step)},
+            tags=[tag[:_LONGEST] for tag in (step.recipe, step.method, *self._options.tags)],
+            mode=self._options.mode,
+            dir=str(self._options.folder),
+            settings=settings,
+            reinit="create_new",
         )
+        self.place = self.place or f"{run.project_url}/groups/{step.run}"  # known to the server alone
+        return _Run(run)
 
 
 class _Run(Session):

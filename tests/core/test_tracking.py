@@ -278,6 +278,18 @@ def test_a_resumed_step_is_told_of_from_its_beginning(bench: Bench) -> None:
 
 
 @pytest.mark.slow
+def test_who_has_troubles_is_told_of_a_killed_run_too(bench: Bench) -> None:
+    recipe = RECIPE.replace("parts: 3", "parts: 300, pause: 0.02")
+    options = "manner: raise, pause: 0.5"
+    running = bench.start("run", str(bench.write(HEAD.replace("OPTIONS", options) + recipe)), "--set", BOTH)
+    wait_for(lambda: len(diary(bench)) >= 2)
+    running.kill()
+    running.communicate()
+    over = wait_for(lambda: [entry for entry in diary(bench) if entry["told"] == "RunFinished"], 10)
+    assert over[0]["status"] == "killed"
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_is_told_of(bench: Bench) -> None:
     recipe = HEAD.replace("OPTIONS", "") + RECIPE.replace("parts: 3", "parts: 300, pause: 0.2, seen: seen.txt")
     running = bench.start("run", str(bench.write(recipe)), "--set", BOTH)

@@ -181,9 +181,8 @@ class Feed:
                 match event["event"]:
                     case "opened":
                         self.entry["place"] = event["place"]
-                        self._say(
-                            f"tracker {self.name}: {event['place']}" if event["place"] else f"tracker {self.name}"
-                        )
+                        if event["place"]:
+                            self._say(f"tracker {self.name}: {event['place']}")
                     case "taken":
                         self._taken = event["count"]
                     case "trouble":

@@ -7,6 +7,7 @@ there are some seconds left to say so to the tool.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import json
@@ -41,11 +42,10 @@ def follow(moments: int, words: int, lifeline: int) -> int:
             assert isinstance(began, RunStarted)
             follower = tracker.open(began)
         except BaseException as error:  # whatever a tool may raise is told, with its traceback
-            send(words, failure(error))
+            _say(words, failure(error))
             return 1
-        send(words, {"event": "opened", "place": follower.place})
         _tell_all(follower, began, coming, words)
-    send(words, {"event": "finished"})
+    _say(words, {"event": "finished"})
     return 0
 
 
@@ -54,6 +54,8 @@ def _tell_all(follower: Follower, began: RunStarted, coming: Iterator[tuple[str,
     last: Moment = began
     told = time.monotonic()
     count = 2  # the tracker's options, and the run's beginning
+    place = follower.place
+    _say(words, {"event": "opened", "place": place})
 
     def tell(hook: str, moment: Moment) -> None:
         nonlocal warned
@@ -63,15 +65,18 @@ def _tell_all(follower: Follower, began: RunStarted, coming: Iterator[tuple[str,
             trouble = failure(error)  # prints its traceback to the log, each time
             if not warned:
                 warned = True
-                send(words, {"event": "trouble", "problem": f"{hook}: {trouble['problem']}"})
+                _say(words, {"event": "trouble", "problem": f"{hook}: {trouble['problem']}"})
 
     for hook, moment in coming:
         tell(hook, moment)
         last = moment
         count += 1
+        if follower.place != place:
+            place = follower.place
+            _say(words, {"event": "opened", "place": place})
         if time.monotonic() - told > _NEWS:
             told = time.monotonic()
-            send(words, {"event": "taken", "count": count})
+            _say(words, {"event": "taken", "count": count})
     if not isinstance(last, RunFinished):
         tell("run_finished", RunFinished(began.run, began.recipe, "killed"))
 
@@ -91,6 +96,11 @@ def _moments(lines: Iterator[str]) -> Iterator[tuple[str, Moment]]:
             continue
         hook = given.pop("event")
         yield hook, MOMENTS[hook](**given)
+
+
+def _say(words: int, event: Mapping[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # a run that was killed hears nothing; the tool is told all the same
+        send(words, event)
 
 
 def _die_after(lifeline: int) -> None:
