@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tuneforge import Field, Finding, Follower, RunStarted, Tracker
 
-from .checks import writable
+from .checks import answering, writable
 
 _DEFAULT = "sqlite:///mlflow.db"
-_PORTS = {"http": 80, "https": 443}
-_PATIENCE = 2.0  # seconds in which a server has to answer
 
 
 class Mlflow(Tracker):
@@ -62,21 +59,11 @@ class Mlflow(Tracker):
             yield from writable(Path(address.path[1:]).parent, "uri")
         elif address.scheme == "file":
             yield from writable(Path(unquote(address.path)), "uri")
-        elif address.scheme in _PORTS:
-            yield from _answers(address.hostname or "", address.port or _PORTS[address.scheme])
+        elif address.scheme in ("http", "https"):
+            fix = "Start it (`mlflow server`), or leave it out: --set trackers.mlflow=false"
+            yield from answering(self.address(), "uri", fix)
 
     def open(self, run: RunStarted) -> Follower:
         from .mlflow_engine import Experiment
 
         return Experiment(run, self.address(), self.experiment or run.recipe)
-
-
-def _answers(host: str, port: int) -> Iterator[Finding]:
-    fix = "Start it (`mlflow server`), or leave it out: --set trackers.mlflow=false"
-    try:
-        socket.create_connection((host, port), _PATIENCE).close()
-    except TimeoutError:
-        problem = f"{host}:{port} did not answer within {_PATIENCE:.0f} s"
-        yield Finding(problem, fix, level="warning", field="uri")
-    except OSError as error:
-        yield Finding(f"nothing answers at {host}:{port}: {error.strerror or error}", fix, field="uri")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tuneforge import Field, Finding, Follower, RunStarted, Target, Tracker
 
-from .checks import writable
+from .checks import answering, writable
 
 _SERVER = "https://api.wandb.ai"
 
@@ -44,7 +44,12 @@ class WeightsAndBiases(Tracker):
 
     def check(self) -> Iterator[Finding]:
         yield from writable(self.folder / "wandb", "folder")
-        if self.mode == "online" and not self._key():
+        if self.mode == "offline":
+            return
+        if self._key():
+            fix = "Write mode: offline and say `wandb sync` later, where it can be reached."
+            yield from answering(self._server(), "server", fix)
+        else:
             yield Finding(
                 f"there is no login for {self._server()}",
                 "Say `wandb login`, set WANDB_API_KEY, or write mode: offline.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -56,6 +57,20 @@ class Locked(Tracker):
         return Follower()
 
 
+class Elsewhere(Tracker):
+    """A tracker that works in an environment of its own."""
+
+    name = "elsewhere"
+    needs = ("toolz==1.0.0",)
+
+    def open(self, run: RunStarted) -> Follower:
+        import toolz  # type: ignore[import-untyped]
+
+        follower = Follower()
+        follower.place = f"toolz {toolz.__version__} of {Path(sys.prefix).parent.name}"
+        return follower
+
+
 class Writer(Follower):
     def __init__(self, diary: Diary, run: RunStarted) -> None:
         self._diary = diary
@@ -93,4 +108,4 @@ class Writer(Follower):
 
 @hookimpl
 def register_tracker() -> list[type[Tracker]]:
-    return [Diary, Locked]
+    return [Diary, Locked, Elsewhere]

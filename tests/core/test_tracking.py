@@ -136,8 +136,6 @@ def test_a_hook_may_take_nothing(bench: Bench) -> None:
 def test_a_tracker_is_told_the_same(bench: Bench) -> None:
     _, listener = listen(bench, LISTENER)
     heard = [event for event in listener.heard if type(event).__name__ not in ("StepStarted", "StepMetrics")]
-    for folder in bench.home.glob("steps/*"):
-        folder.unlink() if folder.is_file() else None
     record = tracked(bench, "", RECIPE, "seed=6")
     entries = diary(bench)
     assert [entry["told"] for entry in entries if entry["told"] not in ("StepStarted", "StepMetrics")] == [
@@ -248,6 +246,19 @@ def test_an_environment_that_cannot_be_made_is_a_warning(bench: Bench, monkeypat
     assert warning.startswith("warning: tracker locked: the environment could not be made: ")
     assert bench.command("plan", "recipe.yaml", "--set", BOTH).out.splitlines()[-1] == (
         "tracked by locked (in an environment of its own, to be made)"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_tracker_works_in_an_environment_of_its_own(bench: Bench) -> None:
+    recipe = f"trackers: {{elsewhere: }}\n{RECIPE}"
+    record = bench.run(recipe, BOTH)
+    assert record["trackers"]["elsewhere"]["status"] == "done", bench.said()
+    assert record["trackers"]["elsewhere"]["place"] == "toolz 1.0.0 of envs"
+    assert any(text.startswith("tracker elsewhere: installing ") for text in bench.said())
+    assert bench.command("plan", "recipe.yaml", "--set", BOTH).out.splitlines()[-1] == (
+        "tracked by elsewhere (in an environment of its own, ready)"
     )
 
 

@@ -33,6 +33,7 @@ def test_a_folder_that_cannot_be_written(bench: Bench, trackers: str, place: str
 
 
 def test_wandb_wants_a_login(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuneforge_trackers.wandb.answering", lambda *asked: ())
     fix = "Say `wandb login`, set WANDB_API_KEY, or write mode: offline."
     assert found(bench, "wandb: {}") == [f"recipe.yaml:2:12: there is no login for https://api.wandb.ai\n    {fix}"]
     own = "wandb: {server: 'https://wandb.our.org', mode: online}"
@@ -43,6 +44,26 @@ def test_wandb_wants_a_login(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(found(bench, own)) == 1
     monkeypatch.setenv("WANDB_API_KEY", "key")
     assert found(bench, own) == []
+
+
+def test_wandb_wants_its_server(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert found(bench, f"wandb: {{server: '{uri}'}}") == []
+    (problem,) = found(bench, f"wandb: {{server: '{uri}'}}")
+    assert problem.startswith(f"recipe.yaml:2:20: nothing answers at {uri[7:]}: ")
+    assert "mode: offline" in problem
+    assert found(bench, f"wandb: {{server: '{uri}', mode: offline}}") == []
+
+
+def test_a_server_that_is_slow_to_answer_is_a_warning(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(address: tuple[str, int], timeout: float) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    (problem,) = found(bench, "mlflow: {uri: 'https://tracking.our.org'}")
+    assert problem.startswith("recipe.yaml:2:21: warning: tracking.our.org:443 did not answer within 2 s")
 
 
 def test_mlflow_wants_its_server(bench: Bench) -> None:

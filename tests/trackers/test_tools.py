@@ -52,12 +52,13 @@ def test_tensorboard(bench: Bench) -> None:
 
 
 def test_wandb_offline(bench: Bench) -> None:
-    record = tracked(bench, "wandb: {project: orders, mode: offline, tags: [red]}")
+    record = tracked(bench, "wandb: {project: orders, entity: us, mode: offline, tags: [red]}")
     assert record["trackers"]["wandb"]["place"] == str(bench.folder / "wandb")
     runs = offline.runs(bench.folder / "wandb")
     assert set(runs) == {"words", "bag", "counts", "grades"}
     bag = runs["bag"]
     assert (bag["run"].project, bag["run"].run_group, bag["run"].job_type) == ("orders", record["id"], "train")
+    assert bag["run"].entity == "us"
     assert list(bag["run"].tags) == ["roses", "patient", "red"]
     assert [(point["_step"], point["loss"]) for point in bag["history"]] == LOSSES
     assert bag["config"]["parts"] == 4
@@ -72,8 +73,8 @@ def test_wandb_offline(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("uri", "address"),
     [
-        pytest.param("uri: mlruns", "file://{folder}/mlruns", id="files"),
-        pytest.param("", "sqlite:///{folder}/mlflow.db", id="database"),
+        pytest.param("uri: mlruns, experiment: trials", "file://{folder}/mlruns", id="files"),
+        pytest.param("experiment: trials", "sqlite:///{folder}/mlflow.db", id="database"),
     ],
 )
 def test_mlflow(bench: Bench, uri: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +83,9 @@ def test_mlflow(bench: Bench, uri: str, address: str, monkeypatch: pytest.Monkey
 
     record = tracked(bench, f"mlflow: {{{uri}}}")
     address = address.format(folder=bench.folder)
-    assert record["trackers"]["mlflow"]["place"] == f"{address}, experiment roses"
+    assert record["trackers"]["mlflow"]["place"] == f"{address}, experiment trials"
     client = MlflowClient(tracking_uri=address)
-    experiment = client.get_experiment_by_name("roses")
+    experiment = client.get_experiment_by_name("trials")
     assert experiment is not None
     runs = {run.data.tags.get("step", ""): run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == {"", "words", "bag", "counts", "grades"}
@@ -101,19 +102,19 @@ def test_mlflow(bench: Bench, uri: str, address: str, monkeypatch: pytest.Monkey
 
 
 def test_trackio(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = tracked(bench, "trackio: {folder: notes}")
-    assert record["trackers"]["trackio"]["place"] == f"{bench.folder / 'notes'}, project roses"
+    record = tracked(bench, "trackio: {folder: notes, project: trials}")
+    assert record["trackers"]["trackio"]["place"] == f"{bench.folder / 'notes'}, project trials"
     monkeypatch.setenv("TRACKIO_DIR", str(bench.folder / "notes"))
     from trackio.sqlite_storage import SQLiteStorage
 
-    names = {name.rpartition("-")[2]: name for name in SQLiteStorage.get_runs("roses")}
+    names = {name.rpartition("-")[2]: name for name in SQLiteStorage.get_runs("trials")}
     assert set(names) == {"words", "bag", "counts", "grades"}
-    logs = SQLiteStorage.get_logs("roses", names["bag"])
+    logs = SQLiteStorage.get_logs("trials", names["bag"])
     assert [(log["step"], log["loss"]) for log in logs if "loss" in log] == LOSSES
     assert logs[-1]["status"] == "done"
-    config = SQLiteStorage.get_run_config("roses", names["bag"])
+    config = SQLiteStorage.get_run_config("trials", names["bag"])
     assert (config["parts"], config["_Group"]) == (4, record["id"])
-    assert SQLiteStorage.get_logs("roses", names["grades"])[-1]["final/scores/counts/kept"] == 2
+    assert SQLiteStorage.get_logs("trials", names["grades"])[-1]["final/scores/counts/kept"] == 2
 
 
 def killed(bench: Bench, tracker: str, begun: Callable[[], bool]) -> None:
