@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .errors import Finding, StepError
     from .fields import Field, Source, Target
     from .hookspecs import hookimpl
+    from .lifecycle import RunFinished, RunStarted, StepFinished, StepMetrics, StepStarted
     from .speakers import Manner, Message, Speaker, Voice
     from .stages import (
         Align,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Train,
     )
     from .step import Step
+    from .trackers import Follower, Tracker
 
 __version__ = "0.1.0"
 
@@ -33,12 +35,14 @@ _MODULES = {
     "errors": ("Finding", "StepError"),
     "fields": ("Field", "Source", "Target"),
     "hookspecs": ("hookimpl",),
+    "lifecycle": ("RunFinished", "RunStarted", "StepFinished", "StepMetrics", "StepStarted"),
     "speakers": ("Manner", "Message", "Speaker", "Voice"),
     "stages": (
         *("Align", "Config", "Evaluate", "Format", "Kinds", "Known", "LoadModel", "Merge", "Method", "Publish"),
         *("Quantize", "Train"),
     ),
     "step": ("Step",),
+    "trackers": ("Follower", "Tracker"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -52,6 +56,7 @@ __all__ = [
     "Facts",
     "Field",
     "Finding",
+    "Follower",
     "Format",
     "Gguf",
     "Kinds",
@@ -67,11 +72,17 @@ __all__ = [
     "Quantize",
     "Release",
     "Report",
+    "RunFinished",
+    "RunStarted",
     "Source",
     "Speaker",
     "Step",
     "StepError",
+    "StepFinished",
+    "StepMetrics",
+    "StepStarted",
     "Target",
+    "Tracker",
     "Train",
     "Voice",
     "hookimpl",

@@ -73,6 +73,17 @@ def show_plan(plan: Plan) -> None:
         click.echo("  ".join([*cells, click.style(folded[0], dim=True) if note else ""]).rstrip())
         for line in folded[1:]:
             click.echo(" " * indent + click.style(line, dim=True))
+    if plan.recipe.trackers:
+        click.echo(f"tracked by {', '.join(_tracked(plan))}")
+
+
+def _tracked(plan: Plan) -> Iterator[str]:
+    from .environments import environment_for
+
+    for name, tracker in plan.recipe.trackers.items():
+        environment = environment_for(tracker.needs, plan.registry.home)
+        state = "ready" if environment.ready else "to be made"
+        yield f"{name} (in an environment of its own, {state})" if environment.own else name
 
 
 def _cells(step: PlannedStep) -> tuple[str, ...]:
@@ -115,7 +126,7 @@ class _Lines:
             case Started():
                 self._told = 0.0
             case Logged(text=text):
-                self._line(f"{event.step}: {text}")
+                self._line(f"{event.step}: {text}" if event.step else text)
             case Progressed() if time.monotonic() - self._told > 5 or event.done >= event.total:
                 self._told = time.monotonic()
                 self._line(f"{event.step}: {event.done:g}/{event.total:g} {figures(event.figures)}")

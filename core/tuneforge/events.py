@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a step."""
+    """Something that happened to a step, or to the run as a whole where `step` is empty."""
 
     step: str
 
@@ -21,7 +21,7 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Logged(Event):
-    """The step says something."""
+    """The step says something; or, where there is none, what follows the run does."""
 
     text: str
 
@@ -48,6 +48,6 @@ class Ended(Event):
 
 
 class Observer(Protocol):
-    """Whoever watches a run."""
+    """Whoever watches a run. What follows the run speaks from threads of its own."""
 
     def __call__(self, event: Event, /) -> None: ...

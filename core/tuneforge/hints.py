@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from .stages import Method
+from .stages import Config
 
 
 def options(block: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
@@ -29,8 +29,11 @@ def blocks_in(annotation: Any) -> list[type[BaseModel]]:
     return [block for part in typing.get_args(annotation) for block in blocks_in(part)]
 
 
-def unknown_option(method: type[Method], keys: Sequence[str | int], inputs: Sequence[str]) -> str:
-    """What to write instead of the unknown option at `keys` (its last part is the word that is unknown)."""
+def unknown_option(method: type[Config], called: str, keys: Sequence[str | int], inputs: Sequence[str]) -> str:
+    """What to write instead of the unknown option at `keys` (its last part is the word that is unknown).
+
+    `called` is what the person knows the block by, and `inputs` are those of the method that it configures.
+    """
     word = str(keys[-1])
     inside = tuple(str(key) for key in keys[:-1] if isinstance(key, str))
     if word in inputs:
@@ -49,10 +52,10 @@ def unknown_option(method: type[Method], keys: Sequence[str | int], inputs: Sequ
     if close:
         return f"Did you mean {close[0]}?"
     names = ", ".join(path[-1] for path in here)
-    return f"{method.stage}: {method.name} knows: {names}." if names else f"{method.name} has no options."
+    return f"{called} knows: {names}." if names else f"{called} has no options."
 
 
-def allowed_value(method: type[Method], loc: Sequence[str | int]) -> str:
+def allowed_value(method: type[Config], loc: Sequence[str | int]) -> str:
     """What the option at a pydantic location takes; names of union members in the location are passed over."""
     words = [part for part in loc if isinstance(part, str)]
     for path, info in sorted(options(method), key=lambda known: -len(known[0])):

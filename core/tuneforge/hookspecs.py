@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from .errors import Finding
+from .lifecycle import RunFinished, RunStarted, StepFinished, StepMetrics, StepStarted
 from .stages import Align, Evaluate, Format, LoadModel, Merge, Publish, Quantize, Train
 
 if TYPE_CHECKING:
     from .plan import PlannedStep
     from .speakers import Speaker
+    from .trackers import Tracker
 
 hookspec = pluggy.HookspecMarker("tuneforge")
 hookimpl = pluggy.HookimplMarker("tuneforge")
@@ -64,5 +66,35 @@ def register_chat() -> list[type[Speaker]]:  # type: ignore[empty-body]
 
 
 @hookspec
+def register_tracker() -> list[type[Tracker]]:  # type: ignore[empty-body]
+    """Tools that runs are told of, by recipes that name them under `trackers:`."""
+
+
+@hookspec
 def extend_plan(steps: Sequence[PlannedStep]) -> list[Finding]:  # type: ignore[empty-body]
     """Findings on a plan as a whole, such as two steps that do not fit each other."""
+
+
+@hookspec
+def run_started(event: RunStarted) -> None:
+    """Told when a run begins."""
+
+
+@hookspec
+def step_started(event: StepStarted) -> None:
+    """Told when work on a step begins."""
+
+
+@hookspec
+def step_metrics(event: StepMetrics) -> None:
+    """Told how far a step is, with its figures of the moment."""
+
+
+@hookspec
+def step_finished(event: StepFinished) -> None:
+    """Told when a step is over, with its result, figures and scores."""
+
+
+@hookspec
+def run_finished(event: RunFinished) -> None:
+    """Told when a run is over."""

@@ -38,16 +38,15 @@ class LiveTable:
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
-        row = self._rows[event.step]
         match event:
             case Started():
-                row.start()
+                self._rows[event.step].start()
             case Logged(text=text):
-                self._live.console.print(Text(f"{event.step}: {text}", "dim"), soft_wrap=True)
+                self._live.console.print(Text(f"{event.step}: {text}" if event.step else text, "dim"), soft_wrap=True)
             case Progressed():
-                row.progress = event
+                self._rows[event.step].progress = event
             case Ended():
-                row.ended = event
+                self._rows[event.step].ended = event
         self._live.update(self._table())
 
     def _table(self) -> RenderableType:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import inspect
 import json
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import click
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 from rich.markup import escape
 from rich.table import Table
 
 from .console import open_console
 from .errors import RefusedError
-from .hints import options, value_type
 from .inputs import inputs_of
+from .other_pages import described_options, option_table, others, others_markdown, summary
 from .plugins import Plugins
 from .stages import STAGES, Method
 
@@ -36,28 +34,15 @@ def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
             for wanted in inputs_of(method).values()
         ],
         "gives": method.output.kind,
-        "options": [
-            {
-                "name": ".".join(path),
-                "type": value_type(info),
-                "required": info.is_required(),
-                "default": _default(info),
-                "description": info.description,
-            }
-            for path, info in options(method)
-        ],
+        "options": described_options(method),
         "needs": list(method.needs),
     }
 
 
-def summary(method: type[Method]) -> str:
-    """The first paragraph of a method's documentation, on one line."""
-    return " ".join(inspect.cleandoc(method.__doc__ or "").split("\n\n")[0].split())
-
-
 def list_methods(plugins: Plugins, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([describe(plugins, method) for method in plugins], indent=2, default=str))
+        pages = [*(describe(plugins, method) for method in plugins), *others(plugins)]
+        click.echo(json.dumps(pages, indent=2, default=str))
         return
     table = Table(box=None, pad_edge=False)
     for column in ("method", "takes", "gives", "plugin", "what it does"):
@@ -66,12 +51,17 @@ def list_methods(plugins: Plugins, as_json: bool) -> None:
         takes = ", ".join(f"{wanted.name}{'' if wanted.required else '?'}" for wanted in inputs_of(method).values())
         row = (f"{method.stage}.{method.name}", takes, method.output.kind, str(plugins.origin(method)), summary(method))
         table.add_row(*(escape(cell) for cell in row))
+    for page in others(plugins):
+        row = (f"{page['stage']}.{page['name']}", "", "", page["plugin"], page["summary"])
+        table.add_row(*(escape(cell) for cell in row))
     open_console().print(table)
     open_console().print("\nMore on one: tuneforge plugins STAGE.METHOD", style="dim")
 
 
 def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
-    known = {f"{method.stage}.{method.name}": method for method in plugins}
+    methods = {f"{method.stage}.{method.name}": method for method in plugins}
+    known = {name: partial(describe, plugins, method) for name, method in methods.items()}
+    known |= {f"{page['stage']}.{page['name']}": partial(dict, page) for page in others(plugins)}
     bare = [name for name in known if name.partition(".")[2] == wanted]
     if wanted not in known and len(bare) == 1:
         (wanted,) = bare
@@ -80,20 +70,24 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
         raise RefusedError(
             f"there is no method {wanted}", f"Did you mean {' or '.join(near)}?" if near else "See `tuneforge plugins`."
         )
-    page = describe(plugins, known[wanted])
+    page = known[wanted]()
     if as_json:
         click.echo(json.dumps(page, indent=2, default=str))
         return
     console = open_console()
-    console.print(f"[bold]{wanted}[/]  version {page['version']}, {escape(page['plugin'])}\n", highlight=False)
+    version = f"version {page['version']}, " if "version" in page else ""
+    console.print(f"[bold]{wanted}[/]  {version}{escape(page['plugin'])}\n", highlight=False)
     console.print(page["doc"], markup=False, highlight=False)
-    console.print("\n[bold]inputs[/]")
-    for given in page["inputs"]:
-        console.print(
-            f"  {given['name']}: {given['takes']}{'' if given['required'] else ' (optional)'}", highlight=False
-        )
-    console.print(f"[bold]gives[/]\n  {page['gives']}", highlight=False)
-    console.print("[bold]options[/] (inside with:)")
+    console.print()
+    if "inputs" in page:
+        console.print("[bold]inputs[/]")
+        for given in page["inputs"]:
+            optional = "" if given["required"] else " (optional)"
+            console.print(f"  {given['name']}: {given['takes']}{optional}", highlight=False)
+        console.print(f"[bold]gives[/]\n  {page['gives']}", highlight=False)
+    if page["stage"] != "chat":
+        inside = "with:" if "inputs" in page else f"{page['name']}:, under trackers:"
+        console.print(f"[bold]options[/] (inside {inside})")
     table = Table(box=None, show_header=False, padding=(0, 2))
     for option in page["options"]:
         default = "required" if option["required"] else "" if option["type"] == "block" else str(option["default"])
@@ -113,16 +107,10 @@ def methods_markdown(plugins: Plugins) -> str:
             page = describe(plugins, method)
             lines += ["", f"### {stage}: {method.name}", "", page["doc"], ""]
             lines += ["```python", signature(method), "```"]
-            if page["options"]:
-                lines += ["", "| option | type | default | |", "|---|---|---|---|"]
-            for option in page["options"]:
-                default = f"`{json.dumps(option['default'], default=str)}`"
-                default = "required" if option["required"] else "" if option["type"] == "block" else default
-                cells = (f"`{option['name']}`", f"`{option['type']}`", default, option["description"])
-                lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+            lines += option_table(page["options"])
             if method.needs:
                 lines += ["", f"Needs {', '.join(f'`{need}`' for need in method.needs)}."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *others_markdown(plugins)]) + "\n"
 
 
 def signature(method: type[Method]) -> str:
@@ -133,8 +121,3 @@ def signature(method: type[Method]) -> str:
         kinds = f"list[{kinds}]" if wanted.many else kinds
         parameters.append(f"{wanted.name}: {kinds}" if wanted.required else f"{wanted.name}: {kinds} | None = None")
     return f"{method.name}({', '.join(parameters)}) -> {method.output.__name__}"
-
-
-def _default(info: FieldInfo) -> Any:
-    value = info.get_default(call_default_factory=True)
-    return None if value is PydanticUndefined else value.model_dump() if isinstance(value, BaseModel) else value

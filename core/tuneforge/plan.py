@@ -20,6 +20,7 @@ from .recipe import REGISTRY, Recipe, StepSpec
 from .repeats import told_once
 from .sources import Digests
 from .stages import Method, Publish
+from .tracking.checking import check_trackers
 
 Status = Literal["cached", "run", "skipped", "blocked"]
 
@@ -206,6 +207,7 @@ def make_plan(
         plan.findings.clear()
     plan.findings = [*recipe.problems, *told_once(told, recipe.repeats)]
     plan.findings.extend(recipe.plugins.extend_plan(list(plan.steps.values())))
+    plan.findings.extend(check_trackers(recipe))
     digests.save()
     return plan
 

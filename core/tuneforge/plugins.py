@@ -8,9 +8,10 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from importlib.machinery import FileFinder, SourceFileLoader
 from importlib.metadata import entry_points
 from inspect import signature
@@ -27,7 +28,8 @@ from .environments import version_of
 from .errors import Finding, PluginError
 from .inputs import inputs_of
 from .speakers import Speaker
-from .stages import STAGES, Method
+from .stages import STAGES, Config, Method
+from .trackers import Tracker
 
 GROUP = "tuneforge"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -57,6 +59,7 @@ class Plugins:
         self._methods: dict[tuple[str, str], type[Method]] = {}
         self._origins: dict[type[Method], Origin] = {}
         self._speakers: dict[str, tuple[type[Speaker], Origin]] = {}
+        self._trackers: dict[str, tuple[type[Tracker], Origin]] = {}
         self.kinds: dict[str, type[Artifact]] = {
             kind.kind: kind
             for kind in vars(artifacts).values()
@@ -118,6 +121,8 @@ class Plugins:
                 offered[stage] = list(getattr(module, at, list)())
             at = "register_chat"
             speakers = list(getattr(module, at, list)())
+            at = "register_tracker"
+            trackers = list(getattr(module, at, list)())
         except Exception as error:  # whatever a plugin's own code may raise
             raise PluginError(f"plugin {origin}: {at}: {told(error)}", place=place) from error
         for stage, methods in offered.items():
@@ -134,6 +139,13 @@ class Plugins:
                 self._origins[method] = origin
         for speaker in speakers:
             self._add_speaker(speaker, origin, place)
+        for tracker in trackers:
+            problem = _broken_tracker(tracker)
+            taken_by = None if problem else self._trackers.setdefault(tracker.name, (tracker, origin))
+            if taken_by and taken_by[0] is not tracker:
+                problem = f"the tracker {tracker.name} is already offered by {taken_by[1]}"
+            if problem:
+                raise PluginError(f"plugin {origin}: {problem}", place=place)
 
     def _add_speaker(self, speaker: type[Speaker], origin: Origin, place: str) -> None:
         problem = _broken_speaker(speaker)
@@ -171,6 +183,25 @@ class Plugins:
         above = (vars(cls).get("kind") for cls in kind.__mro__)
         return next((self._speakers[name][0] for name in above if name in self._speakers), None)
 
+    def speaker_origin(self, kind: str) -> Origin:
+        return self._speakers[kind][1]
+
+    def trackers(self) -> dict[str, type[Tracker]]:
+        """The trackers at hand, by name."""
+        return {name: tracker for name, (tracker, _) in sorted(self._trackers.items())}
+
+    def tracker_origin(self, name: str) -> Origin:
+        return self._trackers[name][1]
+
+    def find_tracker(self, name: str) -> type[Tracker] | Finding:
+        """The tracker of that name; else what to tell the person who wrote it."""
+        if name in self._trackers:
+            return self._trackers[name][0]
+        near = get_close_matches(name, self._trackers, 1, 0.6)
+        offered = ", ".join(sorted(self._trackers)) or "none"
+        fix = f"Did you mean {near[0]}?" if near else f"There are: {offered}. Install the package that offers {name}."
+        return Finding(f"no installed plugin offers a tracker {name}", fix)
+
     def find(self, stage: str, name: str) -> type[Method] | Finding:
         """The method of that name; else what to tell the person who wrote it."""
         found = self._methods.get((stage, name))
@@ -191,6 +222,11 @@ class Plugins:
             )
         return Finding(f"no installed plugin offers {stage}: {name}", fix)
 
+    def listeners(self, hook: str) -> list[tuple[str, Callable[[object], object]]]:
+        """The plugins that want to be told of a moment of a run, in the order in which they were found."""
+        found: list[pluggy.HookImpl] = list(reversed(getattr(self.manager.hook, hook).get_hookimpls()))
+        return [(each.plugin_name, partial(_call, each)) for each in found]
+
     def extend_plan(self, steps: Iterable[object]) -> list[Finding]:
         found: list[Finding] = []
         for hook in self.manager.hook.extend_plan.get_hookimpls():
@@ -201,7 +237,11 @@ class Plugins:
         return found
 
 
-def told(error: Exception) -> str:
+def _call(listener: pluggy.HookImpl, event: object) -> object:
+    return listener.function(event) if listener.argnames else listener.function()
+
+
+def told(error: BaseException) -> str:
     """An unexpected exception in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
@@ -282,11 +322,36 @@ def _broken(method: object, stage: type[Method]) -> str:
             Requirement(need)
     except (TypeError, NameError, InvalidRequirement) as error:
         return f"{method.__name__}: {error}"
-    for field, info in method.model_fields.items():
-        if hasattr(Method, field):
-            return f"{method.__name__}.{field}: the name belongs to Method"
+    return _broken_options(method, Method)
+
+
+def _broken_tracker(tracker: object) -> str:
+    """How an offered class breaks the contract; empty when it does not."""
+    if not (inspect.isclass(tracker) and issubclass(tracker, Tracker)):
+        return f"register_tracker offers {tracker!r}, which is no subclass of Tracker"
+    name = getattr(tracker, "name", "")
+    if not _NAME.fullmatch(name):
+        return f"{tracker.__name__}.name is {name!r}; use small letters, digits, - and _"
+    if not tracker.__dict__.get("__doc__"):
+        return f"{tracker.__name__} has no docstring, which is its documentation"
+    if "<locals>" in tracker.__qualname__:
+        return f"{tracker.__name__} is made inside a function, where another process cannot find it"
+    if tracker.open is Tracker.open:
+        return f"{tracker.__name__} has no open"
+    try:
+        for need in tracker.needs:
+            Requirement(need)
+    except InvalidRequirement as error:
+        return f"{tracker.__name__}: {error}"
+    return _broken_options(tracker, Tracker)
+
+
+def _broken_options(offered: type[Config], base: type[Config]) -> str:
+    for field, info in offered.model_fields.items():
+        if hasattr(base, field):
+            return f"{offered.__name__}.{field}: the name belongs to {base.__name__}"
         if not info.description:
-            return f"{method.__name__}.{field} has no description"
+            return f"{offered.__name__}.{field} has no description"
         if info.alias or info.validation_alias:
-            return f"{method.__name__}.{field} has an alias; name the field as recipes shall call it"
+            return f"{offered.__name__}.{field} has an alias; name the field as recipes shall call it"
     return ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,11 +19,14 @@ from .inputs import inputs_of
 from .plugins import Plugins
 from .repeats import expand, overwriting, told_once
 from .stages import STAGES, Method
+from .trackers import Tracker
 
 STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_TOP = ("name", "description", "seed", "vars", "plugins", "steps")
+_TOP = ("name", "description", "seed", "vars", "plugins", "trackers", "steps")
 REGISTRY = "registry:"
+
+Configured = TypeVar("Configured", Method, Tracker)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Recipe:
     name: str = ""
     seed: int = 0
     steps: dict[str, StepSpec] = field(default_factory=dict)
+    trackers: dict[str, Tracker] = field(default_factory=dict)
+    """What a run of it is to be told to, by name."""
     problems: list[Finding] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     """Of all steps as they are written, wrong ones included, and of their repeats."""
@@ -115,6 +120,7 @@ def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | Non
                 hint = f"A step goes under steps:, as `{key}: ...` inside a named step."
             _say(recipe, (key,), f"a recipe has no key {key}", hint)
     _read_head(recipe, data)
+    _read_trackers(recipe, data.get("trackers"))
     steps = data.get("steps")
     if not isinstance(steps, dict) or not steps:
         _say(recipe, ("steps",), "a recipe needs steps", "steps: {base: {load_model: builtin}}")
@@ -175,6 +181,23 @@ def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
             recipe.problems.extend(error.findings)
 
 
+def _read_trackers(recipe: Recipe, block: Any) -> None:
+    if not isinstance(block, (dict, type(None))):
+        _say(recipe, ("trackers",), "trackers must map names to options", "trackers: {tensorboard: {folder: logs}}")
+        return
+    for name, config in (block or {}).items():
+        if config is False:  # by --set, to leave one of the recipe's out
+            continue
+        keys = ("trackers", name)
+        found = recipe.plugins.find_tracker(name)
+        if isinstance(found, Finding):
+            _say(recipe, keys, found.problem, found.fix)
+        elif not isinstance(config, (dict, type(None))):
+            _say(recipe, keys, f"{name} is a block of options", f"{name}: {{}}, or {name}: false to leave it out")
+        elif tracker := _configure(recipe, keys, found, config or {}, f"tracker {name}"):
+            recipe.trackers[name] = tracker
+
+
 def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSpec | None:
     keys: tuple[str | int, ...] = ("steps", name)
     if not isinstance(body, dict):
@@ -203,7 +226,8 @@ def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSp
         _say(recipe, (*keys, "as"), f"{label!r} is no name for the registry", "Use small letters, digits, . _ and -.")
         label = None
     config = body.get("with")
-    method = _configure(recipe, (*keys, "with"), found, {} if config is None else config)
+    called, options = f"{stage}: {found.name}", {} if config is None else config
+    method = _configure(recipe, (*keys, "with"), found, options, called, list(inputs_of(found)))
     given = tuple(_leaves(config)) if isinstance(config, dict) else ()
     return StepSpec(name, found, method, inputs, recipe.document.place(keys), label and str(label), given)
 
@@ -243,7 +267,14 @@ def _read_inputs(
     return inputs
 
 
-def _configure(recipe: Recipe, keys: tuple[str | int, ...], kind: type[Method], config: Any) -> Method | None:
+def _configure(
+    recipe: Recipe,
+    keys: tuple[str | int, ...],
+    kind: type[Configured],
+    config: Any,
+    called: str,
+    inputs: Sequence[str] = (),
+) -> Configured | None:
     if not isinstance(config, dict):
         _say(recipe, keys, "with: is a block of options", "with: {option: value}")
         return None
@@ -251,15 +282,15 @@ def _configure(recipe: Recipe, keys: tuple[str | int, ...], kind: type[Method], 
         return kind(**config)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            loc = tuple(part for part in problem["loc"])
+            loc: tuple[str | int, ...] = tuple(problem["loc"])
             at = (*keys, *_written(config, loc))
             name = ".".join(str(part) for part in _written(config, loc)) or kind.name
             if problem["type"] == "extra_forbidden":
-                hint = unknown_option(kind, _written(config, loc), list(inputs_of(kind)))
-                _say(recipe, at, f"{kind.stage}: {kind.name} has no option {name}", hint)
+                hint = unknown_option(kind, called, _written(config, loc), inputs)
+                _say(recipe, at, f"{called} has no option {name}", hint)
             elif problem["type"] == "missing":
                 missing = ".".join(str(part) for part in loc)
-                _say(recipe, at, f"{kind.stage}: {kind.name} needs the option {missing}", f"Add {missing}: to with:.")
+                _say(recipe, at, f"{called} needs the option {missing}", f"Add {missing}: to {keys[-1]}:.")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 given = problem["input"]

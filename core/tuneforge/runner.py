@@ -24,6 +24,7 @@ from .inputs import inputs_of
 from .plan import Plan, PlannedStep, described, receipt_holds
 from .provenance import checkout, machine, packages
 from .report.points import Recorder
+from .tracking.telling import Lifecycle
 from .workers import Outcome, Server, artifact_request
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Run:
         self._done: dict[str, float] = {}
         self._warnings: dict[str, list[dict[str, Any]]] = {}
         self._lifeline, self._life = os.pipe()
+        self._lifecycle = Lifecycle(plan, self.id, observer)
 
     def carry_out(self) -> dict[str, Any]:
         """Carries out the plan and returns the record; `status` is done, failed or interrupted."""
@@ -79,6 +81,7 @@ class Run:
         held = self.registry.run_lock(self.id)  # what was found in the registry stays there while we run
         held.acquire()
         try:
+            self._lifecycle.run_started()
             self.registry.tidy()
             for step in self.plan.steps.values():
                 if status != "done" or step.status == "skipped":
@@ -100,6 +103,9 @@ class Run:
             self._write()
             held.release()
             Path(held.lock_file).unlink(missing_ok=True)  # its name was this run's alone
+            self._lifecycle.run_finished(status)
+            if self.plan.recipe.trackers:
+                self._write()
             self._write_page()
         return self.record
 
@@ -172,6 +178,7 @@ class Run:
         return digest if digest and receipt_holds(self.registry, step.method, digest) else None
 
     def _work(self, step: PlannedStep) -> tuple[str, Outcome]:
+        self._lifecycle.step_started(step)
         environment = self._environment(step)
         key = step.key or ""
         scratch = self.registry.scratch(f"{key}-{environment.name}")
@@ -261,6 +268,7 @@ class Run:
         if event["event"] == "progress":
             self._done[step.name] = event["done"]
             recorder(event["done"], event["total"], event["figures"])
+            self._lifecycle.step_metrics(step, event["done"], event["total"], event["figures"])
             self.observer(Progressed(step.name, event["done"], event["total"], event["figures"]))
             return
         if event["event"] == "warning":
@@ -331,10 +339,13 @@ class Run:
         self.record["steps"].append(entry)
         if status in ("done", "failed"):  # the rest is written at the end: nothing was done that could be lost
             self._write()
+        self._lifecycle.step_finished(step, entry)
         self.observer(Ended(step.name, status, seconds, digest, kind, metrics, error))
 
     def _write(self) -> None:
         self._written = True
+        if self.plan.recipe.trackers:
+            self.record["trackers"] = self._lifecycle.record()
         self.registry.write_run(self.id, self.record)
 
 
@@ -347,6 +358,7 @@ def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
         "recipe": record["recipe"],
         "status": record["status"],
         "report": str(page) if page else None,
+        **({"trackers": record["trackers"]} if "trackers" in record else {}),
         "steps": steps,
     }
 

@@ -14,6 +14,7 @@ from .inputs import Input, inputs_of
 from .plugins import Plugins
 from .recipe import RELEASE_NAME, STEP_NAME
 from .stages import STAGES, Method
+from .trackers import Tracker
 
 _VARIABLE = {"$ref": "#/$defs/variable"}
 
@@ -22,9 +23,8 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     """A draft 2020-12 schema."""
     # All in one go, since blocks of two plugins may bear one name.
     blocks = dict.fromkeys(block for method in plugins for _, block in _options(method))
-    configs, made = models_json_schema(
-        [(block, "validation") for block in [*plugins, *blocks]], ref_template="#/$defs/{model}"
-    )
+    offered = [*plugins, *plugins.trackers().values(), *blocks]
+    configs, made = models_json_schema([(block, "validation") for block in offered], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = made.get("$defs", {})
     references: dict[Any, str] = {block: str(config["$ref"]) for (block, _), config in configs.items()}
     steps = [_step(method, references) for method in plugins]
@@ -46,6 +46,15 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
                 "type": "array",
                 "items": {"type": "string"},
                 "description": "Local plugins: files or modules.",
+            },
+            "trackers": {
+                "type": ["object", "null"],
+                "description": "Tools that a run is told of, with their options; false leaves one out.",
+                "additionalProperties": False,
+                "properties": {
+                    name: _tracker(tracker, configs[tracker, "validation"])
+                    for name, tracker in plugins.trackers().items()
+                },
             },
             "steps": {
                 "type": "object",
@@ -132,6 +141,13 @@ def _step(method: type[Method], references: Mapping[Any, str]) -> dict[str, Any]
             },
         },
     }
+
+
+def _tracker(tracker: type[Tracker], config: dict[str, Any]) -> dict[str, Any]:
+    plain: list[dict[str, Any]] = [{"const": False}]
+    if all(not option.is_required() for option in tracker.model_fields.values()):
+        plain.append({"type": "null"})
+    return {"anyOf": [config, *plain], "description": (tracker.__doc__ or "").strip().split("\n")[0]}
 
 
 def _wire(wanted: Input) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An extra installs what one plugin needs, so that its steps and speakers need no environment of their own."""
+"""An extra installs what one plugin needs, so that nothing of it needs an environment of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXTRAS = {name: wanted for name, wanted in PROJECT["optional-dependencies"].item
 def test_extras_are_what_plugins_need() -> None:
     needs: dict[str, set[str]] = defaultdict(set)
     plugins = Plugins()
-    for offered in (*plugins, *plugins.speakers().values()):
+    for offered in (*plugins, *plugins.speakers().values(), *plugins.trackers().values()):
         if offered.needs:
             needs[offered.__module__.partition(".")[0].removeprefix("tuneforge_")].update(offered.needs)
     assert {name: sorted(wanted) for name, wanted in EXTRAS.items()} == {

@@ -51,6 +51,7 @@ def test_registering_imports_nothing_heavy() -> None:
     count, *modules = ended.stdout.split()
     assert int(count) == len(list(Plugins()))
     needed = {"torch", "transformers", "datasets", "trl", "peft", "pyarrow", "numpy", "tokenizers", "huggingface_hub"}
+    needed |= {"tensorboard", "wandb", "mlflow", "trackio"}
     assert not needed & set(modules)
 
 

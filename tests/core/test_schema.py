@@ -21,6 +21,7 @@ description: Words, counted.
 seed: 3
 vars: {top: 2, text: text.txt}
 plugins: [toys.py]
+trackers: {tensorboard: {folder: logs}, wandb: {mode: offline, project: "${text}"}, mlflow: , trackio: false}
 steps:
   words: {format: split, with: {path: "${text}", limit: 3, clean: {lower: true}}}
   bag: {train: count, data: [words], with: {top: "${top}", rate: 5e-1}, as: roses}
@@ -85,6 +86,11 @@ def test_it_takes_a_right_recipe(schema: dict[str, Any], bench: Bench, load: Cal
         ("as: roses", "as: Big Roses"),
         ("align: remark", "align: remark, train: count"),
         ("  note:", "  a note:"),
+        ("trackers:", "tracker:"),
+        ("tensorboard:", "tensorbord:"),
+        ("folder: logs", "folda: logs"),
+        ("mode: offline", "mode: sometimes"),
+        ("trackio: false", "trackio: 3"),
     ],
 )
 def test_it_refuses_a_slip_of_the_pen(

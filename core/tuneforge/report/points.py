@@ -107,12 +107,12 @@ def points_of(
                 break
     if key is None or not _resumed(points):
         return points
-    earlier = (path for path in runs.glob(f"*/{step}.progress.jsonl") if path.parent.name < maker)
-    for path in sorted(earlier, reverse=True):  # a run's id begins with the time
-        points = _joined(_read(path, key)[1], points)
-        if not _resumed(points):
-            break
-    return points
+    return _with_earlier(runs, maker, step, key, points)
+
+
+def points_before(registry: Registry, run: str, step: str, key: str, done: float) -> list[Point]:
+    """What interrupted runs before this one did of the same work, as far as `done` parts of it."""
+    return _with_earlier(registry.home / "runs", run, step, key, [Point(done, 0, 0, {})])[:-1]
 
 
 def curves_of(points: Sequence[Point]) -> tuple[Curve, ...]:
@@ -185,6 +185,16 @@ def _point(found: Mapping[str, Any]) -> Point | None:
 def _resumed(points: Sequence[Point]) -> bool:
     """Whether the first point is not where the work begins."""
     return len(points) > 1 and points[0].done > 1.5 * (points[1].done - points[0].done) > 0
+
+
+def _with_earlier(runs: Path, run: str, step: str, key: str, points: list[Point]) -> list[Point]:
+    """The points of a run with those before them of the runs before it."""
+    earlier = (path for path in runs.glob(f"*/{step}.progress.jsonl") if path.parent.name < run)
+    for path in sorted(earlier, reverse=True):  # a run's id begins with the time
+        points = _joined(_read(path, key)[1], points)
+        if len(points) > 1 and not _resumed(points):
+            break
+    return points
 
 
 def _joined(earlier: Sequence[Point], later: list[Point]) -> list[Point]:

@@ -1,0 +1,1 @@
+"""Telling plugins and trackers how a run gets on."""
