@@ -52,7 +52,7 @@ class LiveTable:
     def _table(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
         for column in ("", "step", "method", "result", "time", "progress"):
-            table.add_column(column)
+            table.add_column(column, overflow="fold" if column == "step" else "ellipsis")  # repeats differ at the end
         for row in self._rows.values():
             table.add_row(*row.cells())
         return Group(table)
