@@ -17,8 +17,12 @@ class Dpo(Training, Align):
     """
 
     name = "dpo"
+    version = 2
     needs = NEEDS
     engine = "tuneforge_trl.dpo_engine"
+
+    # Tunstall et al. 2023 (5e-7 for a full model), https://arxiv.org/abs/2310.16944
+    usual = {"learning_rate of full": (5e-7, 5e-6), "learning_rate of adapter": (1e-6, 5e-5)}
 
     beta: float = Field(
         0.1,
