@@ -115,7 +115,9 @@ def _size(recogniser: Recogniser, raw: object) -> int | None:
         _, row = recogniser(raw)
     except LeftOutError:
         return None
-    texts = [json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in row.values() if value is not None]
+    texts = [
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in row.values() if value is not None
+    ]
     return sum(len(text.encode(errors="replace")) for text in texts)
 
 

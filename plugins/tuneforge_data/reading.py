@@ -69,7 +69,8 @@ def counted(files: Sequence[Path]) -> int | None:
         return None
     import pyarrow.parquet as pq
 
-    return sum(pq.read_metadata(file).num_rows for file in files)
+    counts: list[int] = [pq.read_metadata(file).num_rows for file in files]
+    return sum(counts)
 
 
 def _suffix(file: Path) -> str:

@@ -34,18 +34,18 @@ class Usual:
     any_size: bool = False
     """Whether it holds for models of fewer than LARGE parameters too."""
 
-    def finding(self, value: float, low: float, high: float) -> Finding | None:
+    def finding(self, value: float, low: float, high: float, of: str = "") -> Finding | None:
         """A warning, if a value is outside a range: the usual one, or another that a method or adapter declares."""
         if low <= value <= high:
             return None
         side, reason = ("below", self.below) if value < low else ("above", self.above)
         usual = f"at most {high:g}" if low <= 0 else f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
-        name = self.option.rpartition(".")[2]
+        name = "the number of rows," if self.option == "rows" else self.option.rpartition(".")[2]
         return Finding(
-            f"{name} {value:g} is {side} the usual ({usual}): {reason}",
+            f"{name} {value:g} is {side} the usual ({usual}{of}): {reason}",
             f"See {self.source}",
             "warning",
-            self.option,
+            "" if self.option == "rows" else self.option,
         )
 
 
@@ -140,7 +140,8 @@ def advise(options: Training, facts: Known) -> Iterator[Finding]:
     for usual in TABLE:
         if usual.option in values and (large or usual.any_size):
             low, high = _range(usual, options, is_adapter)
-            finding = usual.finding(values[usual.option], low, high)
+            of = "" if usual.option != "learning_rate" else " for an adapter" if is_adapter else " for a full model"
+            finding = usual.finding(values[usual.option], low, high, of)
             if finding is not None:
                 yield finding
     yield from _on_repeats(options, data, large)
@@ -152,9 +153,7 @@ def advise(options: Training, facts: Known) -> Iterator[Finding]:
 def parameters(model: Facts) -> int:
     """About how many parameters a model has: by its weights, else by the sizes in its configuration, else 0."""
     if model.tensors:
-        return sum(
-            math.prod(tensor.shape) * _packed(name, tensor.dtype) for name, tensor in model.tensors.items()
-        )
+        return sum(math.prod(tensor.shape) * _packed(name, tensor.dtype) for name, tensor in model.tensors.items())
     config: Mapping[str, Any] = model.config.get("text_config", model.config)
 
     def size(*names: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -109,7 +109,7 @@ def _blocks(shapes: Shapes) -> list[list[str]]:
         at = next((index for index, part in enumerate(parts) if part.isdigit()), None)
         if at is not None:
             lists[".".join(parts[:at])][int(parts[at])].append(name)
-    longest = max(lists.values(), key=len, default={})
+    longest: Mapping[int, list[str]] = max(lists.values(), key=len, default={})
     return [longest[number] for number in sorted(longest)]
 
 

@@ -43,10 +43,11 @@ def fit(trainer: Trainer, options: Training, step: Step) -> None:
     checkpoint = checkpoints.newest(step.scratch / "checkpoints", step.log)
     if checkpoint is not None:
         step.log(f"resuming after step {checkpoints.steps(checkpoint)}")
-    tell(trainer.model, step)
+    trained: Any = trainer.model
+    tell(trained, step)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    trainable, total = count(trainer.model)
+    trainable, total = count(trained)
     step.metrics(
         steps=trainer.state.global_step,
         train_loss=math.fsum(losses) / len(losses),

@@ -19,9 +19,9 @@ from .targets import linear_layers
 def target_modules(model: PreTrainedModel, targets: str | Sequence[str], step: Step) -> list[str]:
     """What to give PEFT as `target_modules`, sorted: the layers that `auto` stands for, or those that are named.
 
-    PEFT's own "all-linear" is not what it says on every model. On mixtures it takes the router and the experts, those at
-    another rank, and of DeepSeek's drops the dense layers; Mamba it refuses; of OPT it takes the projections outside
-    the blocks.
+    PEFT's own "all-linear" is not that on every model. Of mixtures it takes the router and the experts, some at twice
+    the rank, and of DeepSeek's drops the dense layers; of OPT it takes the projections outside the blocks; Mamba it
+    refuses.
     """
     if not isinstance(targets, str):
         mistaken = [name for name in targets if _taken_for_experts(name, model)]

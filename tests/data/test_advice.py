@@ -163,7 +163,9 @@ def test_checking_lines_imports_nothing_heavy(written: Written) -> None:
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize(("count", "limit", "holdout"), [(7, None, 0.0), (700, None, 0.5), (5000, None, 0.1), (900, 30, 0)])
+@pytest.mark.parametrize(
+    ("count", "limit", "holdout"), [(7, None, 0.0), (700, None, 0.5), (5000, None, 0.1), (900, 30, 0)]
+)
 def test_how_many_rows_are_expected(written: Written, count: int, limit: int | None, holdout: float) -> None:
     rows = [{"prompt": f"What is {number:05}?", "completion": "Ask."} for number in range(count)]
     facts = Chat(path=written(rows), limit=limit, holdout=holdout).foresee({})

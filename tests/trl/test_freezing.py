@@ -125,8 +125,12 @@ def test_frozen_weights_end_as_they_began(
     )
     run = carry_out(method, base, make_chats())
     before, after = (load_file(folder / "model.safetensors") for folder in (base.path, run.step.out))
-    kept = {name for name, weight in before.items() if torch.equal(weight.view(torch.int16), after[name].view(torch.int16))}
-    frozen = {name for what in FREEZE for name in chosen(what, {name: tuple(weight.shape) for name, weight in before.items()})}
+    kept = {
+        name for name, weight in before.items() if torch.equal(weight.view(torch.int16), after[name].view(torch.int16))
+    }
+    frozen = {
+        name for what in FREEZE for name in chosen(what, {name: tuple(weight.shape) for name, weight in before.items()})
+    }
     assert kept == frozen
     assert len(frozen) == 1 + 9 + 1
     assert run.log[0] == "frozen: 11 of 21 tensors"
@@ -156,7 +160,7 @@ def test_a_tied_head_stays_with_the_embedding(make_chats: Any, carry_out: Any, b
     assert not torch.equal(before["model.norm.weight"], after["model.norm.weight"])
     with pytest.raises(StepError, match="nothing is left to be trained"):
         carry_out(Sft(steps=1, freeze=["*"]), tied, make_chats())
-    with pytest.raises(StepError, match="no weights that are called head\n.*Did you mean lm_head"):
+    with pytest.raises(StepError, match=r"no weights that are called head\n.*Did you mean lm_head"):
         carry_out(Sft(steps=1, freeze=["head"]), tied, make_chats())
 
 

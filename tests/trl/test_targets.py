@@ -223,7 +223,9 @@ def test_what_a_plan_says_of_a_mixture_as_files_have_it() -> None:
         "the 2 experts of each mixture get no adapter, all other layers do",
     )
     assert list(check_targets(["q_proj"], mixture())) == []
-    assert [finding.problem for finding in check_targets(["w1", "gate", "shared_expert_gate", "lm_head"], mixture())] == [
+    assert [
+        finding.problem for finding in check_targets(["w1", "gate", "shared_expert_gate", "lm_head"], mixture())
+    ] == [
         "w1 lies in the experts of a mixture, which get no adapter",
         "gate is the router of a mixture, which gets no adapter",
         "shared_expert_gate is the router of a mixture, which gets no adapter",
@@ -233,14 +235,13 @@ def test_what_a_plan_says_of_a_mixture_as_files_have_it() -> None:
 
 def test_quantized_layers_are_known_by_their_names() -> None:
     names = ["model.layers.0.self_attn.q_proj.qweight", "model.layers.0.self_attn.k_proj.weight_packed"]
-    shapes = {name: (4, 32) for name in [*names, "model.layers.0.self_attn.q_proj.qzeros"]}
+    shapes = dict.fromkeys([*names, "model.layers.0.self_attn.q_proj.qzeros"], (4, 32))
     assert linear_layers(shapes) == [name.rpartition(".")[0] for name in names]
 
 
 def test_a_matrix_that_kernels_read_past_its_module() -> None:
-    names = ["backbone.layers.0.mixer.in_proj.weight", "backbone.layers.0.mixer.out_proj.weight"]
-    shapes = {**dict.fromkeys(names, (32, 32)), "backbone.layers.0.mixer.A_log": (8, 4), "backbone.layers.0.mixer.D": (8,)}
-    model = Facts(Model, {}, {name: Tensor("F32", shape) for name, shape in shapes.items()})
+    names = [f"backbone.layers.0.mixer.{name}" for name in ("in_proj.weight", "out_proj.weight", "A_log", "D")]
+    model = Facts(Model, {}, dict.fromkeys(names, Tensor("F32", (32, 32))))
     (finding,) = check_targets(["out_proj", "in_proj"], model)
     assert finding.level == "warning" and "fused kernels read out_proj past its module" in finding.problem
 
