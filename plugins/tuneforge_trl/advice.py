@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuneforge import Adapter, Facts, Finding, Known
+from tuneforge import Facts, Finding, Known
 
 if TYPE_CHECKING:
     from .options import Training
@@ -39,10 +39,11 @@ class Usual:
         if low <= value <= high:
             return None
         side, reason = ("below", self.below) if value < low else ("above", self.above)
-        usual = f"at most {high:g}" if low <= 0 else f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+        least, most = _shown(low), _shown(high)
+        usual = f"at most {most}" if low <= 0 else f"{least} or more" if high == math.inf else f"{least} to {most}"
         name = "the number of rows," if self.option == "rows" else self.option.rpartition(".")[2]
         return Finding(
-            f"{name} {value:g} is {side} the usual ({usual}{of}): {reason}",
+            f"{name} {_shown(value)} is {side} the usual ({usual}{of}): {reason}",
             f"See {self.source}",
             "warning",
             "" if self.option == "rows" else self.option,
@@ -135,7 +136,7 @@ def advise(options: Training, facts: Known) -> Iterator[Finding]:
     model = next(iter(facts.get("model", ())), None)
     data = next(iter(facts.get("data", ())), None)
     large = model is not None and parameters(model.model) >= LARGE
-    is_adapter = options.adapter is not None or (model is not None and model.kind is Adapter)
+    is_adapter = options.adapter is not None or (model is not None and model.base is not None)
     values = _values(options, data)
     for usual in TABLE:
         if usual.option in values and (large or usual.any_size):
@@ -202,9 +203,13 @@ def _range(usual: Usual, options: Training, is_adapter: bool) -> tuple[float, fl
     name = usual.option.removeprefix("adapter.")
     own: Mapping[str, tuple[float, float]] = getattr(options.adapter, "usual", {})
     low, high = own.get(name, options.usual.get(f"{name} of {kind}", (usual.low, usual.high)))
+    scale: float = 1
     if usual.option == "adapter.alpha" and options.adapter is not None:
-        return low * options.adapter.r, high * options.adapter.r
-    return low, high
+        scale = options.adapter.r
+    elif usual.option == "learning_rate":
+        # A kind of adapter says so if it needs another rate than LoRA: soft prompts are learnt at many times of it.
+        scale = getattr(options.adapter, "usual_rate", 1)
+    return low * scale, high * scale
 
 
 def _on_repeats(options: Training, data: Facts | None, large: bool) -> Iterator[Finding]:
@@ -258,6 +263,14 @@ def _compute_capability() -> float | None:
     asked = [tool, "--query-gpu=compute_cap", "--format=csv,noheader"]
     told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout.split()
     return float(told[0]) if told and told[0].replace(".", "").isdigit() else None
+
+
+def _shown(value: float) -> str:
+    """A number as people write it: 2e-5, 0.03, 16."""
+    if value == 0 or value >= 0.01:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def _packed(name: str, dtype: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from tuneforge import Adapter, Facts, Finding
+from tuneforge import Facts, Finding
 
 from .targets import Shapes, in_block, is_embedding, is_head, is_text
 
@@ -53,7 +53,7 @@ def check_freeze(freeze: Sequence[str], has_adapter: bool, model: Facts) -> Iter
     """Findings on the weights that are to stay as they are."""
     if not freeze:
         return
-    if has_adapter or model.kind is Adapter:
+    if has_adapter or model.base is not None:
         yield Finding(
             "an adapter leaves all weights of the model as they are, so there is nothing to freeze",
             "Leave freeze out; target_modules says which layers get an adapter.",

@@ -56,5 +56,5 @@ def lora_config(adapter: Lora | None, model: Any, step: Step) -> LoraConfig | No
         r=adapter.r,
         lora_alpha=adapter.scale,
         lora_dropout=adapter.dropout,
-        target_modules=target_modules(model, adapter.target_modules, step),
+        target_modules=target_modules(model, adapter.target_modules, step.warn),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from peft import LoraConfig
@@ -11,13 +11,15 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from tuneforge import Step, StepError
+from tuneforge import StepError
 
 from .targets import linear_layers
 
 
-def target_modules(model: PreTrainedModel, targets: str | Sequence[str], step: Step) -> list[str]:
+def target_modules(model: PreTrainedModel, targets: str | Sequence[str], warn: Callable[[str], object]) -> list[str]:
     """What to give PEFT as `target_modules`, sorted: the layers that `auto` stands for, or those that are named.
+
+    `warn` is told of layers that `auto` should stand for and PEFT cannot have.
 
     PEFT's own "all-linear" is not that on every model. Of mixtures it takes the router and the experts, some at twice
     the rank, and of DeepSeek's drops the dense layers; of OPT it takes the projections outside the blocks; Mamba it
@@ -35,7 +37,7 @@ def target_modules(model: PreTrainedModel, targets: str | Sequence[str], step: S
     found = endings(text_layers(model), every)
     mistaken = [name for name in found if _taken_for_experts(name, model)]
     if mistaken:
-        step.warn(f"{', '.join(mistaken)} get no adapter: PEFT takes these names for matrices of the experts")
+        warn(f"{', '.join(mistaken)} get no adapter: PEFT takes these names for matrices of the experts")
     kept = sorted(set(found) - set(mistaken))
     if not kept:
         raise StepError(

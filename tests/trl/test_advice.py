@@ -95,7 +95,7 @@ def test_every_entry_is_reached_and_says_why() -> None:
 def test_how_it_is_told() -> None:
     (rate,) = found(Sft(learning_rate=1e-3, adapter={}))
     assert rate.problem == (
-        "learning_rate 0.001 is above the usual (1e-05 to 0.0005 for an adapter): the model will forget what it knows, "
+        "learning_rate 1e-3 is above the usual (1e-5 to 5e-4 for an adapter): the model will forget what it knows, "
         "or the loss will not fall at all"
     )
     assert rate.fix.startswith("See Touvron et al. 2023")
@@ -103,6 +103,24 @@ def test_how_it_is_told() -> None:
     assert alpha.problem.startswith("alpha 8 is below the usual (16 or more): ")
     (decay,) = found(Sft(weight_decay=1))
     assert decay.problem.startswith("weight_decay 1 is above the usual (at most 0.1): ")
+
+
+def test_the_page_has_every_range() -> None:
+    page = (RECIPES.parent / "docs" / "training.md").read_text(encoding="utf-8").splitlines()
+    for entry in TABLE:
+        (row, *_) = [line for line in page if line.startswith((f"| `{entry.option}`", f"| {entry.option} "))]
+        usual = row.split("|")[2]
+        limits = [
+            limit for limit in (entry.low, entry.high) if 0 < limit < math.inf and entry.option != "adapter.alpha"
+        ]
+        # An alpha is compared with the rank.
+        assert entry.option == "adapter.alpha" or all(advice._shown(limit) in usual for limit in limits), row
+        assert ("*" in row.split("|")[1]) != entry.any_size, row
+    for options, known in (({}, "full"), ({"adapter": {}}, "adapter")):
+        for method in (Sft(**options), Dpo(**options)):
+            low, high = advice._range(TABLE[0], method, known == "adapter")
+            said = f"{advice._shown(low)} to {advice._shown(high)}"
+            assert any("learning_rate" in line and known in line and said in line for line in page)
 
 
 def test_rates_are_by_method_and_by_what_is_trained() -> None:
@@ -115,9 +133,11 @@ def test_rates_are_by_method_and_by_what_is_trained() -> None:
 
 def test_a_kind_of_adapter_may_have_ranges_of_its_own() -> None:
     class Vector(Lora):
-        usual: ClassVar = {"r": (256, 1024), "learning_rate": (1e-3, 1e-2), "alpha": (0, math.inf)}
+        usual: ClassVar = {"r": (256, 1024), "alpha": (0, math.inf)}
+        usual_rate: ClassVar = 20.0
 
     assert fields(Sft(adapter=Vector(r=512, alpha=1), learning_rate=4e-3)) == []
+    assert fields(Dpo(adapter=Vector(r=512, alpha=1), learning_rate=1e-3)) == []
     assert fields(Sft(adapter=Vector(r=16), learning_rate=1e-4)) == ["learning_rate", "adapter.r"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
-from tuneforge import Facts, Model, Step, StepError
+from tuneforge import Facts, Model, StepError
 from tuneforge.artifacts import Tensor
 from tuneforge_trl.options import Lora
 from tuneforge_trl.sft import Sft
@@ -97,9 +98,8 @@ def by_hand(name: str) -> list[str]:
 
 
 @pytest.fixture
-def step(tmp_path: Any) -> Step:
-    events: list[Any] = []
-    return Step("fit", tmp_path, tmp_path, seed=1, threads=1, send=events.append, figures={"events": events})
+def warned() -> list[str]:
+    return []
 
 
 def as_stored(model: PreTrainedModel) -> Facts:
@@ -121,10 +121,10 @@ def test_the_layers_of_every_architecture(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_adapter_on_them_changes_what_the_model_says(name: str, step: Step) -> None:
+def test_an_adapter_on_them_changes_what_the_model_says(name: str, warned: list[str]) -> None:
     model = build(name, **ARCHITECTURES[name][0])
-    targets = target_modules(model, "auto", step)
-    assert targets == sorted(targets) == target_modules(model, "auto", step)
+    targets = target_modules(model, "auto", warned.append)
+    assert targets == sorted(targets) == target_modules(model, "auto", warned.append)
     settings = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=targets)
     adapted: Any = get_peft_model(model, settings).eval()  # without the dropout of GPT-2
     layers = [layer.removeprefix("base_model.model.") for layer, module in adapted.named_modules() if has_lora(module)]
@@ -148,15 +148,15 @@ def has_lora(module: Any) -> bool:
     return hasattr(module, "lora_A") and len(module.lora_A) > 0
 
 
-def test_a_classifier_gets_none_on_its_score(step: Step) -> None:
+def test_a_classifier_gets_none_on_its_score(warned: list[str]) -> None:
     config = AutoConfig.for_model("llama", **SIZES)
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)
     assert sorted(text_layers(model)) == by_hand("llama")
-    assert target_modules(model, "auto", step) == sorted(layer.split(".")[-1] for layer in QKVO + GATED)
+    assert target_modules(model, "auto", warned.append) == sorted(layer.split(".")[-1] for layer in QKVO + GATED)
 
 
-def test_eyes_get_none(step: Step) -> None:
+def test_eyes_get_none(warned: list[str]) -> None:
     config = AutoConfig.for_model(
         "llava",
         text_config={"model_type": "llama", **SIZES},
@@ -174,25 +174,25 @@ def test_eyes_get_none(step: Step) -> None:
         model = AutoModelForImageTextToText.from_config(config)
     layers = text_layers(model)
     assert len(layers) == 14 and not any("vision" in layer or "projector" in layer for layer in layers)
-    assert not any(target in ("q_proj", "k_proj", "v_proj") for target in target_modules(model, "auto", step))
+    assert not any(target in ("q_proj", "k_proj", "v_proj") for target in target_modules(model, "auto", warned.append))
 
 
-def test_dense_layers_that_peft_would_take_for_experts_are_told_of(step: Step) -> None:
+def test_dense_layers_that_peft_would_take_for_experts_are_told_of(warned: list[str]) -> None:
     with torch.device("meta"):
         model = build("deepseek_v3", **DEEPSEEK)
     attention = ["kv_a_proj_with_mqa", "kv_b_proj", "o_proj", "q_a_proj", "q_b_proj"]
-    assert target_modules(model, "auto", step) == attention
-    assert [event["problem"] for event in step.figures["events"]] == [
+    assert target_modules(model, "auto", warned.append) == attention
+    assert warned == [
         "down_proj, gate_proj, up_proj get no adapter: PEFT takes these names for matrices of the experts"
     ]
     with pytest.raises(StepError, match="PEFT takes gate_proj for matrices of the experts"):
-        target_modules(model, ["q_a_proj", "gate_proj"], step)
+        target_modules(model, ["q_a_proj", "gate_proj"], warned.append)
 
 
-def test_named_layers_are_left_as_they_are(step: Step) -> None:
+def test_named_layers_are_left_as_they_are(warned: list[str]) -> None:
     with torch.device("meta"):
         model = build("llama")
-    assert target_modules(model, ["v_proj", "q_proj"], step) == ["q_proj", "v_proj"]
+    assert target_modules(model, ["v_proj", "q_proj"], warned.append) == ["q_proj", "v_proj"]
 
 
 def test_endings_stand_for_what_is_wanted_and_for_nothing_else() -> None:
@@ -250,3 +250,11 @@ def test_the_plan_tells_of_an_adapter_on_the_head(base: Model) -> None:
     facts = Model.facts(base.path)
     (finding,) = Sft(adapter=Lora(target_modules=["lm_head"])).check({"model": [facts]})
     assert finding.level == "error" and "output head" in finding.problem
+
+
+@pytest.mark.slow
+def test_an_adapter_names_its_layers_as_shortly_as_it_can(base: Model, make_chats: Any, carry_out: Any) -> None:
+    run = carry_out(Sft(steps=1, adapter={"r": 2}), base, make_chats())
+    config = json.loads(run.files()["adapter_config.json"])
+    assert config["target_modules"] == sorted(layer.split(".")[-1] for layer in QKVO + GATED)
+    assert run.log[0].startswith("trainable: ") and run.warnings == []
