@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from tuneforge import Facts, Finding
 
-from .targets import Shapes, in_block, is_embedding, is_head, is_text
+from .targets import Shapes, experts, in_block, is_embedding, is_head, is_text
 
 EMBEDDINGS = "embeddings"
 _LAYERS = re.compile(r"layers (\d+)(?:-(\d+))?")
@@ -68,7 +69,9 @@ def check_freeze(freeze: Sequence[str], has_adapter: bool, model: Facts) -> Iter
         try:
             frozen |= chosen(what, shapes)
         except UnknownWeightsError as unknown:
-            yield Finding(unknown.problem, unknown.fix, field="freeze")
+            # Transformers gives the weights of many mixtures other names than their files have.
+            level: Literal["error", "warning"] = "warning" if experts(shapes) else "error"
+            yield Finding(unknown.problem, unknown.fix, level, field="freeze")
     if frozen >= _but_tied_heads(shapes, frozen, _is_tied(model)):
         yield nothing_left()
 

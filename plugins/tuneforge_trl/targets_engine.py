@@ -25,6 +25,7 @@ def target_modules(model: PreTrainedModel, targets: str | Sequence[str], warn: C
     the rank, and of DeepSeek's drops the dense layers; of OPT it takes the projections outside the blocks; Mamba it
     refuses.
     """
+    every = [name for name, _ in model.named_modules()]
     if not isinstance(targets, str):
         mistaken = [name for name in targets if _taken_for_experts(name, model)]
         if mistaken:
@@ -32,8 +33,10 @@ def target_modules(model: PreTrainedModel, targets: str | Sequence[str], warn: C
                 f"PEFT takes {', '.join(mistaken)} for matrices of the experts, which get no adapter here",
                 "Leave them out of target_modules, or set auto.",
             )
-        return sorted(targets)
-    every = [name for name, _ in model.named_modules()]
+        named = [name for name in every if any(f".{name}".endswith(f".{target}") for target in targets)]
+        # The layers of a vision tower are often called as those of the language model are.
+        ours = [name for name in named if name.startswith(_decoder(model))]
+        return sorted(targets) if not ours or ours == named else endings(ours, every)
     found = endings(text_layers(model), every)
     mistaken = [name for name in found if _taken_for_experts(name, model)]
     if mistaken:
@@ -48,13 +51,8 @@ def target_modules(model: PreTrainedModel, targets: str | Sequence[str], warn: C
 
 def text_layers(model: PreTrainedModel) -> list[str]:
     """The full names of the linear layers that `auto` stands for, in the order of the model's modules."""
-    decoder = model.get_decoder()
-    prefix = next((name for name, module in model.named_modules() if module is decoder and name), "")
-    linear = {
-        name
-        for name, module in model.named_modules()
-        if _is_linear(module) and name.startswith(f"{prefix}." if prefix else "")
-    }
+    inside = _decoder(model)
+    linear = {name for name, module in model.named_modules() if _is_linear(module) and name.startswith(inside)}
     weights: list[tuple[str, Any]] = [*model.named_parameters(), *model.named_buffers()]
     layers = set(linear_layers({name: tuple(weight.shape) for name, weight in weights}))
     return [name for name, _ in model.named_modules() if name in linear & layers]
@@ -69,6 +67,12 @@ def endings(wanted: Sequence[str], every: Iterable[str]) -> list[str]:
 def _endings(name: str) -> list[str]:
     parts = name.split(".")
     return [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+
+
+def _decoder(model: PreTrainedModel) -> str:
+    """What the names of all modules of the language model begin with."""
+    decoder = model.get_decoder()
+    return next((f"{name}." for name, module in model.named_modules() if module is decoder and name), "")
 
 
 def _is_linear(module: nn.Module) -> bool:

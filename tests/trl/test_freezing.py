@@ -164,6 +164,13 @@ def test_a_tied_head_stays_with_the_embedding(make_chats: Any, carry_out: Any, b
         carry_out(Sft(steps=1, freeze=["head"]), tied, make_chats())
 
 
+def test_mixtures_whose_weights_are_renamed_as_they_are_loaded() -> None:
+    names = ["model.layers.0.block_sparse_moe.gate.weight", "model.layers.0.block_sparse_moe.experts.0.w1.weight"]
+    mixtral = Facts(Model, {}, dict.fromkeys(names, Tensor("BF16", (4, 4))), None, "template")
+    findings = Sft(freeze=["*.mlp.gate.*"]).check({"model": [mixtral]})
+    assert [finding.level for finding in findings] == ["warning"]
+
+
 def test_a_tensor_of_another_kind_is_no_matter() -> None:
     facts = Facts(Model, {}, {"a.layers.0.q.weight": Tensor("I64", (1,)), "a.norm.weight": Tensor("F32", (4,))})
     assert found(Sft(freeze=["layers 0"]), facts) == []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from tuneforge import Facts, Model, StepError
@@ -121,7 +122,7 @@ def test_the_layers_of_every_architecture(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_adapter_on_them_changes_what_the_model_says(name: str, warned: list[str]) -> None:
+def test_an_adapter_on_them_changes_what_the_model_says(name: str, warned: list[str], tmp_path: Path) -> None:
     model = build(name, **ARCHITECTURES[name][0])
     targets = target_modules(model, "auto", warned.append)
     assert targets == sorted(targets) == target_modules(model, "auto", warned.append)
@@ -139,9 +140,14 @@ def test_an_adapter_on_them_changes_what_the_model_says(name: str, warned: list[
     second = [tensor for weight, tensor in adapted.named_parameters() if "lora_B" in weight]
     assert len(second) == len(layers) and all(tensor.grad.abs().max() > 0 for tensor in second)
     optimizer.step()
-    assert not torch.equal(adapted(input_ids=ids).logits, before)
+    after = adapted(input_ids=ids).logits
+    assert not torch.equal(after, before)
     with adapted.disable_adapter():
         assert torch.equal(adapted(input_ids=ids).logits, before)
+    # Loaded again it sits where it sat: PEFT reads the names anew.
+    adapted.save_pretrained(tmp_path)
+    again = PeftModel.from_pretrained(build(name, **ARCHITECTURES[name][0]), tmp_path).eval()
+    assert torch.equal(again(input_ids=ids).logits, after)
 
 
 def has_lora(module: Any) -> bool:
@@ -174,7 +180,10 @@ def test_eyes_get_none(warned: list[str]) -> None:
         model = AutoModelForImageTextToText.from_config(config)
     layers = text_layers(model)
     assert len(layers) == 14 and not any("vision" in layer or "projector" in layer for layer in layers)
-    assert not any(target in ("q_proj", "k_proj", "v_proj") for target in target_modules(model, "auto", warned.append))
+    for targets in ("auto", ["q_proj", "v_proj"]):
+        chosen = target_modules(model, targets, warned.append)
+        named = [name for name, _ in model.named_modules() if any(f".{name}".endswith(f".{end}") for end in chosen)]
+        assert named == [layer for layer in layers if targets == "auto" or layer.endswith(tuple(targets))]
 
 
 def test_dense_layers_that_peft_would_take_for_experts_are_told_of(warned: list[str]) -> None:
