@@ -7,9 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuneforge import Facts, Finding, Known
+
+from .sizes import parameters
 
 if TYPE_CHECKING:
     from .options import Training
@@ -151,20 +153,6 @@ def advise(options: Training, facts: Known) -> Iterator[Finding]:
         yield from _on_fp16()
 
 
-def parameters(model: Facts) -> int:
-    """About how many parameters a model has: by its weights, else by the sizes in its configuration, else 0."""
-    if model.tensors:
-        return sum(math.prod(tensor.shape) * _packed(name, tensor.dtype) for name, tensor in model.tensors.items())
-    config: Mapping[str, Any] = model.config.get("text_config", model.config)
-
-    def size(*names: str) -> int:
-        return next((config[name] for name in names if isinstance(config.get(name), int)), 0)
-
-    width, layers = size("hidden_size", "n_embd", "d_model"), size("num_hidden_layers", "n_layer", "n_layers")
-    inner = size("intermediate_size", "n_inner", "ffn_dim") or 4 * width
-    return layers * (4 * width**2 + 3 * width * inner) + size("vocab_size") * width
-
-
 def packing_gain(rows: int, packs: int) -> Finding | None:
     """A warning if packing has put hardly more than one row into each sequence."""
     if packs <= 0.8 * rows:
@@ -271,10 +259,3 @@ def _shown(value: float) -> str:
         return f"{value:g}"
     mantissa, exponent = f"{value:.3e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
-
-
-def _packed(name: str, dtype: str) -> int:
-    """How many parameters one number of a quantized weight holds: of four bits, as most are."""
-    if name.endswith(("qweight", "weight_packed")):
-        return 8
-    return 2 if dtype == "U8" and name.endswith(".weight") else 1
