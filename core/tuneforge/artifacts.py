@@ -33,6 +33,7 @@ class Facts:
 
     `config` is the model's config.json or the adapter's adapter_config.json; `tensors` come from safetensors headers;
     `tokenizer` is a folder with the tokenizer's files; `template` the chat template; `base` what an adapter sits on.
+    Of data, `rows` is how many there are to train on, `row_bytes` the length of one as JSON: a mean, perhaps estimated.
     """
 
     kind: type[Artifact]
@@ -41,6 +42,8 @@ class Facts:
     tokenizer: Path | None = None
     template: str | None = None
     base: Facts | None = None
+    rows: int | None = None
+    row_bytes: float | None = None
 
     @property
     def model(self) -> Facts:
@@ -105,6 +108,12 @@ class Adapter(Artifact):
 
 
 class _Data(Artifact):
+    @classmethod
+    def facts(cls, path: Path, base: Facts | None = None) -> Facts:
+        known = cls.summary(path)
+        rows, size = (known.get(what, {}).get("train") for what in ("kept", "bytes"))
+        return Facts(cls, base=base, rows=rows, row_bytes=size / rows if rows and size is not None else None)
+
     @classmethod
     def missing(cls, path: Path) -> Iterator[str]:
         yield from _without(path, "train-*.parquet", "data.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -13,7 +14,7 @@ from typing import Literal
 from tuneforge import Facts, Finding, StepError
 
 from .messages import LeftOutError
-from .reading import Rows, needed_package
+from .reading import Rows, counted, needed_package
 from .shapes import CHAT_SHAPES, NO_SHAPE, PREFERENCE_SHAPES, Recogniser, Shape
 
 Level = Literal["error", "warning"]
@@ -21,6 +22,7 @@ Called = Mapping[str, Sequence[str]]
 """What other data sets call each of our columns."""
 
 _HEAD = 50
+_FEW = 1000
 _LISTED = 12
 
 
@@ -82,6 +84,41 @@ def on_rows(
         problem = f"of the first {len(head)} rows of {path.name}, {left_out} cannot be used: {told}"
         fix = _other_method(columns, recogniser) or "Mend the data, or say with columns what is what."
         yield Finding(problem, fix, "error" if left_out == len(head) else "warning", "path")
+
+
+def expected(path: Path, recogniser: Recogniser, limit: int | None, holdout: float) -> tuple[int | None, float | None]:
+    """How many rows there will be to train on, and their mean length as JSON, by the first ones; None if unknown."""
+    try:
+        package = needed_package(path)
+        if package and find_spec(package) is None:
+            return None, None
+        rows = Rows(path)
+        reading = iter(rows)
+        head = [row for _, row in islice(reading, _HEAD)]
+        there = counted(rows.files)
+        if there is None:
+            there = round(len(head) * rows.total / max(rows.done, 1))
+            # Readers are ahead of the rows that they have given, of small files by most of them.
+            if there < _FEW:
+                there = len(head) + sum(1 for _ in islice(reading, _FEW))
+    except StepError:  # told by `check`
+        return None, None
+    sizes = [size for row in head if (size := _size(recogniser, row)) is not None]
+    if not sizes:
+        return None, None
+    usable = min(there, limit or there) * len(sizes) / len(head)
+    return round(usable * (1 - holdout)), sum(sizes) / len(sizes)
+
+
+def _size(recogniser: Recogniser, raw: object) -> int | None:
+    try:
+        _, row = recogniser(raw)
+    except LeftOutError:
+        return None
+    texts = [
+        json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in row.values() if value is not None
+    ]
+    return sum(len(text.encode(errors="replace")) for text in texts)
 
 
 def _reason(recogniser: Recogniser, row: object) -> str:

@@ -58,6 +58,7 @@ class Chat(DataFormat):
     """
 
     name = "chat"
+    version = 2
     output = ChatData
     shapes = CHAT_SHAPES
 

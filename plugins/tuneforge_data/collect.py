@@ -29,7 +29,8 @@ def collect(
     fits: Callable[[Row], None] | None = None,
     max_left_out: float,
 ) -> None:
-    """Writes the splits, and data.json: {"shape", "read", "kept": {split: rows}, "left_out": {reason: rows}}.
+    """Writes the splits, and data.json: {"shape", "read", "kept": {split: rows}, "bytes": {split: length as JSON},
+    "left_out": {reason: rows}}.
 
     `fits` raises LeftOutError for a converted row that does not. Raises StepError if more than `max_left_out`, a share,
     of the rows cannot be used, or if none is left to train on.
@@ -65,6 +66,7 @@ def collect(
         "shape": ", ".join(sorted(shapes)),
         "read": read,
         "kept": kept,
+        "bytes": {"train": train.bytes, "held_out": held_out.bytes},
         "left_out": dict(sorted(left_out.items())),
     }
     text = json.dumps(summary, ensure_ascii=False, indent=2) + "\n"

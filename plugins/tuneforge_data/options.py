@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from tuneforge import Adapter, Config, Field, Finding, Format, Known, Model, Source, Step, StepError
+from tuneforge import Adapter, Config, Facts, Field, Finding, Format, Known, Model, Source, Step, StepError
 
-from .advice import on_columns, on_length, on_rows
+from .advice import expected, on_columns, on_length, on_rows
 from .shapes import Recogniser, Shape
 
 
@@ -79,6 +79,10 @@ class DataFormat(Format):
         yield from on_length(self.max_length, facts.get("model", ()))
         if recogniser.shapes:
             yield from on_rows(self.path, recogniser, self.columns.called(), self.limit, self.max_left_out)
+
+    def foresee(self, facts: Known) -> Facts:
+        rows, row_bytes = expected(self.path, self._recogniser(), self.limit, self.holdout)
+        return Facts(self.output, rows=rows, row_bytes=row_bytes)
 
     def run(self, *, model: Model | Adapter | None = None, step: Step) -> None:
         from .collect import collect

@@ -55,6 +55,7 @@ class Preference(DataFormat):
     """
 
     name = "preference"
+    version = 2
     output = PreferenceData
     shapes = PREFERENCE_SHAPES
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuneforge import Adapter, Facts, Finding, Known
 from tuneforge.artifacts import context_length
 
-if TYPE_CHECKING:
-    from .options import Lora, Training
+from .advice import advise
+from .freezing import check_freeze
+from .targets import check_targets
 
-_HEADS = ("lm_head", "embed_out", "output")
+if TYPE_CHECKING:
+    from .options import Training
 
 
 def divisor(number: int, most: int) -> int:
@@ -31,8 +32,32 @@ def check_training(options: Training, facts: Known) -> Iterator[Finding]:
             else f"Make it {batch} or less: batch_size counts all rows of a step, micro_batch_size those in memory.",
             field="micro_batch_size",
         )
+    yield from _check_adapter(options)
     for given in facts.get("model", ()):
         yield from _check_model(options, given)
+    yield from advise(options, facts)
+
+
+def declared(adapter: Any, property: str) -> bool:
+    """Whether a kind of adapter can do something; what it does not deny it can, and so can a full model."""
+    return bool(getattr(adapter, property, True))
+
+
+def _check_adapter(options: Training) -> Iterator[Finding]:
+    adapter = options.adapter
+    kind = adapter.type if adapter else ""
+    if getattr(options, "packing", False) and not declared(adapter, "packable"):
+        yield Finding(
+            f"{kind} adapters cannot tell the rows of a packed sequence apart",
+            "Set packing: false, or take another type of adapter.",
+            field="packing",
+        )
+    if options.gradient_checkpointing and not declared(adapter, "checkpointable"):
+        yield Finding(
+            f"{kind} adapters cannot be trained with gradient checkpointing, which would compute without them",
+            "Leave gradient_checkpointing out, or take another type of adapter.",
+            field="gradient_checkpointing",
+        )
 
 
 def _check_model(options: Training, given: Facts) -> Iterator[Finding]:
@@ -48,6 +73,7 @@ def _check_model(options: Training, given: Facts) -> Iterator[Finding]:
             f"Set it to {context} or less, or leave it out.",
             field="max_length",
         )
+    yield from check_freeze(options.freeze, options.adapter is not None, given)
     if options.adapter is None:
         if given.kind is not Adapter and "quantization_config" in given.config:
             yield Finding(
@@ -62,22 +88,6 @@ def _check_model(options: Training, given: Facts) -> Iterator[Finding]:
             "Leave adapter: out to train that adapter on, or merge it into its base first (merge: adapter).",
             field="adapter",
         )
-    yield from _check_targets(options.adapter, given.model)
-
-
-def _check_targets(adapter: Lora, model: Facts) -> Iterator[Finding]:
-    if adapter.target_modules == "auto" or not model.tensors:
-        return
-    layers = [name.removesuffix(".weight") for name, tensor in model.tensors.items() if len(tensor.shape) == 2]
-    layers = [name for name in layers if not name.endswith(("embed_tokens", "wte", "wpe", "embed_in", *_HEADS))]
-    names = sorted({name.rsplit(".", 1)[-1] for name in layers})
-    for target in adapter.target_modules:
-        if any(name == target or name.endswith(f".{target}") for name in layers):
-            continue
-        near = get_close_matches(target, names, 3, 0.5)
-        if target in _HEADS:
-            problem, fix = f"{target} is the output head, which gets no adapter", "Leave it out."
-        else:
-            problem = f"the model has no linear layer {target!r} to put an adapter on"
-            fix = f"Did you mean {' or '.join(near)}?" if near else f"It has {', '.join(names)}; or set auto."
-        yield Finding(problem, fix, field="adapter.target_modules")
+    targets = getattr(options.adapter, "target_modules", None)
+    if targets is not None:
+        yield from check_targets(targets, given.model)

@@ -1,7 +1,7 @@
 """Direct preference optimization, as a method of the align stage."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tuneforge import Adapter, Align, Field, Finding, Known, Model, PreferenceData, Step
 
@@ -17,8 +17,12 @@ class Dpo(Training, Align):
     """
 
     name = "dpo"
+    version = 2
     needs = NEEDS
     engine = "tuneforge_trl.dpo_engine"
+
+    # Tunstall et al. 2023 (5e-7 for a full model), https://arxiv.org/abs/2310.16944
+    usual: ClassVar = {"learning_rate of full": (5e-7, 5e-6), "learning_rate of adapter": (1e-6, 5e-5)}
 
     beta: float = Field(
         0.1,

@@ -69,9 +69,10 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
     whole = options.adapter is None and isinstance(model, Model)
     rate = options.rate(full=1e-6, adapter=1e-5, is_adapter=not whole)
     # An adapter needs none: the base with the adapter switched off, or a copy of the adapter, is the reference.
-    reference: Any = load_model(model, dtype=compute_dtype()) if whole else None
+    reference: Any = load_model(model, dtype=compute_dtype(options)) if whole else None
+    loaded = load_for_training(model, options, step)
     trainer = _Trainer(
-        model=load_for_training(model, options),
+        model=loaded,
         ref_model=reference,
         args=DPOConfig(
             **arguments(options, step, lengths=sizes, learning_rate=rate),
@@ -83,7 +84,7 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
         data_collator=_Pairs(tokenizer.pad_token_id),
         train_dataset=pairs,
         processing_class=tokenizer,
-        peft_config=lora_config(options.adapter),
+        peft_config=lora_config(options.adapter, loaded, step),
     )
     fit(trainer, options, step)
     if held_out.kept:

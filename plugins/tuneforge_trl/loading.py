@@ -8,12 +8,14 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from tuneforge import Adapter, Model, StepError
+from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import full_model, load_model, load_tokenizer
 
 from .options import Lora, Training
+from .parameters import freeze
 from .settings import compute_dtype
+from .targets_engine import target_modules
 
 
 def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:
@@ -29,10 +31,11 @@ def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_for_training(model: Model | Adapter, options: Training) -> PreTrainedModel | PeftModel:
+def load_for_training(model: Model | Adapter, options: Training, step: Step) -> PreTrainedModel | PeftModel:
     """The model to be trained. Weights that change are float32: steps of training are too small for bfloat16."""
     whole = options.adapter is None and isinstance(model, Model)
-    loaded: Any = load_model(model, dtype=torch.float32 if whole else compute_dtype(), trainable=True)
+    loaded: Any = load_model(model, dtype=torch.float32 if whole else compute_dtype(options), trainable=True)
+    freeze(loaded, options.freeze, step)
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
     loaded.generation_config = GenerationConfig()
     return loaded  # type: ignore[no-any-return]
@@ -43,16 +46,15 @@ def longest_row(model: Model | Adapter, options: Training) -> int:
     return options.longest(read_json(full_model(model).path / "config.json"))
 
 
-def lora_config(adapter: Lora | None) -> LoraConfig | None:
-    """PEFT's settings for the `adapter:` block; None where there is none."""
+def lora_config(adapter: Lora | None, model: Any, step: Step) -> LoraConfig | None:
+    """PEFT's settings for the `adapter:` block on a loaded model; None where there is none."""
     if adapter is None:
         return None
-    auto = adapter.target_modules == "auto"
     return LoraConfig(
         task_type="CAUSAL_LM",
         peft_type=adapter.type.upper(),
         r=adapter.r,
         lora_alpha=adapter.scale,
         lora_dropout=adapter.dropout,
-        target_modules="all-linear" if auto else list(adapter.target_modules),
+        target_modules=target_modules(model, adapter.target_modules, step.warn),
     )

@@ -15,6 +15,7 @@ from tuneforge.kit.models import full_model, load_tokenizer, save_adapter, save_
 from . import checkpoints
 from .optimizers import muon
 from .options import Training
+from .parameters import count, tell
 from .watch import Watch
 
 
@@ -42,16 +43,16 @@ def fit(trainer: Trainer, options: Training, step: Step) -> None:
     checkpoint = checkpoints.newest(step.scratch / "checkpoints", step.log)
     if checkpoint is not None:
         step.log(f"resuming after step {checkpoints.steps(checkpoint)}")
+    trained: Any = trainer.model
+    tell(trained, step)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    trained: Any = trainer.model
-    # The adapter that DPO refers to is a copy of the one that it trains.
-    parameters = [weight for name, weight in trained.named_parameters() if ".ref." not in name]
+    trainable, total = count(trained)
     step.metrics(
         steps=trainer.state.global_step,
         train_loss=math.fsum(losses) / len(losses),
-        trainable_parameters=sum(weight.numel() for weight in parameters if weight.requires_grad),
-        total_parameters=sum(weight.numel() for weight in parameters),
+        trainable_parameters=trainable,
+        total_parameters=total,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, Known, Model
 from tuneforge.artifacts import context_length
@@ -57,10 +57,19 @@ class Lora(Config):
 class Training(Config):
     """How a model is fitted: the optimisation, and whether the whole model is trained or an adapter."""
 
+    usual: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate of adapter": (1e-5, 5e-4)}
+    """Where a method's usual ranges differ from those in advice.py: by option, and by what is trained."""
+
     adapter: Lora | None = Field(
         None,
         also=("peft", "peft_config", "finetuning_type", "lora", "use_peft"),
         description="Trains a new adapter in place of the whole model. An adapter as input is trained on without it.",
+    )
+    freeze: list[str] = Field(
+        [],
+        also=("freeze_layers", "frozen_layers", "frozen_parameters"),
+        description="Weights that stay as they are while the rest of the model is trained: embeddings, layers 0-7, or "
+        "names such as model.layers.0.mlp or *.mlp.*",
     )
     epochs: float = Field(
         3.0, gt=0, also=("num_train_epochs", "num_epochs", "n_epochs"), description="Passes over the training rows."
@@ -113,6 +122,12 @@ class Training(Config):
         also=("cutoff_len", "sequence_len", "max_seq_length", "max_seq_len", "model_max_length", "block_size"),
         description="Longest row in tokens; longer ones are left out and counted, never cut. "
         f"Where it is not set, the model's context, at most {LONGEST}.",
+    )
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        "auto",
+        also=("bf16", "fp16", "mixed_precision", "compute_dtype"),
+        description="What is computed in; auto: bf16 where the hardware has it, else fp32. Weights that change are "
+        "kept in fp32 whatever it is.",
     )
     gradient_checkpointing: bool | None = Field(
         None,

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from datasets import disable_progress_bars
 
-from tuneforge import Step
+from tuneforge import Step, StepError
 from tuneforge.kit.models import device
 
+from .checks import declared
 from .options import Training
 
 _TOKENS_AT_ONCE = (2048, 16384)
@@ -21,8 +22,15 @@ _TOKENS_AT_ONCE = (2048, 16384)
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
 
 
-def compute_dtype() -> torch.dtype:
-    """bfloat16 where the hardware computes in it, else float32."""
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def compute_dtype(options: Training) -> torch.dtype:
+    """As set, else bfloat16 where the hardware computes in it, else float32."""
+    if options.precision == "fp16" and device().type != "cuda":
+        raise StepError("fp16 needs a GPU, which scales the loss so that small gradients are not lost", "Set auto.")
+    if options.precision != "auto":
+        return _DTYPES[options.precision]
     supported = device().type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if supported else torch.float32
 
@@ -59,9 +67,12 @@ def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning
         "warmup_steps": int(options.warmup * steps),
         "weight_decay": options.weight_decay,
         "max_grad_norm": options.max_grad_norm,
-        "bf16": compute_dtype() is torch.bfloat16,
+        "bf16": compute_dtype(options) is torch.bfloat16,
+        "fp16": compute_dtype(options) is torch.float16,
         "use_cpu": kind == "cpu",
-        "gradient_checkpointing": kind != "cpu" if checkpointing is None else checkpointing,
+        "gradient_checkpointing": kind != "cpu" and declared(options.adapter, "checkpointable")
+        if checkpointing is None
+        else checkpointing,
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

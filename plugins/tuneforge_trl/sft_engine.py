@@ -13,6 +13,7 @@ from tuneforge import Adapter, ChatData, Model, Step
 from tuneforge.kit.chats import IGNORED, tokenize_chat
 from tuneforge.kit.rows import read_rows
 
+from .advice import packing_gain
 from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
 from .loop import Quiet, fit, save
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
@@ -53,9 +54,13 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         # Neighbours in the data are often alike; packed together they would fill whole batches.
         rows = pack_dataset(rows.shuffle(seed=step.seed), longest)
         step.metrics(packs=len(rows))
+        finding = packing_gain(train.kept, len(rows))
+        if finding:
+            step.warn(finding.problem, finding.fix)
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
+    loaded = load_for_training(model, options, step)
     trainer = _Trainer(
-        model=load_for_training(model, options),
+        model=loaded,
         args=SFTConfig(
             **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate),
             max_length=longest,
@@ -64,7 +69,7 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         ),
         train_dataset=rows,
         processing_class=padding_tokenizer(model),
-        peft_config=lora_config(options.adapter),
+        peft_config=lora_config(options.adapter, loaded, step),
     )
     fit(trainer, options, step)
     if held_out.kept:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tuneforge import Facts, Finding, Model
+from tuneforge import ChatData, Facts, Finding, Model
 from tuneforge_data import Chat, Preference
 from tuneforge_data.options import DataFormat
 
-from .conftest import Written
+from .conftest import CarryOut, Written
 
 GOOD = {"prompt": "Hi", "completion": "Hello"}
 CHAT_SHAPES = (
@@ -157,3 +161,41 @@ def test_checking_lines_imports_nothing_heavy(written: Written) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "holdout"), [(7, None, 0.0), (700, None, 0.5), (5000, None, 0.1), (900, 30, 0)]
+)
+def test_how_many_rows_are_expected(written: Written, count: int, limit: int | None, holdout: float) -> None:
+    rows = [{"prompt": f"What is {number:05}?", "completion": "Ask."} for number in range(count)]
+    facts = Chat(path=written(rows), limit=limit, holdout=holdout).foresee({})
+    assert facts.rows == pytest.approx(min(count, limit or count) * (1 - holdout), rel=0.01, abs=1)
+    assert facts.row_bytes == len('[{"role":"user","content":"What is 00000?"},{"role":"assistant","content":"Ask."}]')
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".json", ".csv", ".parquet"])
+def test_how_many_rows_are_expected_of_any_file(tmp_path: Path, suffix: str) -> None:
+    rows = [{"prompt": f"What is {number}?", "completion": "Ask."} for number in range(400)]
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".jsonl.gz":
+        path.write_bytes(gzip.compress("".join(f"{json.dumps(row)}\n" for row in rows).encode()))
+    elif suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif suffix == ".csv":
+        path.write_text("prompt,completion\n" + "".join(f"{row['prompt']},{row['completion']}\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    assert Chat(path=path).foresee({}).rows == 400
+
+
+def test_rows_that_cannot_be_used_are_not_expected(written: Written) -> None:
+    assert Chat(path=written([GOOD, {"prompt": "", "completion": "x"}] * 20)).foresee({}).rows == 20
+    assert Chat(path=written([{"prompt": "", "completion": "x"}])).foresee({}).rows is None
+
+
+def test_what_is_expected_is_what_comes(carry_out: CarryOut, written: Written) -> None:
+    method = Chat(path=written([{"prompt": f"Is {number} even?", "completion": "Ähem."} for number in range(60)]))
+    expected, outcome = method.foresee({}), carry_out(method)
+    found = ChatData.facts(outcome.folder)
+    assert (found.rows, found.row_bytes) == (60, pytest.approx(expected.row_bytes, rel=0.02))
+    assert expected.rows == 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
+def as_json(rows: Sequence[Mapping[str, object]]) -> int:
+    """The length of rows as they are written."""
+    values = [value for row in rows for value in row.values() if value is not None]
+    return sum(len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) for value in values)
+
+
 def test_what_is_written_and_told(carry_out: CarryOut, written: Written) -> None:
     outcome = carry_out(Chat(path=written(BAD + GOOD), holdout=0.25))
     kept = {"train": len(outcome.train), "held_out": len(outcome.held_out)}
@@ -31,6 +38,7 @@ def test_what_is_written_and_told(carry_out: CarryOut, written: Written) -> None
         "shape": "completion",
         "read": 44,
         "kept": kept,
+        "bytes": {"train": as_json(outcome.train), "held_out": as_json(outcome.held_out)},
         "left_out": {"columns of no known shape": 1, "empty prompt": 3},
     }
     assert outcome.metrics == outcome.summary == ChatData.summary(outcome.folder)

@@ -57,7 +57,9 @@ def test_what_is_told_of_it(whole: Any) -> None:
     assert figures["rows"] == 7 and figures["left_out"] == {} and figures["eval_rows"] == 3
     assert 0 < figures["tokens_under_loss"] < figures["tokens"]
     assert figures["trainable_parameters"] == figures["total_parameters"] > 50_000
-    assert [line.split(":")[0] for line in whole.log] == [f"step {n} of 100" for n in range(10, 101, 10)]
+    total = f"{figures['total_parameters']:,}"
+    assert whole.log[0] == f"trainable: {total} of {total} parameters (100.0%)"
+    assert [line.split(":")[0] for line in whole.log[1:]] == [f"step {n} of 100" for n in range(10, 101, 10)]
 
 
 def test_a_whole_model_is_stored_as_its_base_was(whole: Any, base: Model) -> None:

@@ -31,11 +31,12 @@ class UnwritableError(ValueError):
 class RowWriter:
     """Writes one split row by row; a split without rows leaves no file.
 
-    The bytes depend on the rows and on pyarrow's version alone. All rows must have the columns of the first.
+    The bytes depend on the rows and on pyarrow's version alone. All rows must have the columns of the first. `count` is
+    how many there are, `bytes` their length as JSON.
     """
 
     def __init__(self, folder: Path, split: Split) -> None:
-        self.count = 0
+        self.count = self.bytes = 0
         self._folder, self._split = folder, split
         self._columns: dict[str, list[bytes | None]] = {}
         self._shard: Any = None
@@ -50,6 +51,7 @@ class RowWriter:
         for name, text in texts.items():
             self._columns[name].append(text)
         self.count += 1
+        self.bytes += sum(len(text) for text in texts.values() if text is not None)
         if self.count % ROWS_PER_GROUP == 0:
             self._write_group()
         if self.count % ROWS_PER_SHARD == 0:
