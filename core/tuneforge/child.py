@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -32,6 +33,15 @@ def kill_group(pid: int) -> None:
     """Ends a process that leads its group, with the whole group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # already gone
         os.killpg(pid, signal.SIGKILL)
+
+
+def await_group(pid: int, seconds: float) -> None:
+    """Waits until a process group is gone, or that long: what was killed writes on until the system comes to it."""
+    end = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < end:
+            os.killpg(pid, 0)
+            time.sleep(0.005)
 
 
 def send(events: int, event: Mapping[str, Any]) -> None:

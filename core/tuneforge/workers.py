@@ -15,7 +15,7 @@ from typing import Any
 from tuneforge_registry import Registry
 
 from .artifacts import Artifact
-from .child import kill_group
+from .child import await_group, kill_group
 from .environments import Environment
 
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -155,6 +155,7 @@ class Server:
         """Ends the server, and the step it may be carrying out with all that the step has started."""
         if self._child is not None:
             kill_group(self._child)
+            await_group(self._child, 5)  # the server, which still lives, takes note of its end
         kill_group(self._process.pid)
         self._process.wait()
         with contextlib.suppress(BrokenPipeError):
