@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from tuneforge import Adapter, Facts, Finding, Known
+from tuneforge import Adapter, Facts, Finding, Known, TextData
 from tuneforge.artifacts import context_length
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ def check_training(options: Training, facts: Known) -> Iterator[Finding]:
             else f"Make it {batch} or less: batch_size counts all rows of a step, micro_batch_size those in memory.",
             field="micro_batch_size",
         )
+    chats = not any(issubclass(given.kind, TextData) for given in facts.get("data", ()))
     for given in facts.get("model", ()):
-        yield from _check_model(options, given)
+        yield from _check_model(options, given, chats)
 
 
-def _check_model(options: Training, given: Facts) -> Iterator[Finding]:
-    if given.tokenizer is not None and given.template is None:
+def _check_model(options: Training, given: Facts, chats: bool) -> Iterator[Finding]:
+    if chats and given.tokenizer is not None and given.template is None:
         yield Finding(
             "the model has no chat template, so conversations cannot be written as it would read them",
             "Take the model's chat or instruct version, or add a chat_template.jinja to its folder.",
