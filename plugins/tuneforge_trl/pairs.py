@@ -28,7 +28,9 @@ class Pairwise:
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         loss = super().compute_loss(model, inputs, return_outputs)  # type: ignore[misc]
-        return loss if num_items_in_batch is None else loss * (_pairs(inputs) / num_items_in_batch)
+        # With its outputs, it is asked for by an evaluation, a batch at a time.
+        whole = num_items_in_batch is None or return_outputs
+        return loss if whole else loss * (_pairs(inputs) / num_items_in_batch)
 
 
 class Collator:

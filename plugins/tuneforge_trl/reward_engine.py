@@ -25,7 +25,7 @@ from .settings import arguments, compute_dtype, settle
 class _Trainer(Pairwise, Quiet, RewardTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         seen = self._metrics["train"]
-        if seen["accuracy"]:
+        if seen.get("accuracy"):
             # Under the names that DPO's figures have, too.
             for name, values in (("rewards/accuracies", seen["accuracy"]), ("rewards/margins", seen["margin"])):
                 logs[name] = sum(values) / len(values)

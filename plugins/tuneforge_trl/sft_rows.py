@@ -42,11 +42,11 @@ def _conversation(tokenizer: PreTrainedTokenizerBase, row: Row, loss_on: LossOn)
         return tokenize_chat(tokenizer, messages, tools, since(messages, loss_on))
     except TurnsUntoldError as error:
         # Not one row among others: a template that hides its turns does so in all rows that have several.
-        raise StepError(
-            error.finding.problem,
+        fix = (
             "Set loss_on: last, which learns the last answer of each conversation; or give the model a template with "
-            "{% generation %} ... {% endgeneration %} around the assistant's turns.",
-        ) from error
+            "{% generation %} ... {% endgeneration %} around the assistant's turns."
+        )
+        raise StepError(error.finding.problem, fix if loss_on == "assistant" else error.finding.fix) from error
 
 
 def since(messages: Messages, loss_on: LossOn) -> int:

@@ -53,16 +53,15 @@ def make_texts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TextDa
     """Text data of documents, and of pairs of a prompt and its completion."""
 
     def make(train: Iterable[Any], held_out: Iterable[Any] = ()) -> TextData:
-        rows = [
-            [
-                dict(zip(("prompt", "completion"), text if isinstance(text, tuple) else (None, text), strict=True))
-                for text in texts
-            ]
-            for texts in (train, held_out)
-        ]
+        rows = [[_text(text) for text in texts] for texts in (train, held_out)]
         return TextData(_data(tmp_path_factory.mktemp("texts"), *rows), "7" * 64)
 
     return make
+
+
+def _text(text: str | tuple[str, str]) -> dict[str, str | None]:
+    prompt, completion = text if isinstance(text, tuple) else (None, text)
+    return {"prompt": prompt, "completion": completion}
 
 
 class Run:
