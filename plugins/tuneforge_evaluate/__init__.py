@@ -82,7 +82,7 @@ class Generation(Measuring, Evaluate):
     """
 
     name = "generation"
-    version = 2
+    version = 3
     needs = NEEDS
     engine = "tuneforge_evaluate.generation"
 
