@@ -97,7 +97,9 @@ def test_several_at_once_score_as_each_alone(lora: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [WHOLE, LORA], ids=["whole", "lora"])
+@pytest.mark.parametrize(
+    "method", [pytest.param(WHOLE, id="whole", marks=pytest.mark.whole), pytest.param(LORA, id="lora")]
+)
 def test_killed_and_started_again(method: Reward, base: Model, make_pairs: Any, carry_out: Any, tmp_path: Path) -> None:
     data = make_pairs(held_out=PAIRS[:2])
     wanted = carry_out(method, base, data)
