@@ -58,7 +58,6 @@ def train(options: Reward, model: Model, step: Step) -> None:
     tokens = sizes(pairs)
     step.metrics(pairs=train.kept, tokens=sum(tokens), left_out=train.left_out)
     rate = options.rate(full=1e-5, adapter=1e-4, is_adapter=options.adapter is not None)
-    # Weights that change are float32: steps of training are too small for bfloat16.
     dtype = compute_dtype() if options.adapter else torch.float32
     peft_config: Any = lora_config(options.adapter)
     if peft_config is not None:
@@ -77,6 +76,11 @@ def train(options: Reward, model: Model, step: Step) -> None:
         processing_class=tokenizer,
         peft_config=peft_config,
     )
+    # Steps of training are too small for bfloat16, which PEFT leaves the copy of a new head in.
+    trained: Any = trainer.model
+    for weight in trained.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
     fit(trainer, options, step)
     if held_out.kept:
         found = trainer.evaluate(held_out.dataset)
@@ -87,7 +91,6 @@ def train(options: Reward, model: Model, step: Step) -> None:
             eval_reward=found["eval_mean_reward"],
             eval_pairs=held_out.kept,
         )
-    trained: Any = trainer.model
     if isinstance(trained, PeftModel):
         save(trainer, model, step)
     else:
