@@ -4,7 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .artifacts import Adapter, Artifact, ChatData, Facts, Gguf, Model, PreferenceData, Release, Report
+    from .artifacts import (
+        Adapter,
+        Artifact,
+        ChatData,
+        Facts,
+        Gguf,
+        Model,
+        PreferenceData,
+        Release,
+        Report,
+        RewardAdapter,
+        RewardModel,
+        TextData,
+    )
     from .errors import Finding, StepError
     from .fields import Field, Source, Target
     from .hookspecs import hookimpl
@@ -31,7 +44,10 @@ __version__ = "0.1.0"
 
 # Imported when asked for: `tuneforge --help` must not wait for pydantic.
 _MODULES = {
-    "artifacts": ("Adapter", "Artifact", "ChatData", "Facts", "Gguf", "Model", "PreferenceData", "Release", "Report"),
+    "artifacts": (
+        *("Adapter", "Artifact", "ChatData", "Facts", "Gguf", "Model", "PreferenceData", "Release", "Report"),
+        *("RewardAdapter", "RewardModel", "TextData"),
+    ),
     "errors": ("Finding", "StepError"),
     "fields": ("Field", "Source", "Target"),
     "hookspecs": ("hookimpl",),
@@ -72,6 +88,8 @@ __all__ = [
     "Quantize",
     "Release",
     "Report",
+    "RewardAdapter",
+    "RewardModel",
     "RunFinished",
     "RunStarted",
     "Source",
@@ -82,6 +100,7 @@ __all__ = [
     "StepMetrics",
     "StepStarted",
     "Target",
+    "TextData",
     "Tracker",
     "Train",
     "Voice",

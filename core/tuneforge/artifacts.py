@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -107,6 +107,37 @@ class Adapter(Artifact):
         return Facts(cls, read_json(path / "adapter_config.json"), read_tensors(path), tokenizer, template, base)
 
 
+class RewardModel(Artifact):
+    """A model that scores conversations: one label for a whole sequence, in the layout of transformers.
+
+    No `Model`, since nothing that generates can use it.
+    """
+
+    kind = "reward-model"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from Model.missing(path)
+
+    @classmethod
+    def facts(cls, path: Path, base: Facts | None = None) -> Facts:
+        return replace(Model.facts(path, base), kind=cls)
+
+
+class RewardAdapter(Artifact):
+    """A PEFT adapter, score head included, that makes a reward model of `base`, a causal language model."""
+
+    kind = "reward-adapter"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from Adapter.missing(path)
+
+    @classmethod
+    def facts(cls, path: Path, base: Facts | None = None) -> Facts:
+        return replace(Adapter.facts(path, base), kind=cls)
+
+
 class _Data(Artifact):
     @classmethod
     def facts(cls, path: Path, base: Facts | None = None) -> Facts:
@@ -133,6 +164,13 @@ class PreferenceData(_Data):
     """Prompts, each with a chosen and a rejected answer: `train-*.parquet` and `held_out-*.parquet`."""
 
     kind = "preference-data"
+
+
+class TextData(_Data):
+    """Texts as they are, without a chat template: `train-*.parquet` and `held_out-*.parquet` with the columns prompt,
+    null for a document, and completion: the document, or what follows the prompt."""
+
+    kind = "text-data"
 
 
 class Gguf(Artifact):

@@ -108,7 +108,9 @@ class _Each:
         close = [".".join(known) for known in self.known if known[-len(path) :] == path]
         dotted = get_close_matches(".".join(path), [".".join(known) for known in self.known], 1, 0.7)
         near = close or dotted
-        return f"Did you mean {near[0]}?" if near else unknown_option(self.kind, f"{self.kind.stage}: {self.kind.name}", path, inputs)
+        if near:
+            return f"Did you mean {near[0]}?"
+        return unknown_option(self.kind, f"{self.kind.stage}: {self.kind.name}", path, inputs)
 
     def _apart(self, axes: Sequence[Axis]) -> bool:
         """Whether no option is given twice, nor lies inside of another that is given as a whole."""

@@ -1,4 +1,4 @@
-"""Data: raw rows into conversations and preference pairs."""
+"""Data: raw rows into conversations, preference pairs and texts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tuneforge import Finding, Format, hookimpl
 from tuneforge.stages import Method
 
 from .chat import Chat
+from .completion import Completion
 from .options import DataFormat
 from .preference import Preference
 
-__all__ = ["Chat", "Preference"]
+__all__ = ["Chat", "Completion", "Preference"]
 
 
 class Planned(Protocol):
@@ -29,13 +30,17 @@ class Planned(Protocol):
 
 @hookimpl
 def register_format() -> list[type[Format]]:
-    return [Chat, Preference]
+    return [Chat, Completion, Preference]
 
 
 @hookimpl
 def extend_plan(steps: Sequence[Planned]) -> list[Finding]:
     """Warns of data steps that do not hold out the same prompts: one may train on what another one evaluates on."""
-    shares = [(step, step.method.holdout) for step in steps if isinstance(step.method, DataFormat)]
+    shares = [
+        (step, step.method.holdout)
+        for step in steps
+        if isinstance(step.method, DataFormat) and step.method.holds_out_prompts
+    ]
     for (first, share), (other, another) in pairwise(shares):
         if share != another:
             problem = (

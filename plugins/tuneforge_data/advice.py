@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import islice
-from pathlib import Path
 from typing import Literal
 
 from tuneforge import Facts, Finding, StepError
 
 from .messages import LeftOutError
-from .reading import Rows, counted, needed_package
-from .shapes import CHAT_SHAPES, NO_SHAPE, PREFERENCE_SHAPES, Recogniser, Shape
+from .reading import Rows, counted
+from .shapes import CHAT_SHAPES, NO_SHAPE, PREFERENCE_SHAPES, TEXT_SHAPES, Recogniser, Shape
 
 Level = Literal["error", "warning"]
 Called = Mapping[str, Sequence[str]]
@@ -56,43 +55,54 @@ def on_length(max_length: int | None, models: Sequence[Facts]) -> Iterator[Findi
 
 
 def on_rows(
-    path: Path, recogniser: Recogniser, called: Called, limit: int | None, max_left_out: float
+    name: str,
+    open_rows: Callable[[], Rows],
+    recogniser: Recogniser,
+    called: Called,
+    limit: int | None,
+    max_left_out: float,
 ) -> Iterator[Finding]:
-    """Rows that are not there or of another shape: told by the first ones, so that a large file costs nothing."""
+    """Rows that are not there or of another shape: told by the first ones, so that a large file costs nothing.
+
+    `name` is what the path is called.
+    """
     try:
-        package = needed_package(path)
+        rows = open_rows()
+        package = rows.needed_package
         if package and find_spec(package) is None:
             return
-        head = [row for _, row in islice(Rows(path), min(limit or _HEAD, _HEAD))]
+        head = [row for _, row in islice(rows, min(limit or _HEAD, _HEAD))]
     except StepError as error:
         yield Finding(error.finding.problem, error.finding.fix, field="path")
         return
     if not head:
-        yield Finding(f"{path.name} holds no rows", "Give path a file with rows.", field="path")
+        yield Finding(f"{name} holds no rows", "Give path a file with rows.", field="path")
         return
     columns = list(dict.fromkeys(name for row in head if isinstance(row, Mapping) for name in row))
     reasons = Counter(reason for row in head if (reason := _reason(recogniser, row)))
     left_out = reasons.total()
-    lost = list(_on_renames(path, columns, recogniser, "error" if reasons[NO_SHAPE] else "warning"))
+    lost = list(_on_renames(name, columns, recogniser, "error" if reasons[NO_SHAPE] else "warning"))
     yield from lost
     if reasons[NO_SHAPE] == len(head):
         if not lost:
-            problem = f"{path.name} has the columns {_some(columns)}, which are those of no known shape"
+            problem = f"{name} has the columns {_some(columns)}, which are those of no known shape"
             yield Finding(problem, _fix(columns, recogniser, called), field="path")
     elif left_out > max_left_out * len(head):
         told = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        problem = f"of the first {len(head)} rows of {path.name}, {left_out} cannot be used: {told}"
+        problem = f"of the first {len(head)} rows of {name}, {left_out} cannot be used: {told}"
         fix = _other_method(columns, recogniser) or "Mend the data, or say with columns what is what."
         yield Finding(problem, fix, "error" if left_out == len(head) else "warning", "path")
 
 
-def expected(path: Path, recogniser: Recogniser, limit: int | None, holdout: float) -> tuple[int | None, float | None]:
+def expected(
+    open_rows: Callable[[], Rows], recogniser: Recogniser, limit: int | None, holdout: float
+) -> tuple[int | None, float | None]:
     """How many rows there will be to train on, and their mean length as JSON, by the first ones; None if unknown."""
     try:
-        package = needed_package(path)
+        rows = open_rows()
+        package = rows.needed_package
         if package and find_spec(package) is None:
             return None, None
-        rows = Rows(path)
         reading = iter(rows)
         head = [row for _, row in islice(reading, _HEAD)]
         there = counted(rows.files)
@@ -129,12 +139,12 @@ def _reason(recogniser: Recogniser, row: object) -> str:
     return ""
 
 
-def _on_renames(path: Path, columns: Sequence[str], recogniser: Recogniser, level: Level) -> Iterator[Finding]:
+def _on_renames(name: str, columns: Sequence[str], recogniser: Recogniser, level: Level) -> Iterator[Finding]:
     for ours, theirs in recogniser.renames.items():
         if theirs not in columns:
             near = get_close_matches(theirs, columns, 1, 0.6)
             fix = f"Did you mean {near[0]}?" if near else f"It has {_some(columns)}."
-            yield Finding(f"{path.name} has no column {theirs}", fix, level, f"columns.{ours}")
+            yield Finding(f"{name} has no column {theirs}", fix, level, f"columns.{ours}")
 
 
 def _fix(columns: Sequence[str], recogniser: Recogniser, called: Called) -> str:
@@ -168,7 +178,10 @@ def _mapping(shape: Shape, columns: Sequence[str], recogniser: Recogniser, calle
 
 def _other_method(columns: Sequence[str], recogniser: Recogniser) -> str:
     here = recogniser.shapes[0]
-    for method, shapes in (("chat", CHAT_SHAPES), ("preference", PREFERENCE_SHAPES)):
+    methods = {"chat": CHAT_SHAPES, "preference": PREFERENCE_SHAPES, "completion": TEXT_SHAPES}
+    if here in CHAT_SHAPES and any(shape.fits(columns) for shape in CHAT_SHAPES):
+        del methods["completion"]  # prompt and completion are columns of both
+    for method, shapes in methods.items():
         if here not in shapes and any(shape.fits(columns) for shape in shapes):
             return f"These are rows for `format: {method}`."
     return ""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tuneforge import ChatData, Field
 
-from .options import Columns, DataFormat
+from .options import Columns, Conversations
 from .shapes import CHAT_SHAPES
 
 
@@ -45,7 +45,7 @@ class ChatColumns(Columns):
     )
 
 
-class Chat(DataFormat):
+class Chat(Conversations):
     """Conversations out of raw rows, whose shape is recognised by itself.
 
     - messages (ChatML): {"messages": [{"role", "content"}, ...]}

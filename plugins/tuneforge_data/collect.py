@@ -46,7 +46,8 @@ def collect(
                 shape, row = recognise(raw)
                 if fits is not None:
                     fits(row)
-                prompt = row.get("messages") or row["prompt"]
+                # A text without a prompt is told by itself.
+                prompt = row.get("messages") or row["prompt"] or row["completion"]
                 (held_out if is_held_out(prompt, holdout) else train).add(row)
                 shapes.add(shape)
             except (LeftOutError, UnwritableError) as error:

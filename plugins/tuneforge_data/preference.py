@@ -6,7 +6,7 @@ from typing import Literal
 
 from tuneforge import Field, PreferenceData
 
-from .options import Columns, DataFormat
+from .options import Columns, Conversations
 from .shapes import PREFERENCE_SHAPES
 
 
@@ -36,13 +36,18 @@ class PreferenceColumns(Columns):
         description="The worse answer, in the same form.",
         also=("dispreferred", "loser", "response_rejected", "rejected_response", "neg", "worse"),
     )
+    margin: str | None = Field(
+        None,
+        description="By how much the chosen answer is the better one; reward models are held to it.",
+        also=("score_difference", "score_diff", "delta", "preference_strength"),
+    )
     system: str | None = Field(None, description="The system prompt of a row.")
     tools: str | None = Field(
         None, description="The tools of a row: a list of JSON schemas, or JSON text of one.", also=("functions",)
     )
 
 
-class Preference(DataFormat):
+class Preference(Conversations):
     """Preference pairs out of raw rows, whose shape is recognised by itself.
 
     - explicit: {"prompt", "chosen", "rejected"}, each a text or messages
@@ -50,8 +55,9 @@ class Preference(DataFormat):
     - sharegpt: {"conversations": [{"from", "value"}, ...], "chosen": {"from", "value"}, "rejected": ...}
     - alpaca: {"instruction", "input", "chosen", "rejected"}
 
-    A row may also have "system" and "tools". A row that no model could be trained on (an empty answer, chosen equal to
-    rejected, broken JSON) is left out, counted by reason in data.json; nothing is ever cut.
+    A row may also have "system", "tools" and "margin", by how much the chosen answer is the better one. A row that no
+    model could be trained on (an empty answer, chosen equal to rejected, broken JSON) is left out, counted by reason in
+    data.json; nothing is ever cut.
     """
 
     name = "preference"

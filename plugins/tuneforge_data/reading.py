@@ -1,4 +1,4 @@
-"""Raw rows out of files: JSON arrays, JSON lines, CSV and Parquet, always in a stream.
+"""Raw rows out of files: JSON arrays, JSON lines, CSV, Parquet and plain text, always in a stream.
 
 ijson and pyarrow are imported only once a file needs them: a plan reads the head of a file and has no time for more.
 """
@@ -10,7 +10,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,20 +22,25 @@ from .messages import LeftOutError
 
 _LONGEST_CELL = 2**31 - 1
 _BOM = b"\xef\xbb\xbf"
+_AT_ONCE = 1 << 20
 
 Numbered = Iterator[tuple[str, object]]
 """Rows, each with its place inside the file; a LeftOutError stands for a row that could not be read."""
 
+Readers = Mapping[str, Callable[[IO[bytes]], Numbered]]
+"""How files are read, by the end of their names."""
+
 
 class Rows:
-    """The rows of a file, or of all data files of a folder in the order of their names.
+    """The rows of a file, or of those data files of a folder that match `files`, in the order of their names.
 
     Iterating yields (place, row); `done` of `total` bytes are read so far. Raises StepError for what is not there or
     cannot be read as a whole; a single broken line is a row that is left out.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.files = _data_files(path)
+    def __init__(self, path: Path, files: str = "**/*", readers: Readers | None = None) -> None:
+        self._readers = TABLES if readers is None else readers
+        self.files = _data_files(path, files, self._readers)
         self.total = sum(file.stat().st_size for file in self.files)
         self.done = 0
 
@@ -45,7 +50,7 @@ class Rows:
             place = file.name
             try:
                 with file.open("rb") as raw, _unpacked(file, raw) as content:
-                    for inside, row in _READERS[_suffix(file)](content):
+                    for inside, row in self._readers[_suffix(file)](content):
                         place = f"{file.name}{inside}"
                         self.done = finished + raw.tell()
                         yield place, row
@@ -57,10 +62,10 @@ class Rows:
             finished += file.stat().st_size
             self.done = finished
 
-
-def needed_package(path: Path) -> str:
-    """The package without which the first file of `path` cannot be read; empty for none."""
-    return {".json": "ijson", ".parquet": "pyarrow"}.get(_suffix(_data_files(path)[0]), "")
+    @property
+    def needed_package(self) -> str:
+        """The package without which the first file cannot be read; empty for none."""
+        return {".json": "ijson", ".parquet": "pyarrow"}.get(_suffix(self.files[0]), "")
 
 
 def counted(files: Sequence[Path]) -> int | None:
@@ -78,25 +83,26 @@ def _suffix(file: Path) -> str:
     return Path(name).suffix
 
 
-def _data_files(path: Path) -> list[Path]:
-    known = ", ".join(_READERS)
+def _data_files(path: Path, pattern: str, readers: Readers) -> list[Path]:
+    known = ", ".join(readers)
     if path.is_dir():
-        found = (file for file in path.rglob("*") if _suffix(file) in _READERS and not file.name.startswith("."))
+        found = (file for file in path.glob(pattern) if _suffix(file) in readers and not file.name.startswith("."))
         files = sorted((file for file in found if file.is_file()), key=lambda file: file.relative_to(path).as_posix())
         if not files:
-            raise StepError(f"{path} holds no file of rows", f"Rows are read from {known}.")
+            which = "" if pattern == "**/*" else f" that matches {pattern}"
+            raise StepError(f"{path} holds no file of rows{which}", f"Rows are read from {known}.")
         return files
     if not path.exists():
-        raise StepError(f"{path} does not exist", _nearest(path))
-    if _suffix(path) not in _READERS:
+        raise StepError(f"{path} does not exist", _nearest(path, readers))
+    if _suffix(path) not in readers:
         raise StepError(f"{path.name}: its name does not end in {known}", "Convert it to one of these, or rename it.")
     return [path]
 
 
-def _nearest(path: Path) -> str:
+def _nearest(path: Path, readers: Readers) -> str:
     if not path.parent.is_dir():
         return "Its folder does not exist either; a path is relative to the recipe."
-    names = sorted(file.name for file in path.parent.iterdir() if _suffix(file) in _READERS or file.is_dir())
+    names = sorted(file.name for file in path.parent.iterdir() if _suffix(file) in readers or file.is_dir())
     near = get_close_matches(path.name, names, 1, 0.6)
     if near:
         return f"Did you mean {path.with_name(near[0])}?"
@@ -189,7 +195,47 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-_READERS: dict[str, Callable[[IO[bytes]], Numbered]] = {
+def texts(separator: str | None) -> Readers:
+    """Readers of plain text in UTF-8, each row {"text": ...}: a whole file, or what lies between separators.
+
+    Line ends become \\n. Between separators, line breaks around a text are not part of it, and white space alone is
+    no text.
+    """
+
+    def read(file: IO[bytes]) -> Numbered:
+        if separator is None:
+            whole = file.read().removeprefix(_BOM).replace(b"\r\n", b"\n")
+            return iter([("", _decoded(whole))])
+        return _between(separator.replace("\r\n", "\n").encode(), file)
+
+    return dict.fromkeys((".txt", ".md"), read)
+
+
+def _between(separator: bytes, file: IO[bytes]) -> Numbered:
+    # Split as bytes, which UTF-8 allows: what is not UTF-8 then costs one text and not all that follow.
+    number, rest, more = 0, b"", True
+    while more:
+        chunk = file.read(_AT_ONCE)
+        if chunk.endswith(b"\r"):  # the other half of a line end may follow
+            chunk += file.read(1)
+        more = bool(chunk)
+        *whole, rest = (rest + chunk.replace(b"\r\n", b"\n")).split(separator)
+        for text in whole if more else [*whole, rest]:
+            # The mark can only be at the beginning of the file.
+            text = (text if number else text.removeprefix(_BOM)).strip(b"\n")
+            if text.strip():
+                number += 1
+                yield f" text {number}", _decoded(text)
+
+
+def _decoded(text: bytes) -> object:
+    try:
+        return {"text": text.decode()}
+    except UnicodeDecodeError:
+        return LeftOutError("not UTF-8")
+
+
+TABLES: Readers = {
     ".json": _read_json,
     ".jsonl": _read_lines,
     ".ndjson": _read_lines,
@@ -197,3 +243,4 @@ _READERS: dict[str, Callable[[IO[bytes]], Numbered]] = {
     ".tsv": _read_tsv,
     ".parquet": _read_parquet,
 }
+"""Files of rows with columns."""

@@ -1,7 +1,8 @@
-"""The shapes that rows come in: told by their columns, each converted into a chat or preference row."""
+"""The shapes that rows come in: told by their columns, each converted into a chat, preference or text row."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class Recogniser:
 
     shapes: Sequence[Shape]
     renames: Mapping[str, str]
-    system: str | None
+    system: str | None = None
 
     def __call__(self, row: object) -> tuple[str, Row]:
         """The name of the row's shape, and what it becomes. Raises LeftOutError if it cannot be used."""
@@ -105,7 +106,21 @@ def _pair(
         if answer[0]["role"] != "assistant":
             raise LeftOutError("turns out of order")
         check_turns([*prompt, *answer])
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "tools": read_tools(row.get("tools"))}
+    tools, margin = read_tools(row.get("tools")), _margin(row.get("margin"))
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, "tools": tools, "margin": margin}
+
+
+def _margin(value: object) -> float | None:
+    """By how much the chosen answer is the better one; CSV has it as text."""
+    if value is None or value == "":
+        return None
+    try:
+        margin = float(value) if isinstance(value, (int, float, str)) else math.nan
+    except ValueError:
+        margin = math.nan
+    if not math.isfinite(margin):
+        raise LeftOutError("margin is not a number")
+    return margin
 
 
 def _explicit(row: Mapping[str, Any], system: str | None) -> Row:
@@ -149,6 +164,22 @@ def _split(chosen: list[Message], rejected: list[Message], row: Mapping[str, Any
     return _pair(chosen[:shared], chosen[shared:], rejected[shared:], row, system)
 
 
+def _text(row: Mapping[str, Any], system: str | None) -> Row:
+    return {"prompt": None, "completion": _not_empty(row["text"], "text")}
+
+
+def _prompted(row: Mapping[str, Any], system: str | None) -> Row:
+    return {name: _not_empty(row[name], name) for name in ("prompt", "completion")}
+
+
+def _not_empty(value: object, name: str) -> str:
+    if value is not None and not isinstance(value, str):
+        raise LeftOutError(f"{name} is not text")
+    if not value or not value.strip():
+        raise LeftOutError(f"empty {name}")
+    return value
+
+
 CHAT_SHAPES = (
     Shape("messages", ("messages",), ("system", "tools"), _messages),
     Shape("sharegpt", ("conversations",), ("system", "tools"), _sharegpt),
@@ -157,10 +188,18 @@ CHAT_SHAPES = (
 )
 """Those of `format: chat`, the first that fits being taken."""
 
+_ASIDE = ("system", "tools", "margin")
+
 PREFERENCE_SHAPES = (
-    Shape("sharegpt", ("conversations", "chosen", "rejected"), ("system", "tools"), _sharegpt_pair),
-    Shape("explicit", ("prompt", "chosen", "rejected"), ("system", "tools"), _explicit),
-    Shape("alpaca", ("instruction", "chosen", "rejected"), ("input", "history", "system", "tools"), _alpaca_pair),
-    Shape("implicit", ("chosen", "rejected"), ("system", "tools"), _implicit),
+    Shape("sharegpt", ("conversations", "chosen", "rejected"), _ASIDE, _sharegpt_pair),
+    Shape("explicit", ("prompt", "chosen", "rejected"), _ASIDE, _explicit),
+    Shape("alpaca", ("instruction", "chosen", "rejected"), ("input", "history", *_ASIDE), _alpaca_pair),
+    Shape("implicit", ("chosen", "rejected"), _ASIDE, _implicit),
 )
 """Those of `format: preference`, the first that fits being taken."""
+
+TEXT_SHAPES = (
+    Shape("text", ("text",), (), _text),
+    Shape("completion", ("prompt", "completion"), (), _prompted),
+)
+"""Those of `format: completion`, the first that fits being taken."""

@@ -15,6 +15,8 @@ from tuneforge import (
     Known,
     Model,
     PreferenceData,
+    RewardAdapter,
+    RewardModel,
     Step,
     hookimpl,
 )
@@ -80,7 +82,7 @@ class Generation(Measuring, Evaluate):
     """
 
     name = "generation"
-    version = 2
+    version = 3
     needs = NEEDS
     engine = "tuneforge_evaluate.generation"
 
@@ -125,13 +127,16 @@ class PreferenceBars(Config):
 
 
 class Preference(Measuring, Evaluate):
-    """Which answer of each pair a model finds the more likely; several models side by side.
+    """Which answer of each pair a model finds the more likely, or a reward model the better; several side by side.
 
     An answer's log-likelihood is the sum over its tokens, terminator included, given the prompt, as DPO has it.
 
     - preference_accuracy: share of pairs with logp(chosen) > logp(rejected)
     - preference_accuracy_per_token: the same of the mean over an answer's tokens, which does not favour short ones
     - preference_margin: mean of logp(chosen) - logp(rejected), in nats
+
+    Of a reward model, its scores stand in place of log-likelihoods: preference_accuracy and preference_margin, the
+    latter without a unit.
 
     Pairs that do not fit into the context of one of the models are left out for all of them, and counted. `require`
     sets what each model must reach; publishing refuses one that does not.
@@ -146,7 +151,9 @@ class Preference(Measuring, Evaluate):
         PreferenceBars(), description="What a model must reach to be published: {preference_accuracy: 0.9}."
     )
 
-    def run(self, models: list[Model | Adapter], data: PreferenceData, step: Step) -> None:
+    def run(
+        self, models: list[Model | Adapter | RewardModel | RewardAdapter], data: PreferenceData, step: Step
+    ) -> None:
         from .preference import evaluate
 
         evaluate(self, models, data, step)

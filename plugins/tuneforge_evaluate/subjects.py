@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tuneforge import Adapter, ChatData, Model, PreferenceData, Step, StepError
+from tuneforge import Adapter, ChatData, Model, PreferenceData, RewardAdapter, RewardModel, Step, StepError
 from tuneforge.artifacts import context_length, read_json
 from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens, after_prompt
 from tuneforge.kit.models import full_model, inference_dtype, load_model, load_tokenizer
@@ -21,7 +21,7 @@ from tuneforge.kit.rows import Split, count_rows, read_rows
 
 Item = TypeVar("Item")
 Row = dict[str, Any]
-
+Subject = Model | Adapter | RewardModel | RewardAdapter
 
 WITHOUT_ANSWER = "without an answer of the assistant to a prompt"
 
@@ -55,7 +55,7 @@ class Progress:
 
 
 def prepare(
-    models: Sequence[Model | Adapter],
+    models: Sequence[Subject],
     data: ChatData | PreferenceData,
     limit: int | None,
     convert: Callable[[PreTrainedTokenizerBase, Row], Item],
@@ -114,7 +114,12 @@ def answer_labels(tokens: Tokens, prompt: Sequence[int]) -> list[int]:
 
 def load(model: Model | Adapter, dtype: str) -> PreTrainedModel | PeftModel:
     """A model in the precision of that name, or with `auto` as it is stored, on a CPU in float32."""
-    return load_model(model, dtype=inference_dtype(model) if dtype == "auto" else getattr(torch, dtype))
+    return load_model(model, dtype=dtype_of(model, dtype))
+
+
+def dtype_of(subject: Subject, name: str) -> torch.dtype:
+    """The precision of that name, or with `auto` the one that the weights are stored in, on a CPU float32."""
+    return inference_dtype(subject) if name == "auto" else getattr(torch, name)
 
 
 def free() -> None:

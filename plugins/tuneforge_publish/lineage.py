@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tuneforge import ChatData, PreferenceData, Report
+from tuneforge import ChatData, PreferenceData, Report, TextData
 
-DATA = (ChatData.kind, PreferenceData.kind)
+DATA = (ChatData.kind, PreferenceData.kind, TextData.kind)
 _SAME_MODEL = ("merge", "quantize")
 
 

@@ -1,14 +1,16 @@
-"""Fine-tuning with TRL: supervised fine-tuning and direct preference optimization."""
+"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preference optimization."""
 
 from tuneforge import Align, Train, hookimpl
 
 from .dpo import Dpo
+from .pretrain import Pretrain
+from .reward import Reward
 from .sft import Sft
 
 
 @hookimpl
 def register_train() -> list[type[Train]]:
-    return [Sft]
+    return [Pretrain, Reward, Sft]
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tuneforge import Adapter, Facts, Finding, Known
+from tuneforge import Adapter, Facts, Finding, Known, TextData
 from tuneforge.artifacts import context_length
 
 from .advice import advise
@@ -33,8 +33,9 @@ def check_training(options: Training, facts: Known) -> Iterator[Finding]:
             field="micro_batch_size",
         )
     yield from _check_adapter(options)
+    chats = not any(issubclass(given.kind, TextData) for given in facts.get("data", ()))
     for given in facts.get("model", ()):
-        yield from _check_model(options, given)
+        yield from _check_model(options, given, chats)
     yield from advise(options, facts)
 
 
@@ -60,8 +61,8 @@ def _check_adapter(options: Training) -> Iterator[Finding]:
         )
 
 
-def _check_model(options: Training, given: Facts) -> Iterator[Finding]:
-    if given.tokenizer is not None and given.template is None:
+def _check_model(options: Training, given: Facts, chats: bool) -> Iterator[Finding]:
+    if chats and given.tokenizer is not None and given.template is None:
         yield Finding(
             "the model has no chat template, so conversations cannot be written as it would read them",
             "Take the model's chat or instruct version, or add a chat_template.jinja to its folder.",

@@ -56,13 +56,17 @@ def fit(trainer: Trainer, options: Training, step: Step) -> None:
     )
 
 
-def save(trainer: Trainer, model: Model | Adapter, step: Step) -> None:
-    """Writes the result: an adapter where one was trained, else the whole model as the given one was stored."""
+def save(trainer: Trainer, model: Model | Adapter, step: Step, stop: int | None = None) -> None:
+    """Writes the result: an adapter where one was trained, else the whole model as the given one was stored.
+
+    A whole model's answers are to end at the token `stop`, where none is given at the end of an assistant's turn.
+    """
     trained: Any = trainer.model
     base = full_model(model)
     if isinstance(trained, PeftModel):
         save_adapter(trained, tokenizer_folder(model), step.out, base)
         step.sits_on(base)
     else:
-        stop = terminator(load_tokenizer(model))
+        if stop is None:
+            stop = terminator(load_tokenizer(model))
         save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model), like=base.path, terminator=stop)

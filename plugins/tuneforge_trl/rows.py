@@ -23,8 +23,12 @@ from tuneforge.kit.rows import Split
 HELD_OUT_TOKENS = 50_000
 """About how many held-out tokens a training is measured on when it ends; more is the work of an evaluation."""
 
+_BESIDE = ("labels", "mask", "margin")
+"""How the columns are called that tell something of the tokens of another one."""
+
 Row = Mapping[str, Any]
-Columns = dict[str, list[int]]
+Columns = dict[str, list[Any]]
+"""Columns of tokens, and what else is told of a row, by name: lists of integers, or of floats, never empty."""
 
 
 class LeftOutError(Exception):
@@ -54,19 +58,25 @@ class Tokens:
 
 
 def write_tokens(
-    rows: Iterable[Row], convert: Callable[[Row], Columns], split: Split, step: Step, most: float = math.inf
+    rows: Iterable[Row],
+    convert: Callable[[Row], Columns],
+    split: Split,
+    step: Step,
+    most: float = math.inf,
+    arrange: Callable[[Iterable[Columns]], Iterator[Columns]] = iter,
 ) -> None:
     """Writes a split as token columns into the step's scratch folder, where `read_tokens` finds it, unless it is there.
 
-    `convert` makes the columns of a row, each token with its label or mask, or raises LeftOutError. Rows are taken
-    until there are `most` tokens. Raises StepError if more than half of the rows to train on are left out.
+    `convert` makes the columns of a row, or raises LeftOutError; `arrange` makes of these the rows that are written.
+    Rows are taken until there are `most` tokens. Raises StepError if more than half of the rows to train on are left
+    out.
     """
     if _counts(split, step).exists():
         return
     path = _arrow(split, step)
     path.parent.mkdir(exist_ok=True)
     usable = _Usable(rows, convert, step, most)
-    _write(path, iter(usable))
+    _write(path, arrange(usable))
     kept, left_out = usable.kept, usable.left_out
     lost = left_out.total()
     total = kept + lost
@@ -114,7 +124,7 @@ class _Usable:
             else:
                 self.kept += 1
                 yield columns
-                self._most -= sum(map(len, columns.values())) / 2
+                self._most -= sum(len(column) for name, column in columns.items() if not name.endswith(_BESIDE))
                 if self._most <= 0:
                     return
 
@@ -131,7 +141,8 @@ def _write(path: Path, rows: Iterator[Columns]) -> None:
     first = next(rows, None)
     if first is None:
         return
-    schema = pa.schema([(name, pa.list_(pa.int32())) for name in first])
+    types = {name: pa.float32() if isinstance(values[0], float) else pa.int32() for name, values in first.items()}
+    schema = pa.schema([(name, pa.list_(kind)) for name, kind in types.items()])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         batch = [first]
         while batch:

@@ -9,37 +9,39 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer, pack_dataset  # type: ignore[attr-defined]
 
-from tuneforge import Adapter, ChatData, Model, Step
-from tuneforge.kit.chats import IGNORED, tokenize_chat
+from tuneforge import Adapter, ChatData, Model, Step, TextData
+from tuneforge.kit.chats import IGNORED, terminator
 from tuneforge.kit.rows import read_rows
 
 from .advice import packing_gain
 from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
 from .loop import Quiet, fit, save
-from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
+from .options import Training
+from .rows import HELD_OUT_TOKENS, lengths, read_tokens, write_tokens
 from .settings import arguments, settle
 from .sft import Sft
+from .sft_rows import converter
+from .texts import end_of_text
 
 
 class _Trainer(Quiet, SFTTrainer):
     pass
 
 
-def prepare(options: Sft, model: Model | Adapter, data: ChatData, step: Step) -> None:
-    """Writes the rows of `data` as tokens, with loss on the assistant's turns, into `step.scratch`."""
+def prepare(options: Sft, model: Model | Adapter, data: ChatData | TextData, step: Step) -> None:
+    """Writes the rows of `data` as tokens, each with its label, into `step.scratch`."""
     tokenizer = padding_tokenizer(model)
-    longest = longest_row(model, options)
-
-    def convert(row: Row) -> Columns:
-        tokens = tokenize_chat(tokenizer, row["messages"], row.get("tools"))
-        check_fit(tokens.ids, tokens.labels, longest)
-        return {"input_ids": tokens.ids, "labels": tokens.labels}
-
+    if isinstance(data, ChatData) and terminator(tokenizer) is None:
+        step.warn(
+            "the chat template ends the assistant's turns with no special token: the model may not learn where to stop",
+            "Give the model a template that ends a turn with its end-of-turn or end-of-text token.",
+        )
+    convert = converter(tokenizer, data, options.loss_on, longest_row(model, options))
     write_tokens(read_rows(data, "train"), convert, "train", step)
     write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
 
 
-def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
+def fine_tune(options: Sft, model: Model | Adapter, data: ChatData | TextData, step: Step) -> None:
     """Fits `model` to the rows that were prepared and writes what comes of it into `step.out`."""
     settle(step)
     train, held_out = read_tokens("train", step), read_tokens("held_out", step)
@@ -58,26 +60,34 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         if finding:
             step.warn(finding.problem, finding.fix)
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
+    trainer = make_trainer(options, model, rows, step, learning_rate=rate, packed=options.packing)
+    fit(trainer, options, step)
+    if held_out.kept:
+        step.metrics(eval_loss=mean_loss(trainer, held_out.dataset), eval_rows=held_out.kept)
+    stop = end_of_text(padding_tokenizer(model)) if isinstance(data, TextData) else None
+    save(trainer, model, step, stop)
+
+
+def make_trainer(
+    options: Training, model: Model | Adapter, rows: Dataset, step: Step, *, learning_rate: float, packed: bool
+) -> SFTTrainer:
+    """A trainer of `model` on token columns; `packed` ones have seq_lengths of their parts, blind to each other."""
     loaded = load_for_training(model, options, step)
-    trainer = _Trainer(
+    return _Trainer(
         model=loaded,
         args=SFTConfig(
-            **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate),
-            max_length=longest,
-            packing=options.packing,
+            **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=learning_rate),
+            max_length=longest_row(model, options),
+            packing=packed,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=rows,
         processing_class=padding_tokenizer(model),
         peft_config=lora_config(options.adapter, loaded, step),
     )
-    fit(trainer, options, step)
-    if held_out.kept:
-        step.metrics(eval_loss=_loss(trainer, held_out.dataset), eval_rows=held_out.kept)
-    save(trainer, model, step)
 
 
-def _loss(trainer: Any, rows: Dataset) -> float:
+def mean_loss(trainer: Any, rows: Dataset) -> float:
     """Mean loss over all tokens under loss."""
     losses, counts = [], []
     trainer.model.eval()

@@ -37,7 +37,8 @@ def carry_out(tmp_path_factory: pytest.TempPathFactory) -> CarryOut:
         folder = tmp_path_factory.mktemp("out")
         events: list[dict[str, Any]] = []
         step = Step("rows", folder, folder, seed=1, threads=1, send=events.append)
-        method.run(model=model, step=step)
+        inputs = {"model": model} if model is not None else {}
+        method.run(**inputs, step=step)
         data: Any = method.output(folder, "digest")
         return Outcome(
             folder,

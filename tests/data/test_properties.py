@@ -123,7 +123,7 @@ def test_a_pair_is_the_same_row_in_every_shape(
         },
     ]
     outcome = carry_out(Preference(path=written(rows)))
-    expected = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "tools": None}
+    expected = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "tools": None, "margin": None}
     assert outcome.train == [expected] * len(rows)
 
 

@@ -243,7 +243,7 @@ def test_the_shape_can_be_named(converted: Converted) -> None:
 
 
 A, B = [assistant("a")], [assistant("b")]
-PAIR = {"prompt": [user("Hi")], "chosen": A, "rejected": B, "tools": None}
+PAIR = {"prompt": [user("Hi")], "chosen": A, "rejected": B, "tools": None, "margin": None}
 LONG_PAIR = {**PAIR, "prompt": TALK[:3]}
 
 PREFERENCE_ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
-from tuneforge.kit.chats import prompt_ids, tokenize_chat
-from tuneforge.kit.models import load_model
+from tuneforge import RewardAdapter, RewardModel
+from tuneforge.kit.chats import chat_ids, prompt_ids, tokenize_chat
+from tuneforge.kit.models import load_model, save_adapter, save_model
+from tuneforge.kit.rewards import load_reward_model, new_reward_model, score
 from tuneforge_evaluate import Preference
 
 
@@ -92,6 +96,33 @@ def test_what_must_be_reached(world: Any) -> None:
     assert accuracy == "preference_accuracy is 0, at least 0.5 is required"
     assert per_token == "preference_accuracy_per_token is 0, at least 1 is required"
     assert margin.startswith("preference_margin is -")
+
+
+def test_reward_models_are_measured_by_their_scores(world: Any, tmp_path: Path) -> None:
+    for name in ("whole", "adapter"):
+        (tmp_path / name).mkdir()
+    save_model(
+        new_reward_model(world.known, dtype=torch.float32, seed=1), world.tokenizer, tmp_path / "whole", torch.float32
+    )
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, init_lora_weights=False, task_type="SEQ_CLS")
+    lora: Any = get_peft_model(new_reward_model(world.known, dtype=torch.float32, seed=2), config)
+    save_adapter(lora, world.tokenizer, tmp_path / "adapter", world.known)
+    subjects = [RewardModel(tmp_path / "whole", "whole"), RewardAdapter(tmp_path / "adapter", "lora", world.known)]
+    method = Preference(batch_size=3, dtype="float32", require={"preference_margin": 100})
+    report = world.run(method, [*subjects, world.known], world.pairs(PAIRS)).report
+    assert report["subjects"] == ["whole", "lora", "known"] and report["rows"] == 4
+    for subject in subjects:
+        model = load_reward_model(subject, dtype=torch.float32)
+        margins = []
+        for row in PAIRS:
+            ids = [chat_ids(world.tokenizer, row["prompt"] + row[side]) for side in ("chosen", "rejected")]
+            margins.append(score(model, ids[:1])[0] - score(model, ids[1:])[0])
+        found = report["scores"][subject.digest]
+        assert found.keys() == {"preference_accuracy", "preference_margin"}
+        assert found["preference_accuracy"] == sum(margin > 0 for margin in margins) / 4
+        assert found["preference_margin"] == pytest.approx(sum(margins) / 4, abs=1e-5)
+        assert report["failures"][subject.digest][0].startswith("preference_margin is")
 
 
 def test_pairs_too_long_for_the_context_are_left_out(world: Any) -> None:

@@ -9,9 +9,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from tuneforge import Adapter, Facts, Model, Step, StepError
+from tuneforge import Adapter, Facts, Model, RewardAdapter, RewardModel, Step, StepError
 from tuneforge.kit import models
 from tuneforge.kit.models import load_model, save_adapter
+from tuneforge.kit.rewards import load_reward_model, new_reward_model, score
 from tuneforge_models import fresh
 from tuneforge_peft import merging, register_merge
 from tuneforge_peft.adapter import MergeAdapter
@@ -147,3 +148,54 @@ def test_what_comes_out(adapter: Adapter) -> None:
 
 def test_registered() -> None:
     assert [method.name for method in register_merge()] == ["adapter"]
+
+
+@pytest.fixture(params=[torch.bfloat16, torch.float32], ids=["bf16", "f32"])
+def reward(request: pytest.FixtureRequest, tmp_path: Path) -> RewardAdapter:
+    for name in ("base", "adapter"):
+        (tmp_path / name).mkdir()
+    base = make_base(tmp_path / "base", tied=True, dtype=request.param)
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False, task_type="SEQ_CLS")
+    model: Any = get_peft_model(new_reward_model(base, dtype=torch.float32, seed=3), config)
+    torch.nn.init.normal_(model.base_model.model.score.modules_to_save["default"].weight)
+    save_adapter(model, base.path, tmp_path / "adapter", base)
+    return RewardAdapter(tmp_path / "adapter", "a" * 64, base)
+
+
+def test_a_reward_adapter_becomes_a_reward_model_with_its_scores(reward: RewardAdapter, step: Step) -> None:
+    MergeAdapter().run(model=reward, step=step)
+    merged = RewardModel(step.out, "c" * 64)
+    assert not list(RewardModel.missing(merged.path))
+    rows = [list(range(3, 3 + length)) for length in (5, 17, 30)]
+    wanted, found = (score(load_reward_model(one, dtype=torch.float32), rows) for one in (reward, merged))
+    exact = step.figures["stored_as"] == "float32"
+    assert found == pytest.approx(wanted, abs=1e-4 if exact else 0.1 * step.figures["largest_score"])
+    assert step.figures["merge_error"] < 1e-4 and (step.figures["rounding_error"] < 1e-4) == exact
+    assert step.base is None
+    config = json.loads((merged.path / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForSequenceClassification"]
+    names = load_file(merged.path / "model.safetensors")
+    assert "score.weight" in names and not any("lora" in name or "modules_to_save" in name for name in names)
+
+
+def test_a_merge_of_other_scores_fails(reward: RewardAdapter, step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = merging.load_reward_model
+
+    def with_another_head(artifact: Any, **options: Any) -> Any:
+        model = load(artifact, **options)
+        if isinstance(artifact, RewardModel):
+            model.score.weight.data *= 2
+        return model
+
+    monkeypatch.setattr(merging, "load_reward_model", with_another_head)
+    with pytest.raises(StepError, match="the merged model's scores differ from the adapter's"):
+        MergeAdapter().run(model=reward, step=step)
+
+
+def test_what_comes_out_of_a_reward_adapter(reward: RewardAdapter) -> None:
+    assert reward.base is not None
+    facts = RewardAdapter.facts(reward.path, Model.facts(reward.base.path))
+    assert MergeAdapter().foresee({"model": [facts]}).kind is RewardModel
+    assert MergeAdapter().writes({"model": [RewardAdapter]}) is RewardModel
+    assert MergeAdapter().writes({"model": [Adapter]}) is Model

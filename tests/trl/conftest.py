@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.trl.colours import CHATS, PAIRS
-from tuneforge import Adapter, ChatData, Model, PreferenceData, Step
+from tuneforge import Adapter, ChatData, Model, PreferenceData, Step, TextData
 from tuneforge.kit.rows import write_rows
 from tuneforge.stages import Method
 from tuneforge_models import fresh
@@ -48,6 +48,22 @@ def make_pairs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Prefer
     return make
 
 
+@pytest.fixture(scope="session")
+def make_texts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TextData]:
+    """Text data of documents, and of pairs of a prompt and its completion."""
+
+    def make(train: Iterable[Any], held_out: Iterable[Any] = ()) -> TextData:
+        rows = [[_text(text) for text in texts] for texts in (train, held_out)]
+        return TextData(_data(tmp_path_factory.mktemp("texts"), *rows), "7" * 64)
+
+    return make
+
+
+def _text(text: str | tuple[str, str]) -> dict[str, str | None]:
+    prompt, completion = text if isinstance(text, tuple) else (None, text)
+    return {"prompt": prompt, "completion": completion}
+
+
 class Run:
     """A step that was carried out: its result, what it reported on the way, and its figures."""
 
@@ -65,7 +81,7 @@ class Run:
         self.log = [event["text"] for event in self.events if event["event"] == "log"]
         self.warnings = [event["problem"] for event in self.events if event["event"] == "warning"]
         base = (model.base or model) if (self.step.out / "adapter_config.json").exists() else None
-        kind = Adapter if base else Model
+        kind: Any = method.writes({"model": [type(model)]})
         assert not list(kind.missing(self.step.out))
         self.result: Any = kind(self.step.out, "f" * 64, base)
 

@@ -116,6 +116,52 @@ def test_chosen_layers_alone_get_an_adapter(base: Model, make_chats: Any, carry_
     assert json.loads(run.files()["adapter_config.json"])["lora_alpha"] == 4
 
 
+def test_completions_are_learnt_without_a_template(
+    base: Model, make_texts: Any, carry_out: Any, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(base.path, tmp_path / "plain"))
+    (folder / "chat_template.jinja").unlink()
+    asked = [(chat["messages"][0]["content"], f" is {chat['messages'][1]['content']}") for chat in CHATS]
+    data = make_texts([*asked, "what is blue"], asked[:2])
+    run = carry_out(Sft(steps=100, batch_size=8, learning_rate=5e-3), Model(folder, "p" * 64), data)
+    assert run.figures["rows"] == 8 and run.figures["eval_loss"] < 0.2 and run.warnings == []
+    tokenizer, model = load_tokenizer(run.result), load_model(run.result, dtype=torch.float32)
+    for prompt, completion in asked:
+        ids = torch.tensor([tokenizer(prompt)["input_ids"]])
+        said = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        assert tokenizer.decode(said[0]) == f"{prompt}{completion}<|endoftext|>"
+
+
+def test_a_template_that_hides_its_turns_ends_the_step_at_the_first_row(
+    base: Model, make_chats: Any, carry_out: Any, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(base.path, tmp_path / "hiding"))
+    (folder / "chat_template.jinja").write_text(
+        "{{ messages | length }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+        "{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    model = Model(folder, "h" * 64)
+    talk = {"messages": CHATS[0]["messages"] + CHATS[1]["messages"], "tools": None}
+    with pytest.raises(StepError, match=r"renders the beginning .* differently(.|\n)*loss_on: last"):
+        carry_out(Sft(steps=1), model, make_chats([*CHATS, talk]))
+    assert carry_out(Sft(steps=1, loss_on="all"), model, make_chats([*CHATS, talk])).figures["rows"] == 8
+
+
+def test_a_template_that_ends_no_turn_is_warned_of(
+    base: Model, make_chats: Any, carry_out: Any, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(base.path, tmp_path / "endless"))
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    run = carry_out(Sft(steps=1), Model(folder, "e" * 64), make_chats())
+    assert run.warnings == [
+        "the chat template ends the assistant's turns with no special token: the model may not learn where to stop"
+    ]
+
+
 def test_packing_drops_nothing_and_leaves_the_loss_as_it_is(base: Model, make_chats: Any, carry_out: Any) -> None:
     method = {"steps": 1, "batch_size": 8, "learning_rate": 1e-5, "max_length": 60}
     plain = carry_out(Sft(**method), base, make_chats())

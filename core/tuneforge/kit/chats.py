@@ -34,39 +34,54 @@ class ChatRefusedError(StepError):
     """A conversation that the chat template cannot express, or not so that the assistant's turns can be told."""
 
 
+class TurnsUntoldError(ChatRefusedError):
+    """A conversation of which it cannot be told what the assistant wrote, though the template takes it."""
+
+
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of a conversation and, of the same length, their labels: the id where there is loss, else -100."""
+    """Token ids of a text and, of the same length, their labels: the id where there is loss, else -100."""
 
     ids: list[int]
     labels: list[int]
 
 
-def tokenize_chat(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools = None) -> Tokens:
+def chat_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools = None) -> list[int]:
+    """The token ids of a conversation as the template renders it.
+
+    Raises ChatRefusedError for one that the template refuses, or whose tools or tool calls it leaves out.
+    """
+    ids: list[int] = tokenizer(_whole(tokenizer, messages, tools), add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def tokenize_chat(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools = None, since: int = 0
+) -> Tokens:
     """A conversation as the template renders it, with loss on every assistant turn and the terminator that ends it.
 
-    A turn is what the rendering gains, beyond the prompt for a generation, when the turn's message is added. Where a
-    template renders the beginning of a conversation differently once more follows, its `{% generation %}` markers are
-    taken instead. Raises ChatRefusedError for a conversation that the template refuses, whose tools or tool calls it
-    leaves out, or whose turns neither way tells.
+    There is no loss on what the assistant says before the message of index `since`. A turn is what the rendering
+    gains, beyond the prompt for a generation, when the turn's message is added. Where a template renders the beginning
+    of a conversation differently once more follows, its `{% generation %}` markers are taken instead. Raises
+    ChatRefusedError for a conversation that the template refuses, or whose tools or tool calls it leaves out, and
+    TurnsUntoldError where neither way tells the turns.
     """
-    text = _render(tokenizer, messages, tools)
-    _check_tools(messages, tools, text)
+    text = _whole(tokenizer, messages, tools)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids: list[int] = encoded["input_ids"]
     marked = _MARKERS.search(tokenizer.get_chat_template()) is not None
     try:
-        turns = _turns(tokenizer, messages, tools, text)
+        turns = _turns(tokenizer, messages, tools, text, since)
     except ChatRefusedError:
         if not marked:
             raise
         turns = None
     if turns is not None:
-        under_loss = _within(turns, text, ids, encoded["offset_mapping"], set(tokenizer.added_tokens_decoder))
+        under_loss = _within(turns, text, ids, encoded["offset_mapping"], tokenizer)
     elif marked:
-        under_loss = _marked(tokenizer, messages, tools, ids)
+        under_loss = _marked(tokenizer, messages, tools, ids, since)
     else:
-        raise ChatRefusedError(
+        raise TurnsUntoldError(
             "the chat template renders the beginning of a conversation differently once more of it follows, and has "
             "no {% generation %} markers: which tokens the assistant wrote cannot be told",
             "Give the model a template with {% generation %} ... {% endgeneration %} around the assistant's turns, or "
@@ -91,7 +106,12 @@ def after_prompt(conversation: Tokens, prompt: Sequence[int]) -> Tokens:
 
 
 def terminator(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The special token that ends an assistant's turn; None if the template has none, or refuses a plain exchange."""
+    """The special token that ends an assistant's turn.
+
+    None if there is no template, or none in the template, or it refuses a plain exchange.
+    """
+    if tokenizer.chat_template is None:
+        return None
     exchange = [{"role": "user", "content": "Yes?"}, {"role": "assistant", "content": "Yes."}]
     try:
         labels = tokenize_chat(tokenizer, exchange).labels
@@ -110,8 +130,10 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> l
     return sorted({token for token in (*stops, tokenizer.eos_token_id, terminator(tokenizer)) if token is not None})
 
 
-def _check_tools(messages: Messages, tools: Tools, text: str) -> None:
-    """Raises ChatRefusedError where the text leaves out a tool or a call of one: it would teach an empty answer."""
+def _whole(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools) -> str:
+    """A conversation as text. Raises ChatRefusedError where that leaves out a tool or a call of one: it would teach an
+    empty answer."""
+    text = _render(tokenizer, messages, tools)
     calls = [call for message in messages for call in message.get("tool_calls") or ()]
     # Counted, as a template may show the tools and not the calls.
     names = Counter(str(given.get("function", given).get("name")) for given in (*(tools or ()), *calls))
@@ -121,6 +143,7 @@ def _check_tools(messages: Messages, tools: Tools, text: str) -> None:
                 f"the chat template leaves out the tool {name!r} of a conversation, or a call of it",
                 "Give the model a template that renders tools and tool_calls, or take data without them.",
             )
+    return text
 
 
 def _render(
@@ -155,11 +178,13 @@ def _without_today(template: str) -> str:
     return _TODAY.sub(lambda match: repr(datetime(2024, 7, 26).strftime(match[2])), template)
 
 
-def _turns(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools, text: str) -> list[Span] | None:
+def _turns(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools, text: str, since: int
+) -> list[Span] | None:
     """The characters of `text` that each assistant turn is; None if beginnings of the conversation look otherwise."""
     turns = []
     for index, message in enumerate(messages):
-        if message["role"] != "assistant":
+        if message["role"] != "assistant" or index < since:
             continue
         before = _render(tokenizer, messages[:index], tools, generation_prompt=True)
         through = text if index + 1 == len(messages) else _render(tokenizer, messages[: index + 1], tools)
@@ -169,8 +194,11 @@ def _turns(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools,
     return turns
 
 
-def _within(turns: list[Span], text: str, ids: list[int], offsets: list[Span], special: set[int]) -> list[bool]:
+def _within(
+    turns: list[Span], text: str, ids: list[int], offsets: list[Span], tokenizer: PreTrainedTokenizerBase
+) -> list[bool]:
     under_loss = [False] * len(ids)
+    special = set(tokenizer.added_tokens_decoder)
     places = list(_places(offsets))
     for start, end in turns:
         inside = [index for index, place in enumerate(places) if place[0] < end and place[1] > start]
@@ -180,6 +208,10 @@ def _within(turns: list[Span], text: str, ids: list[int], offsets: list[Span], s
         ended = last is not None and ids[last] in special
         for index in inside:
             under_loss[index] = not ended or last is None or index <= last
+        # Some templates, GLM's for one, end a turn with nothing but the token that begins the next one.
+        after = inside[-1] + 1 if inside else len(ids)
+        if not ended and after < len(ids) and ids[after] in special - {tokenizer.bos_token_id}:
+            under_loss[after] = True
     return under_loss
 
 
@@ -191,10 +223,16 @@ def _places(offsets: list[Span]) -> Iterator[Span]:
         reached = max(reached, end)
 
 
-def _marked(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools, ids: list[int]) -> list[bool]:
+def _marked(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools, ids: list[int], since: int
+) -> list[bool]:
     apply: Any = tokenizer.apply_chat_template
     encoded = apply(messages, tools=tools, chat_template=_template(tokenizer), return_assistant_tokens_mask=True)
     under_loss = [bool(marked) for marked in encoded["assistant_masks"]]
+    if since:
+        _unmark(
+            under_loss, [index >= since for index, message in enumerate(messages) if message["role"] == "assistant"]
+        )
     special = set(tokenizer.added_tokens_decoder)
     terminators = {tokenizer.eos_token_id}
     if messages[-1]["role"] == "assistant":
@@ -205,3 +243,19 @@ def _marked(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools
         if unended and ids[index] in terminators:
             under_loss[index] = True
     return under_loss
+
+
+def _unmark(marked: list[bool], wanted: list[bool]) -> None:
+    """Takes the marks from the assistant turns that are not wanted."""
+    starts = [index for index, mark in enumerate(marked) if mark and not (index and marked[index - 1])]
+    if len(starts) != len(wanted):
+        raise TurnsUntoldError(
+            f"the chat template's {{% generation %}} markers tell {len(starts)} turns of the assistant in a "
+            f"conversation that has {len(wanted)}",
+            "Put the markers around each of the assistant's turns, apart from each other.",
+        )
+    for start, keep in zip(starts, wanted, strict=True):
+        index = start
+        while not keep and index < len(marked) and marked[index]:
+            marked[index] = False
+            index += 1

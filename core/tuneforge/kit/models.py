@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from tuneforge import Adapter, Artifact, Model, StepError
+from tuneforge import Adapter, Artifact, Model, RewardAdapter, StepError
 from tuneforge.artifacts import read_json, read_tensors
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -53,7 +53,7 @@ def device() -> torch.device:
 
 def full_model(artifact: Artifact) -> Artifact:
     """The artifact that holds the full weights: this one, or the one an adapter sits on."""
-    if not isinstance(artifact, Adapter):
+    if not isinstance(artifact, (Adapter, RewardAdapter)):
         return artifact
     if artifact.base is None:
         raise StepError("the adapter does not say which model it was trained on", "Train it again from that model.")

@@ -16,8 +16,9 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tuneforge import ChatData, PreferenceData
+from tuneforge import ChatData, PreferenceData, TextData
 
+Data = ChatData | PreferenceData | TextData
 Split = Literal["train", "held_out"]
 
 ROWS_PER_GROUP = 1_000
@@ -99,7 +100,7 @@ def write_rows(folder: Path, split: Split, rows: Iterable[Mapping[str, Any]]) ->
     return writer.count
 
 
-def read_rows(data: ChatData | PreferenceData, split: Split) -> Iterator[dict[str, Any]]:
+def read_rows(data: Data, split: Split) -> Iterator[dict[str, Any]]:
     """The rows of a split in their order, a few in memory at a time; none when the artifact has no such split."""
     for path in _shards(data, split):
         with pq.ParquetFile(path) as shard:
@@ -108,7 +109,7 @@ def read_rows(data: ChatData | PreferenceData, split: Split) -> Iterator[dict[st
                     yield {name: None if text is None else json.loads(text) for name, text in row.items()}
 
 
-def count_rows(data: ChatData | PreferenceData, split: Split) -> int:
+def count_rows(data: Data, split: Split) -> int:
     """How many rows a split has, from the files' footers."""
     return sum(pq.read_metadata(path).num_rows for path in _shards(data, split))
 
@@ -120,5 +121,5 @@ def _to_json(value: Any) -> bytes:
         raise UnwritableError(str(error)) from error
 
 
-def _shards(data: ChatData | PreferenceData, split: Split) -> list[Path]:
+def _shards(data: Data, split: Split) -> list[Path]:
     return sorted(data.path.glob(f"{split}-*.parquet"))

@@ -1,0 +1,62 @@
+"""Preference pairs for the trainers that compare two answers: batches of them, and what a batch counts for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.nn.utils.rnn import pad_sequence
+
+from .rows import Columns, lengths
+
+SIDES = ("chosen", "rejected")
+
+
+class Pairwise:
+    """Makes a TRL trainer take pairs that are tokens already, each of a batch counting alike however it is split."""
+
+    loss_is_scaled_for_ga: Any = True
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
+        return sum(_pairs(batch) for batch in batch_samples)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss = super().compute_loss(model, inputs, return_outputs)  # type: ignore[misc]
+        # With its outputs, it is asked for by an evaluation, a batch at a time.
+        whole = num_items_in_batch is None or return_outputs
+        return loss if whole else loss * (_pairs(inputs) / num_items_in_batch)
+
+
+class Collator:
+    """Pairs as one batch: chosen rows first, then the rejected ones, padded on the right."""
+
+    def __init__(self, padding: int) -> None:
+        self._padding = padding
+
+    def __call__(self, pairs: list[Columns]) -> dict[str, torch.Tensor]:
+        ids = [torch.tensor(pair[side]) for side in SIDES for pair in pairs]
+        batch = {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=self._padding),
+            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+        }
+        if "chosen_mask" in pairs[0]:
+            answers = [torch.tensor(pair[f"{side}_mask"]) for side in SIDES for pair in pairs]
+            batch["completion_mask"] = pad_sequence(answers, batch_first=True)
+        if "margin" in pairs[0]:
+            batch["margin"] = torch.tensor([pair["margin"] for pair in pairs]).squeeze(-1)
+        return batch
+
+
+def sizes(pairs: Dataset) -> list[int]:
+    """How many tokens each pair has: both of its answers are in memory at once."""
+    return [sum(both) for both in zip(*(lengths(pairs, side) for side in SIDES), strict=True)]
+
+
+def _pairs(batch: dict[str, torch.Tensor]) -> int:
+    return len(batch["input_ids"]) // 2

@@ -1,0 +1,99 @@
+"""A reward model by TRL's RewardTrainer, on pairs that are tokenized here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import PeftModel
+from trl import RewardConfig, RewardTrainer  # type: ignore[attr-defined]
+
+from tuneforge import Model, PreferenceData, Step
+from tuneforge.kit.chats import chat_ids
+from tuneforge.kit.models import load_tokenizer, save_model, stored_dtype, tokenizer_folder
+from tuneforge.kit.rewards import new_reward_model, score_padding
+from tuneforge.kit.rows import read_rows
+
+from .loading import longest_row, lora_config
+from .loop import Quiet, fit, save
+from .pairs import SIDES, Collator, Pairwise, sizes
+from .parameters import freeze
+from .reward import Reward
+from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
+from .settings import arguments, compute_dtype, settle
+
+
+class _Trainer(Pairwise, Quiet, RewardTrainer):
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        seen = self._metrics["train"]
+        if seen.get("accuracy"):
+            # Under the names that DPO's figures have, too.
+            for name, values in (("rewards/accuracies", seen["accuracy"]), ("rewards/margins", seen["margin"])):
+                logs[name] = sum(values) / len(values)
+        super().log(logs, start_time)
+
+
+def prepare(options: Reward, model: Model, data: PreferenceData, step: Step) -> None:
+    """Writes both conversations of each pair as tokens, and by how much one is the better, into `step.scratch`."""
+    tokenizer = load_tokenizer(model)
+    longest = longest_row(model, options)
+
+    def convert(row: Row) -> Columns:
+        tools = row.get("tools")
+        columns: Columns = {side: chat_ids(tokenizer, [*row["prompt"], *row[side]], tools) for side in SIDES}
+        for ids in columns.values():
+            check_fit(ids, ids, longest)
+        return columns | {"margin": [float(row.get("margin") or 0)]}
+
+    write_tokens(read_rows(data, "train"), convert, "train", step)
+    write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+
+
+def train(options: Reward, model: Model, step: Step) -> None:
+    """Fits a score head, with the whole model or an adapter, and writes what comes of it into `step.out`."""
+    settle(step)
+    tokenizer = load_tokenizer(model)
+    tokenizer.pad_token_id = score_padding(tokenizer)
+    train, held_out = read_tokens("train", step), read_tokens("held_out", step)
+    pairs = train.dataset
+    tokens = sizes(pairs)
+    step.metrics(pairs=train.kept, tokens=sum(tokens), left_out=train.left_out)
+    rate = options.rate(full=1e-5, adapter=1e-4, is_adapter=options.adapter is not None)
+    loaded = new_reward_model(model, dtype=compute_dtype(options) if options.adapter else torch.float32, seed=step.seed)
+    freeze(loaded, options.freeze, step)
+    peft_config: Any = lora_config(options.adapter, loaded, step)
+    if peft_config is not None:
+        peft_config.task_type = "SEQ_CLS"  # the score head is trained and saved with the adapter
+    trainer = _Trainer(
+        model=loaded,
+        args=RewardConfig(
+            **arguments(options, step, lengths=tokens, learning_rate=rate),
+            center_rewards_coefficient=options.center or None,
+            disable_dropout=False,
+            max_length=None,
+            remove_unused_columns=False,
+        ),
+        data_collator=Collator(tokenizer.pad_token_id),
+        train_dataset=pairs,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+    )
+    # Steps of training are too small for bfloat16, which PEFT leaves the copy of a new head in.
+    trained: Any = trainer.model
+    for weight in trained.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    fit(trainer, options, step)
+    if held_out.kept:
+        found = trainer.evaluate(held_out.dataset)
+        step.metrics(
+            eval_loss=found["eval_loss"],
+            eval_reward_accuracy=found["eval_accuracy"],
+            eval_reward_margin=found["eval_margin"],
+            eval_reward=found["eval_mean_reward"],
+            eval_pairs=held_out.kept,
+        )
+    if isinstance(trained, PeftModel):
+        save(trainer, model, step)
+    else:
+        save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model))
