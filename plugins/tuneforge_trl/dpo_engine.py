@@ -14,10 +14,14 @@ from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
 from .dpo import Dpo
+from .evaluation import HeldOut
 from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
 from .loop import Quiet, fit, save
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
+from .samples import write_prompts
 from .settings import arguments, compute_dtype, settle
+
+_FIGURES = {"reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 
 
 class _Trainer(Quiet, DPOTrainer):
@@ -55,6 +59,9 @@ def prepare(options: Dpo, model: Model | Adapter, data: PreferenceData, step: St
 
     write_tokens(read_rows(data, "train"), convert, "train", step)
     write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+    write_prompts(
+        options, tokenizer, ((row["prompt"], row.get("tools")) for row in read_rows(data, "held_out")), step
+    )
 
 
 def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
@@ -85,15 +92,9 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
         processing_class=tokenizer,
         peft_config=lora_config(options.adapter),
     )
-    fit(trainer, options, step)
+    fit(trainer, options, step, HeldOut(held_out, _pairs, _FIGURES))
     if held_out.kept:
-        found = trainer.evaluate(held_out.dataset)
-        step.metrics(
-            eval_loss=found["eval_loss"],
-            eval_reward_accuracy=found["eval_rewards/accuracies"],
-            eval_reward_margin=found["eval_rewards/margins"],
-            eval_pairs=held_out.kept,
-        )
+        step.metrics(eval_pairs=held_out.kept)
     save(trainer, model, step)
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import pyarrow.compute as pc
-from datasets import Dataset
 from trl import SFTConfig, SFTTrainer, pack_dataset  # type: ignore[attr-defined]
 
 from tuneforge import Adapter, ChatData, Model, Step
 from tuneforge.kit.chats import IGNORED, tokenize_chat
 from tuneforge.kit.rows import read_rows
 
+from .evaluation import HeldOut, tokens_under_loss
 from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
 from .loop import Quiet, fit, save
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
+from .samples import before_answer, write_prompts
 from .settings import arguments, settle
 from .sft import Sft
 
@@ -36,6 +34,8 @@ def prepare(options: Sft, model: Model | Adapter, data: ChatData, step: Step) ->
 
     write_tokens(read_rows(data, "train"), convert, "train", step)
     write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+    asked = ((before_answer(row["messages"]), row.get("tools")) for row in read_rows(data, "held_out"))
+    write_prompts(options, tokenizer, asked, step)
 
 
 def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
@@ -66,18 +66,7 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         processing_class=padding_tokenizer(model),
         peft_config=lora_config(options.adapter),
     )
-    fit(trainer, options, step)
+    fit(trainer, options, step, HeldOut(held_out, tokens_under_loss, {}))
     if held_out.kept:
-        step.metrics(eval_loss=_loss(trainer, held_out.dataset), eval_rows=held_out.kept)
+        step.metrics(eval_rows=held_out.kept)
     save(trainer, model, step)
-
-
-def _loss(trainer: Any, rows: Dataset) -> float:
-    """Mean loss over all tokens under loss."""
-    losses, counts = [], []
-    trainer.model.eval()
-    for batch in trainer.get_eval_dataloader(rows):
-        loss, _, _ = trainer.prediction_step(trainer.model, batch, prediction_loss_only=True)
-        counts.append(int((batch["labels"][:, 1:] != IGNORED).sum()))
-        losses.append(float(loss) * counts[-1])
-    return math.fsum(losses) / sum(counts)

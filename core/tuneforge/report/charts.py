@@ -16,7 +16,7 @@ from .points import Curve
 from .texts import cut
 
 _DRAWN = 320  # points of a curve: one every second pixel or so
-_WIDTH, _HEIGHT = 312, 186
+_WIDTH, _HEIGHT = CHART_SIZE = 312, 186
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 24
 
 _MARKS = {
