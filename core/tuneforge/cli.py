@@ -102,7 +102,7 @@ def run(
     from .console import show_findings, show_scores, watch
     from .errors import DONE, REFUSED, STEP_FAILED
     from .preflight import threads_for
-    from .runner import Run, as_document
+    from .runner import Run, as_document, warnings_of
 
     if made.errors and as_json:
         _print_json(_plan_document(made))
@@ -128,6 +128,7 @@ def run(
             if step["kind"] == Report.kind
         }
         show_scores(record, reports)
+        show_findings(warnings_of(record))
     _tell_page(work, silent=as_json)
     for step in failed:
         click.secho(step["error"], fg="red", err=True)

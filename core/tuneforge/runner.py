@@ -361,6 +361,15 @@ def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
     }
 
 
+def warnings_of(record: Mapping[str, Any]) -> list[Finding]:
+    """What the steps of a run have warned of while they worked."""
+    return [
+        Finding(told["problem"], told["fix"], "warning", place=f"step {step['name']}")
+        for step in record["steps"]
+        for told in step.get("warnings", ())
+    ]
+
+
 def _flaw(kind: type[Artifact], out: Path, private: Sequence[Path]) -> str:
     """Why a result cannot be taken: it is not what it should be, or it names folders of this machine."""
     lacking = list(kind.missing(out))

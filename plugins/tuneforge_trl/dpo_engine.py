@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -59,9 +60,7 @@ def prepare(options: Dpo, model: Model | Adapter, data: PreferenceData, step: St
 
     write_tokens(read_rows(data, "train"), convert, "train", step)
     write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
-    write_prompts(
-        options, tokenizer, ((row["prompt"], row.get("tools")) for row in read_rows(data, "held_out")), step
-    )
+    write_prompts(options, tokenizer, ((row["prompt"], row.get("tools")) for row in read_rows(data, "held_out")), step)
 
 
 def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
@@ -114,5 +113,5 @@ class _Pairs:
         }
 
 
-def _pairs(batch: dict[str, torch.Tensor]) -> int:
+def _pairs(batch: Mapping[str, torch.Tensor]) -> int:
     return len(batch["input_ids"]) // 2

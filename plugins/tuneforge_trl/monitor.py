@@ -16,7 +16,7 @@ from typing import Protocol
 
 from .watching import TroubleName
 
-SLOW_SECONDS = 10.0
+SLOW_SECONDS = 30.0
 """How long a training must have been slow before it is called so: a busy machine is slow for a moment."""
 
 
@@ -166,7 +166,7 @@ class Spikes:
             return None
         told = None
         if len(self._recent) >= 12:
-            level = median(self._recent)
+            level = median(list(self._recent)[-self._CALM :])
             height = (loss - level) / self._bound(level)
             self._over.append(height > 1)
             if self._calm is not None:
@@ -183,7 +183,7 @@ class Spikes:
     def _bound(self, level: float) -> float:
         """How far above the level a loss must be: of the noise, of the level, and of all that was gained till now."""
         gained = median(self._start) - level
-        return max(8 * _deviation(self._recent), 0.5 * abs(level), 0.25 * gained, 1e-3)
+        return max(8 * _noise(list(self._recent)), 0.5 * abs(level), 0.25 * gained, 1e-3)
 
     def _tell(self, moment: Moment, level: float) -> tuple[str, str]:
         norm = "" if moment.gradient_norm is None else f", with a gradient of norm {_number(moment.gradient_norm)}"
@@ -233,15 +233,14 @@ class Overfitting:
 
 
 class Exploding:
-    """The gradient is far longer than it ever was, or so long at every step that clipping is all that is left of it."""
+    """The gradient is far longer than it has been, or so long at every step that clipping is all that is left of it."""
 
     name: TroubleName = "exploding"
-    _WINDOW, _CLIPPED, _FAR = 64, 50, 50.0
+    _WINDOW, _CLIPPED, _FAR = 32, 50, 50.0
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._recent: deque[float] = deque(maxlen=self._WINDOW)
-        self._greatest: deque[float] = deque(maxlen=5)  # so far, as of the last few steps
         self._over: deque[bool] = deque(maxlen=4)
         self._calm: int | None = None
         self._clipped = 0
@@ -252,14 +251,14 @@ class Exploding:
             return None
         told = self._far_above(moment, norm) or self._always_clipped(moment, norm)
         self._recent.append(norm)
-        self._greatest.append(max(norm, self._greatest[-1] if self._greatest else 0.0))
         return told
 
     def _far_above(self, moment: Moment, norm: float) -> tuple[str, str] | None:
         if len(self._recent) < 12:
             return None
         level = median(self._recent)
-        bound = max(10 * level, level + 12 * _deviation(self._recent), 3 * self._greatest[0])
+        greatest = max(list(self._recent)[:-4])  # but for the last few, which may be of the same episode
+        bound = max(10 * level, level + 12 * _deviation(self._recent), 3 * greatest)
         over = norm > bound and norm > self._settings.max_grad_norm
         self._over.append(over)
         if self._calm is not None:
@@ -318,10 +317,10 @@ class NoLabels:
 
 
 class Slow:
-    """The throughput falls to less than a third, and stays there."""
+    """The throughput falls to less than a quarter, and stays there."""
 
     name: TroubleName = "slow"
-    _STEPS, _SHARE = 20, 1 / 3
+    _STEPS, _SHARE = 20, 1 / 4
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -373,9 +372,13 @@ class Monitor:
 def _drop(losses: Sequence[float], count: int) -> tuple[float, float]:
     """How much lower the later half is than the first `count` losses, and the standard error of that."""
     first, later = losses[:count], losses[max(count, len(losses) // 2) :]
-    # Of neighbours, so that a course of the curve is no noise; 1.4826 and the root are those of a normal distribution.
-    noise = 1.4826 / math.sqrt(2) * median(abs(after - before) for before, after in pairwise(losses))
-    return median(first) - median(later), 1.2533 * noise * math.sqrt(1 / len(first) + 1 / len(later))
+    error = 1.2533 * _noise(losses) * math.sqrt(1 / len(first) + 1 / len(later))  # of medians of a normal distribution
+    return median(first) - median(later), error
+
+
+def _noise(values: Sequence[float]) -> float:
+    """A standard deviation, from the distances of neighbours: the course of a curve is no noise."""
+    return 1.4826 / math.sqrt(2) * median(abs(after - before) for before, after in pairwise(values))
 
 
 def _deviation(values: Sequence[float] | deque[float]) -> float:

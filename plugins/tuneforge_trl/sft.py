@@ -14,6 +14,7 @@ class Sft(Training, Train):
     """
 
     name = "sft"
+    version = 2
     needs = NEEDS
     engine = "tuneforge_trl.sft_engine"
 

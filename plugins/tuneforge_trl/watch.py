@@ -30,6 +30,7 @@ class Watch(TrainerCallback):
 
     def __init__(self, options: Training, step: Step, evaluation: Evaluation, resumed: Path | None) -> None:
         self._options, self._step = options, step
+        self._stop_on, self._ignore = options.monitor.stop_on, options.monitor.ignore
         self._evaluation, self._resumed = evaluation, resumed
         self._monitor: Monitor | None = None
         self._saved = time.monotonic()
@@ -41,9 +42,7 @@ class Watch(TrainerCallback):
         """Is told, before each step, how many tokens it has, and how many of them are under loss if that is known."""
         self._counted = tokens, under_loss
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._monitor = Monitor(Settings(state.max_steps, args.learning_rate, args.max_grad_norm))
         self._evaluation.resume(state.log_history, self._resumed)
         for entry in state.log_history:
@@ -106,17 +105,16 @@ class Watch(TrainerCallback):
 
     def _look(self, moment: Moment) -> None:
         assert self._monitor is not None
-        monitor = self._options.monitor
         alarms = list(self._monitor.see(moment))
-        stopping = next((alarm for alarm in alarms if alarm.trouble in monitor.stop_on), None)
+        stopping = next((alarm for alarm in alarms if alarm.trouble in self._stop_on), None)
         for alarm in alarms:
             if alarm is not stopping:
                 self._warn(alarm, moment.step)
         if stopping:
             raise StepError(stopping.problem, stopping.fix)
 
-    def _warn(self, alarm: Alarm, at: int) -> None:
-        if alarm.trouble not in self._options.monitor.ignore:
+    def _warn(self, alarm: Alarm, at: float) -> None:
+        if alarm.trouble not in self._ignore:
             self._step.warn(alarm.problem, alarm.fix, at)
 
     def _sample(self, state: TrainerState) -> None:
@@ -129,7 +127,7 @@ class Watch(TrainerCallback):
         else:
             state.log_history.append({"step": 0, "samples": found})  # type: ignore[dict-item]
 
-    def _tell_samples(self, at: int, found: Any) -> None:
+    def _tell_samples(self, at: float, found: Any) -> None:
         for prompt, answer in found:
             self._step.sample(at, prompt, answer)
 

@@ -15,7 +15,7 @@ class MonitorOptions(Config):
 
     nan: the loss or the gradient is no finite number. no_labels: a step without a token under loss, or hardly any.
     not_falling, spike: the loss. overfitting: the held-out loss rises while the training loss falls. exploding: the
-    gradient's norm, far above its own history. slow: the throughput falls to less than a third.
+    gradient's norm, far above its own history. slow: the throughput falls to less than a quarter.
     """
 
     stop_on: list[TroubleName] = Field(

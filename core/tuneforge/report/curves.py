@@ -75,6 +75,7 @@ def draw(curves: Sequence[Curve]) -> str:
         )
     size = Markup('width="{0}" height="{1}" viewBox="0 0 {0} {1}"').format(width, height)
     return str(
-        Markup('<svg xmlns="http://www.w3.org/2000/svg" {}><style>{}</style><rect width="100%" height="100%"/>{}</svg>\n')
-        .format(size, Markup(_STYLE), Markup("").join(panels))
+        Markup(
+            '<svg xmlns="http://www.w3.org/2000/svg" {}><style>{}</style><rect width="100%" height="100%"/>{}</svg>\n'
+        ).format(size, Markup(_STYLE), Markup("").join(panels))
     )

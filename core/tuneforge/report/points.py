@@ -170,7 +170,9 @@ def _read(path: Path, key: str | None, whole: bool) -> tuple[str | None, list[Po
             named = _parsed(file.readline()).get("key")
             if key not in (None, named):
                 return key, []
-            return named, [point for line in _lines(file, path.stat().st_size, whole) if (point := _point(_parsed(line)))]
+            return named, [
+                point for line in _lines(file, path.stat().st_size, whole) if (point := _point(_parsed(line)))
+            ]
     except FileNotFoundError:
         return key, []
 
