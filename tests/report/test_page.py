@@ -148,7 +148,9 @@ def test_hostile_texts_are_shown_and_nothing_else(bench: Reporter) -> None:
     found = read(html)
     html.encode("utf-8")
     assert not found.all("img")
-    assert found.said.count(HOSTILE) >= 11, "in the recipe, settings, answers, metrics, reasons, curves, options, samples, warnings"
+    assert found.said.count(HOSTILE) >= 11, (
+        "in the recipe, settings, answers, metrics, reasons, curves, options, samples, warnings"
+    )
     assert "49" not in re.findall(r"\b49\b", found.said)
     assert RIGHT_TO_LEFT in found.said
     assert "\N{REPLACEMENT CHARACTER}" in found.said, "a lone surrogate is no text"

@@ -186,4 +186,3 @@ def test_a_throughput_that_collapses() -> None:
     assert named(found) == ["slow", "slow"]
     assert "900 tokens a second" in found[0].problem and "after 5,000" in found[0].problem
     assert alarms((replace(moment, seconds=0.01) for moment in moments), 240) == [], "for a moment only"
-

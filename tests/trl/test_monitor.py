@@ -23,7 +23,7 @@ from tuneforge_trl.sft import Sft
 
 pytestmark = pytest.mark.slow
 
-OVERFIT = {"steps": 60, "batch_size": 7, "learning_rate": 5e-3, "evaluate_every": 5, "samples": 0}
+OVERFIT = {"steps": 48, "batch_size": 7, "learning_rate": 5e-3, "evaluate_every": 4, "samples": 0}
 
 
 def chat(question: str, answer: str) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def test_what_is_to_stop_a_training_stops_it(base: Model, make_chats: Any, carry
     method = Sft(**OVERFIT, monitor={"stop_on": ["overfitting"]})
     with pytest.raises(StepError, match=r"overfitting: since step .*\n.*Train for fewer epochs"):
         carry_out(method, base, make_chats(CHATS, MISTAKEN), tmp_path, send=events.append)
-    assert 15 <= events[-1]["done"] < 60
+    assert 15 <= events[-1]["done"] < 48
     assert not any((tmp_path / "out").iterdir())
 
 
@@ -163,14 +163,14 @@ def test_a_loss_that_is_no_number_may_be_a_warning(base: Model, make_chats: Any,
 def test_what_goes_on_after_a_crash_tells_what_was_told_before(
     base: Model, make_chats: Any, carry_out: Any, tmp_path: Path
 ) -> None:
-    method, data = Sft(**OVERFIT, save_every=50), make_chats(CHATS, MISTAKEN)
+    method, data = Sft(**OVERFIT, save_every=40), make_chats(CHATS, MISTAKEN)
     wanted = carry_out(method, base, data)
-    killed_at(55, tmp_path, method, base, data, carry_out)
+    killed_at(44, tmp_path, method, base, data, carry_out)
     again = carry_out(method, base, data, tmp_path)
-    assert again.log[0] == "resuming after step 50"
+    assert again.log[0] == "resuming after step 40"
     warned = [[event for event in run.events if event["event"] == "warning"] for run in (wanted, again)]
     assert [event["problem"] for event in warned[0]] == [event["problem"] for event in warned[1]]
-    assert warned[1][0]["done"] < 50, "and when it was"
+    assert warned[1][0]["done"] < 40, "and when it was"
 
 
 def test_the_record_of_a_run_has_it(tmp_path: Path) -> None:
