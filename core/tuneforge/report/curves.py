@@ -20,6 +20,7 @@ _ACROSS, _GAP, _HEAD = 3, 20, 26
 
 # The page's own colours, which a file that stands alone cannot take from it.
 _STYLE = """
+svg { overflow: visible; }
 svg { --paper: #faf9f6; --ink: #1e2429; --quiet: #59636d; --line: #e2ded5; --accent: #1d5c86; --soft: #a9c7db; }
 @media (prefers-color-scheme: dark) {
   svg { --paper: #15181b; --ink: #e7e4dd; --quiet: #9fa9b2; --line: #30363c; --accent: #84bde3; --soft: #3d6482; }
