@@ -102,7 +102,7 @@ def run(
     from .console import show_findings, show_scores, show_sweeps, watch
     from .errors import DONE, REFUSED, STEP_FAILED
     from .preflight import threads_for
-    from .runner import Run, as_document
+    from .runner import Run, as_document, warnings_of
 
     if made.errors and as_json:
         _print_json(_plan_document(made))
@@ -129,6 +129,7 @@ def run(
         }
         show_scores(record, reports)
         show_sweeps(work.told.sweeps if work.told else ())
+        show_findings(warnings_of(record))
     _tell_page(work, silent=as_json)
     for step in failed:
         click.secho(step["error"], fg="red", err=True)

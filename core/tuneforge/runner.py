@@ -187,10 +187,13 @@ class Run:
             out = workspace / "out"
             out.mkdir()
             recorder = Recorder(log.parent, step.name, key, lambda text: self.observer(Logged(step.name, text)))
-            with contextlib.closing(recorder):
+            try:
                 outcome = self._server(environment).carry_out(
                     self._request(step, out, scratch, log), lambda event: self._tell(step, event, log, recorder)
                 )
+            finally:
+                recorder.close()
+                self._write_curves(step, key)
             if outcome.problem:
                 failure = TuneforgeError(outcome.problem, outcome.fix or f"Its log: {log}", place=f"step {step.name}")
                 failure.add_note(outcome.traceback)
@@ -203,6 +206,17 @@ class Run:
                 scratch.rename(workspace / "scratch")  # in one stroke: what is killed from here on leaves none behind
         self._tell_unread(step, outcome)
         return digest, outcome
+
+    def _write_curves(self, step: PlannedStep, key: str) -> None:
+        """The curves of a step as a picture and as data. If that goes wrong it is told, and the step is what it is."""
+        try:
+            from .report.curves import write_curves
+
+            written = write_curves(self.registry, self.id, step.name, key)
+        except Exception as error:  # as with the page
+            written = f"warning: its curves could not be written: {type(error).__name__}: {error}"
+        if written:
+            self.observer(Logged(step.name, written))
 
     def _commit(self, step: PlannedStep, out: Path, outcome: Outcome, workspace: Path) -> str:
         assert step.result is not None
@@ -271,8 +285,12 @@ class Run:
             self._lifecycle.step_metrics(step, event["done"], event["total"], event["figures"])
             self.observer(Progressed(step.name, event["done"], event["total"], event["figures"]))
             return
+        if event["event"] == "sample":
+            recorder.sample(event["done"], event["prompt"], event["answer"])
+            return
         if event["event"] == "warning":
-            told = {"problem": event["problem"], "fix": event["fix"], "done": self._done.get(step.name, 0)}
+            done = self._done.get(step.name, 0) if event["done"] is None else event["done"]
+            told = {"problem": event["problem"], "fix": event["fix"], "done": done}
             self._warnings.setdefault(step.name, []).append(told)
             text = str(Finding(event["problem"], event["fix"], "warning"))
         else:
@@ -351,7 +369,10 @@ class Run:
 
 def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
     """What `run --json` prints; `page` is where the report lies."""
-    shown = ("name", "of", "each", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "error")
+    shown = (
+        *("name", "of", "each", "stage", "method", "status", "seconds", "digest", "kind", "metrics", "warnings"),
+        "error",
+    )
     steps = [{key: step[key] for key in shown if key in step} for step in record["steps"]]
     return {
         "run": record["id"],
@@ -361,6 +382,15 @@ def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
         **({"trackers": record["trackers"]} if "trackers" in record else {}),
         "steps": steps,
     }
+
+
+def warnings_of(record: Mapping[str, Any]) -> list[Finding]:
+    """What the steps of a run have warned of while they worked."""
+    return [
+        Finding(told["problem"], told["fix"], "warning", place=f"step {step['name']}")
+        for step in record["steps"]
+        for told in step.get("warnings", ())
+    ]
 
 
 def _flaw(kind: type[Artifact], out: Path, private: Sequence[Path]) -> str:

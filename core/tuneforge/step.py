@@ -34,9 +34,16 @@ class Step:
         """A line for whoever watches, and for the step's log."""
         self.send({"event": "log", "text": text})
 
-    def warn(self, problem: str, fix: str = "") -> None:
-        """What the person should know of though the step goes on; kept in the run record, beside how far it was."""
-        self.send({"event": "warning", "problem": problem, "fix": fix})
+    def warn(self, problem: str, fix: str = "", at: float | None = None) -> None:
+        """What the person should know of though the step goes on; kept in the run record, beside how far it was.
+
+        `at` is for what is told again after a crash: how far it was when it first was told.
+        """
+        self.send({"event": "warning", "problem": problem, "fix": fix, "done": at})
+
+    def sample(self, done: float, prompt: str, answer: str) -> None:
+        """What the result answers to a prompt when `done` parts of the work are done, for who watches it change."""
+        self.send({"event": "sample", "done": done, "prompt": prompt, "answer": answer})
 
     def progress(self, done: float, total: float, **figures: float) -> None:
         """How far the work is, with figures of the moment (`loss=...`)."""

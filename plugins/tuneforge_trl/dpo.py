@@ -6,9 +6,10 @@ from typing import ClassVar, Literal
 from tuneforge import Adapter, Align, Field, Finding, Known, Model, PreferenceData, Step
 
 from .options import NEEDS, Training
+from .watching import Sampling
 
 
-class Dpo(Training, Align):
+class Dpo(Sampling, Training, Align):
     """Direct preference optimization: chosen answers become more likely than rejected ones, against a reference.
 
     The reference is the model as it comes in: the base with the adapter switched off, the adapter as it was, or a

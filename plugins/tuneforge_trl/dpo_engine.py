@@ -12,11 +12,15 @@ from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
 from .dpo import Dpo
+from .evaluation import HeldOut
 from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
 from .loop import Quiet, fit, save
-from .pairs import SIDES, Collator, Pairwise, sizes
+from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
+from .samples import chat_prompts, write_prompts, written_chats
 from .settings import arguments, compute_dtype, settle
+
+_FIGURES = {"reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 
 
 class _Trainer(Pairwise, Quiet, DPOTrainer):
@@ -40,6 +44,8 @@ def prepare(options: Dpo, model: Model | Adapter, data: PreferenceData, step: St
 
     write_tokens(read_rows(data, "train"), convert, "train", step)
     write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+    asked = ((row["prompt"], row.get("tools")) for row in read_rows(data, "held_out"))
+    write_prompts(options, chat_prompts(tokenizer, asked), written_chats(tokenizer, options), step)
 
 
 def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
@@ -70,13 +76,7 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
         processing_class=tokenizer,
         peft_config=lora_config(options.adapter, loaded, step),
     )
-    fit(trainer, options, step)
+    fit(trainer, options, step, HeldOut(held_out, pair_count, _FIGURES))
     if held_out.kept:
-        found = trainer.evaluate(held_out.dataset)
-        step.metrics(
-            eval_loss=found["eval_loss"],
-            eval_reward_accuracy=found["eval_rewards/accuracies"],
-            eval_reward_margin=found["eval_rewards/margins"],
-            eval_pairs=held_out.kept,
-        )
+        step.metrics(eval_pairs=held_out.kept)
     save(trainer, model, step)

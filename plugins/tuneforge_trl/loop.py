@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from peft import PeftModel
 from transformers import PrinterCallback, Trainer
 
 from tuneforge import Adapter, Model, Step
-from tuneforge.kit.chats import terminator
+from tuneforge.kit.chats import IGNORED, terminator
 from tuneforge.kit.models import full_model, load_tokenizer, save_adapter, save_model, stored_dtype, tokenizer_folder
 
 from . import checkpoints
+from .evaluation import Evaluation, HeldOut
 from .optimizers import muon
 from .options import Training
 from .parameters import count, tell
@@ -21,7 +24,17 @@ from .watch import Watch
 
 class Quiet:
     """Takes from a TRL trainer what it does beside training: telemetry, a model card in every checkpoint, and an
-    estimate of the operations of every batch, for which it counts the parameters anew each time."""
+    estimate of the operations of every batch, for which it counts the parameters anew each time. Counts tokens."""
+
+    watch: Watch | None = None
+
+    def get_batch_samples(self, *args: Any) -> Any:
+        """The micro batches of a step, of which the one who watches is told the tokens."""
+        batches, items = super().get_batch_samples(*args)  # type: ignore[misc]
+        if self.watch is not None:
+            # Not yet numbers: on a GPU that would wait for all that is under way there.
+            self.watch.count(_sum(batches, "attention_mask", "input_ids"), _sum(batches, "labels", "completion_mask"))
+        return batches, items
 
     def _send_telemetry(self) -> None:
         return
@@ -33,27 +46,43 @@ class Quiet:
         return
 
 
-def fit(trainer: Trainer, options: Training, step: Step) -> None:
-    """Trains, from the newest whole checkpoint in `step.scratch` on if there is one."""
+def _sum(batches: Sequence[Mapping[str, torch.Tensor]], mask: str, other: str) -> Any:
+    """How many tokens a mask of the batches has, or the labels; all of another tensor where they have no mask."""
+    counts: list[Any] = []
+    for batch in batches:
+        if mask in batch:
+            counts.append((batch[mask] != (IGNORED if mask == "labels" else 0)).sum())
+        elif other in batch:
+            counts.append((batch[other] != 0).sum() if other.endswith("mask") else batch[other].numel())
+    return sum(counts) if counts else None
+
+
+def fit(trainer: Trainer, options: Training, step: Step, held_out: HeldOut | None = None) -> None:
+    """Trains, from the newest whole checkpoint in `step.scratch` on if there is one, and measures the result."""
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch(options, step))
     if options.optimizer == "muon":
         rate, decay = trainer.args.learning_rate, trainer.args.weight_decay
         trainer.optimizer = muon(trainer.model, learning_rate=rate, weight_decay=decay)
     checkpoint = checkpoints.newest(step.scratch / "checkpoints", step.log)
     if checkpoint is not None:
         step.log(f"resuming after step {checkpoints.steps(checkpoint)}")
-    trained: Any = trainer.model
-    tell(trained, step)
+    own: Any = trainer.model
+    tell(own, step)
+    evaluation = Evaluation(trainer, options, step, held_out, options.longest(own.config.to_dict()))
+    watch = Watch(options, step, evaluation, checkpoint)
+    trainer.add_callback(watch)
+    if isinstance(trainer, Quiet):
+        trainer.watch = watch
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    trainable, total = count(trained)
+    trainable, total = count(own)
     step.metrics(
         steps=trainer.state.global_step,
         train_loss=math.fsum(losses) / len(losses),
         trainable_parameters=trainable,
         total_parameters=total,
     )
+    evaluation.settle(trainer.state.global_step)
 
 
 def save(trainer: Trainer, model: Model | Adapter, step: Step, stop: int | None = None) -> None:

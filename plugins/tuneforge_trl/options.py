@@ -9,6 +9,7 @@ from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, K
 from tuneforge.artifacts import context_length
 
 from .checks import check_training, divisor
+from .watching import Watching, check_watching
 
 NEEDS = (
     "accelerate>=1.10",
@@ -54,7 +55,7 @@ class Lora(Config):
         return 2 * self.r if self.alpha is None else self.alpha
 
 
-class Training(Config):
+class Training(Watching):
     """How a model is fitted: the optimisation, and whether the whole model is trained or an adapter."""
 
     usual: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate of adapter": (1e-5, 5e-4)}
@@ -173,4 +174,4 @@ class Training(Config):
         return Facts(Adapter, config, {}, given.tokenizer, given.template, given)
 
     def check(self, facts: Known) -> Iterable[Finding]:
-        return check_training(self, facts)
+        return [*check_watching(self), *check_training(self, facts)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class Pairwise:
         return dataset
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
-        return sum(_pairs(batch) for batch in batch_samples)
+        return sum(pair_count(batch) for batch in batch_samples)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -30,7 +31,7 @@ class Pairwise:
         loss = super().compute_loss(model, inputs, return_outputs)  # type: ignore[misc]
         # With its outputs, it is asked for by an evaluation, a batch at a time.
         whole = num_items_in_batch is None or return_outputs
-        return loss if whole else loss * (_pairs(inputs) / num_items_in_batch)
+        return loss if whole else loss * (pair_count(inputs) / num_items_in_batch)
 
 
 class Collator:
@@ -58,5 +59,6 @@ def sizes(pairs: Dataset) -> list[int]:
     return [sum(both) for both in zip(*(lengths(pairs, side) for side in SIDES), strict=True)]
 
 
-def _pairs(batch: dict[str, torch.Tensor]) -> int:
+def pair_count(batch: Mapping[str, torch.Tensor]) -> int:
+    """How many pairs a batch has."""
     return len(batch["input_ids"]) // 2

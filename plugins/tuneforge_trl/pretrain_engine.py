@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator
 from tuneforge import Adapter, Model, Step, TextData
 from tuneforge.kit.rows import read_rows
 
+from .evaluation import HeldOut, tokens_under_loss
 from .loading import longest_row, padding_tokenizer
 from .loop import fit, save
 from .packing import pack
 from .pretrain import Pretrain
 from .rows import HELD_OUT_TOKENS, Columns, Row, lengths, read_tokens, write_tokens
+from .samples import write_text_prompts
 from .settings import settle
-from .sft_engine import make_trainer, mean_loss
+from .sft_engine import make_trainer
 from .texts import end_of_text, tokenize_text
 
 
@@ -31,6 +33,7 @@ def prepare(options: Pretrain, model: Model | Adapter, data: TextData, step: Ste
 
     write_tokens(read_rows(data, "train"), convert, "train", step, arrange=arrange)
     write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS, arrange)
+    write_text_prompts(options, tokenizer, read_rows(data, "held_out"), step)
 
 
 def pretrain(options: Pretrain, model: Model | Adapter, step: Step) -> None:
@@ -46,8 +49,8 @@ def pretrain(options: Pretrain, model: Model | Adapter, step: Step) -> None:
     )
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
     trainer = make_trainer(options, model, sequences, step, learning_rate=rate, packed=True)
-    fit(trainer, options, step)
+    fit(trainer, options, step, HeldOut(held_out, tokens_under_loss, {}))
     if held_out.kept:
-        loss = mean_loss(trainer, held_out.dataset)
-        step.metrics(eval_loss=loss, eval_perplexity=math.exp(min(loss, 700)), eval_documents=held_out.kept)
+        loss = step.figures["eval_loss"]
+        step.metrics(eval_perplexity=math.exp(min(loss, 700)), eval_documents=held_out.kept)
     save(trainer, model, step, end_of_text(padding_tokenizer(model)))

@@ -14,13 +14,16 @@ from tuneforge.kit.models import load_tokenizer, save_model, stored_dtype, token
 from tuneforge.kit.rewards import new_reward_model, score_padding
 from tuneforge.kit.rows import read_rows
 
+from .evaluation import HeldOut
 from .loading import longest_row, lora_config
 from .loop import Quiet, fit, save
-from .pairs import SIDES, Collator, Pairwise, sizes
+from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
 from .parameters import freeze
 from .reward import Reward
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
 from .settings import arguments, compute_dtype, settle
+
+_FIGURES = {"reward_accuracy": "accuracy", "reward_margin": "margin", "reward": "mean_reward"}
 
 
 class _Trainer(Pairwise, Quiet, RewardTrainer):
@@ -83,16 +86,9 @@ def train(options: Reward, model: Model, step: Step) -> None:
     for weight in trained.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
-    fit(trainer, options, step)
+    fit(trainer, options, step, HeldOut(held_out, pair_count, _FIGURES))
     if held_out.kept:
-        found = trainer.evaluate(held_out.dataset)
-        step.metrics(
-            eval_loss=found["eval_loss"],
-            eval_reward_accuracy=found["eval_accuracy"],
-            eval_reward_margin=found["eval_margin"],
-            eval_reward=found["eval_mean_reward"],
-            eval_pairs=held_out.kept,
-        )
+        step.metrics(eval_pairs=held_out.kept)
     if isinstance(trained, PeftModel):
         save(trainer, model, step)
     else:

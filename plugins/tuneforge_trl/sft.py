@@ -7,11 +7,12 @@ from tuneforge import Adapter, ChatData, Field, Finding, Known, Model, Step, Tex
 
 from .options import NEEDS, Training
 from .templates import hides_turns
+from .watching import Sampling
 
 LossOn = Literal["assistant", "last", "completion", "all"]
 
 
-class Sft(Training, Train):
+class Sft(Sampling, Training, Train):
     """Supervised fine-tuning: the model learns to write the assistant's turns of conversations, or completions.
 
     Loss is on the assistant's turns and the terminator of each, or as `loss_on` says; of texts without a template, on

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import pyarrow.compute as pc
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer, pack_dataset  # type: ignore[attr-defined]
@@ -14,10 +11,12 @@ from tuneforge.kit.chats import IGNORED, terminator
 from tuneforge.kit.rows import read_rows
 
 from .advice import packing_gain
+from .evaluation import HeldOut, tokens_under_loss
 from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
 from .loop import Quiet, fit, save
 from .options import Training
 from .rows import HELD_OUT_TOKENS, lengths, read_tokens, write_tokens
+from .samples import before_answer, chat_prompts, write_prompts, write_text_prompts, written_chats
 from .settings import arguments, settle
 from .sft import Sft
 from .sft_rows import converter
@@ -39,6 +38,12 @@ def prepare(options: Sft, model: Model | Adapter, data: ChatData | TextData, ste
     convert = converter(tokenizer, data, options.loss_on, longest_row(model, options))
     write_tokens(read_rows(data, "train"), convert, "train", step)
     write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+    rows = read_rows(data, "held_out")
+    if isinstance(data, ChatData):
+        asked = ((before_answer(row["messages"]), row.get("tools")) for row in rows)
+        write_prompts(options, chat_prompts(tokenizer, asked), written_chats(tokenizer, options), step)
+    else:
+        write_text_prompts(options, tokenizer, rows, step)
 
 
 def fine_tune(options: Sft, model: Model | Adapter, data: ChatData | TextData, step: Step) -> None:
@@ -61,9 +66,9 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData | TextData, s
             step.warn(finding.problem, finding.fix)
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
     trainer = make_trainer(options, model, rows, step, learning_rate=rate, packed=options.packing)
-    fit(trainer, options, step)
+    fit(trainer, options, step, HeldOut(held_out, tokens_under_loss, {}))
     if held_out.kept:
-        step.metrics(eval_loss=mean_loss(trainer, held_out.dataset), eval_rows=held_out.kept)
+        step.metrics(eval_rows=held_out.kept)
     stop = end_of_text(padding_tokenizer(model)) if isinstance(data, TextData) else None
     save(trainer, model, step, stop)
 
@@ -85,14 +90,3 @@ def make_trainer(
         processing_class=padding_tokenizer(model),
         peft_config=lora_config(options.adapter, loaded, step),
     )
-
-
-def mean_loss(trainer: Any, rows: Dataset) -> float:
-    """Mean loss over all tokens under loss."""
-    losses, counts = [], []
-    trainer.model.eval()
-    for batch in trainer.get_eval_dataloader(rows):
-        loss, _, _ = trainer.prediction_step(trainer.model, batch, prediction_loss_only=True)
-        counts.append(int((batch["labels"][:, 1:] != IGNORED).sum()))
-        losses.append(float(loss) * counts[-1])
-    return math.fsum(losses) / sum(counts)

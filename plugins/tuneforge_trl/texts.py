@@ -41,6 +41,11 @@ def tokenize_text(tokenizer: PreTrainedTokenizerBase, prompt: str | None, comple
     return after_prompt(Tokens(whole, whole), before)
 
 
+def begun(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The token ids from which the model goes on with a text."""
+    return _ids(tokenizer, text, end_of_text(tokenizer))
+
+
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, end: int) -> list[int]:
     ids: list[int] = tokenizer(text, verbose=False)["input_ids"]
     # Some tokenizers end texts by themselves.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tuneforge import Step, StepError
 
 from . import checkpoints
+from .evaluation import Evaluation
+from .monitor import Alarm, Moment, Monitor, Settings
 from .options import Training
 
 _UNSAVED, _SAVING = 600, 0.05
@@ -19,50 +22,134 @@ _UNSAVED, _SAVING = 600, 0.05
 
 
 class Watch(TrainerCallback):
-    """Reports every optimisation step, stops at a loss that is no number, and marks checkpoints as finished."""
+    """Reports every optimisation step, evaluates and samples on the way, and marks checkpoints as finished.
 
-    def __init__(self, options: Training, step: Step) -> None:
-        self._log_every, self._save_every = options.log_every, options.save_every
-        self._step = step
+    Whatever the log history of a checkpoint tells is told anew by the run that goes on from there, so that its record
+    is that of the whole training.
+    """
+
+    def __init__(self, options: Training, step: Step, evaluation: Evaluation, resumed: Path | None) -> None:
+        self._options, self._step = options, step
+        self._stop_on, self._ignore = options.monitor.stop_on, options.monitor.ignore
+        self._evaluation, self._resumed = evaluation, resumed
+        self._monitor: Monitor | None = None
         self._saved = time.monotonic()
         self._saving = 0.0  # seconds that the last checkpoint took
+        self._since = time.monotonic()  # the last step ended, or what came between it and the next one
+        self._counted: tuple[Any, Any] = (0, None)  # tokens of the step, and those under loss
+
+    def count(self, tokens: Any, under_loss: Any) -> None:
+        """Is told, before each step, how many tokens it has, and how many of them are under loss if that is known."""
+        self._counted = tokens, under_loss
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._monitor = Monitor(Settings(state.max_steps, args.learning_rate, args.max_grad_norm))
+        self._evaluation.resume(state.log_history, self._resumed)
+        for entry in state.log_history:
+            self._tell_samples(entry["step"], entry.get("samples", ()))
+            if "loss" in entry:
+                for alarm in self._monitor.see(_moment(entry)):
+                    self._warn(alarm, entry["step"])
+        if self._resumed is None:
+            self._sample(state)
+        self._since = time.monotonic()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         now = time.monotonic()
         long_ago = now - self._saved > max(_UNSAVED, self._saving / _SAVING)
-        due = long_ago or state.global_step % self._save_every == 0
+        due = long_ago or state.global_step % self._options.save_every == 0
         control.should_save = due and state.global_step < state.max_steps
-        if control.should_save:
-            self._saved = now
         return control
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
+    ) -> TrainerControl:
         if "loss" not in logs:
-            return
-        if not math.isfinite(logs["loss"]):
-            raise StepError(
-                f"the loss is {logs['loss']} at step {state.global_step} of {state.max_steps}",
-                f"Lower the learning rate (it is {args.learning_rate:g}), or lengthen the warm-up.",
-            )
-        figures = {name: logs[key] for name, key in _FIGURES.items() if key in logs}
-        self._step.progress(state.global_step, state.max_steps, **figures)
-        if state.global_step % self._log_every == 0 or state.global_step == state.max_steps:
+            return control
+        entry = state.log_history[-1]  # what is added to it is in the next checkpoint
+        seconds = time.monotonic() - self._since
+        tokens, under_loss = (None if count is None else int(count) for count in self._counted)
+        if tokens and under_loss is not None:
+            entry["under_loss"] = under_loss / tokens
+        figures = {name: logs[key] for name, key in FIGURES.items() if key in logs}
+        speed = (tokens or 0) / seconds
+        if math.isfinite(logs["loss"]) and self._evaluation.due(state.global_step):
+            found = self._evaluation.measure(state.global_step)
+            figures |= found
+            entry |= found
+        self._step.progress(state.global_step, state.max_steps, **figures, tokens_per_second=speed)
+        if state.global_step % self._options.log_every == 0 or state.global_step == state.max_steps:
             told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
             self._step.log(f"step {state.global_step} of {state.max_steps}: {told}")
+        # The first step also sets up what the others use.
+        timed = state.global_step > 1 + (checkpoints.steps(self._resumed) if self._resumed else 0)
+        self._look(_moment(entry, speed if timed else None, seconds))
+        self._sample(state)
+        if self._evaluation.exhausted and state.global_step < state.max_steps:
+            self._step.log(f"no lower held-out loss for {self._options.patience} measurements: the training ends here")
+            control.should_training_stop = True
+            control.should_save = False  # what goes on from there would not stop there
+        if control.should_save:
+            self._saved = time.monotonic()
+        self._since = time.monotonic()
+        return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        checkpoints.finish(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
-        self._saving = time.monotonic() - self._saved
+        checkpoint = Path(args.output_dir or "") / f"checkpoint-{state.global_step}"
+        self._evaluation.put_into(checkpoint)
+        checkpoints.finish(checkpoint)
+        self._since = time.monotonic()
+        self._saving = self._since - self._saved
+
+    def _look(self, moment: Moment) -> None:
+        assert self._monitor is not None
+        alarms = list(self._monitor.see(moment))
+        stopping = next((alarm for alarm in alarms if alarm.trouble in self._stop_on), None)
+        for alarm in alarms:
+            if alarm is not stopping:
+                self._warn(alarm, moment.step)
+        if stopping:
+            raise StepError(stopping.problem, stopping.fix)
+
+    def _warn(self, alarm: Alarm, at: float) -> None:
+        if alarm.trouble not in self._ignore:
+            self._step.warn(alarm.problem, alarm.fix, at)
+
+    def _sample(self, state: TrainerState) -> None:
+        found = self._evaluation.sample(state.global_step)
+        if not found:
+            return
+        self._tell_samples(state.global_step, found)
+        if state.global_step:
+            state.log_history[-1]["samples"] = found  # type: ignore[assignment]
+        else:
+            state.log_history.append({"step": 0, "samples": found})  # type: ignore[dict-item]
+
+    def _tell_samples(self, at: float, found: Any) -> None:
+        for prompt, answer in found:
+            self._step.sample(at, prompt, answer)
 
 
-_FIGURES = {
+def _moment(entry: Mapping[str, Any], speed: float | None = None, seconds: float = 0.0) -> Moment:
+    return Moment(
+        entry["step"],
+        entry["loss"],
+        entry.get("learning_rate"),
+        entry.get("grad_norm"),
+        entry.get("eval_loss"),
+        entry.get("under_loss"),
+        speed,
+        seconds,
+    )
+
+
+FIGURES = {
     "loss": "loss",
     "learning_rate": "learning_rate",
     "gradient_norm": "grad_norm",
     "reward_accuracy": "rewards/accuracies",
     "reward_margin": "rewards/margins",
 }
+"""What is told of each step, and what the trainers call it."""

@@ -255,6 +255,32 @@ class Patient(Train):
         (step.out / "bag.json").write_text(json.dumps({"squares": squares, "seed": step.seed}))
 
 
+class Rehearse(Train):
+    """Prepares a part and plays it; slips are warned of."""
+
+    name = "rehearse"
+    output = Bag
+
+    slips: list[int] = Field([], description="Parts of the work after which it warns of a slip.")
+    fails: bool = Field(False, description="Give up at the end.", keyed=False)
+
+    def prepare(self, words: Words, step: Step) -> None:
+        with (step.scratch / "prepared").open("a") as file:
+            file.write(f"{len(read_words(words.path))} ")
+
+    def run(self, words: Words, step: Step) -> None:
+        step.warn("the hall is dark")
+        for done in range(1, 5):
+            step.progress(done, 4, loss=1 / done)
+            step.sample(done, "what?", f"part {done}")
+            if done in self.slips:
+                step.warn(f"a slip in part {done}", "Slow down.")
+        step.warn("it was slow", "Practise.", at=1)
+        if self.fails:
+            raise StepError("it cannot be played", "Play something else.")
+        (step.out / "bag.json").write_text(json.dumps({"prepared": (step.scratch / "prepared").read_text()}))
+
+
 @hookimpl
 def register_format() -> list[type[Format]]:
     return [Split]
@@ -262,7 +288,7 @@ def register_format() -> list[type[Format]]:
 
 @hookimpl
 def register_train() -> list[type[Train]]:
-    return [Count, Doom, Patient]
+    return [Count, Doom, Patient, Rehearse]
 
 
 @hookimpl

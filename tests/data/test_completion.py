@@ -37,7 +37,8 @@ def test_a_text_file_is_a_document(carry_out: CarryOut, tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_bytes(b"\xef\xbb\xbfFirst line\r\n\r\n  second\n")
     outcome = carry_out(Completion(path=tmp_path / "one.txt"))
     assert documents(outcome) == ["First line\n\n  second\n"]
-    assert outcome.summary == {"shape": "text", "read": 1, "kept": {"train": 1, "held_out": 0}, "left_out": {}}
+    counts = {"read": 1, "kept": {"train": 1, "held_out": 0}, "bytes": {"train": 26, "held_out": 0}, "left_out": {}}
+    assert outcome.summary == {"shape": "text"} | counts
     assert list(TextData.missing(outcome.folder)) == [] and TextData.summary(outcome.folder) == outcome.summary
     assert inputs_of(Completion) == {}
 

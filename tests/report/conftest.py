@@ -18,7 +18,12 @@ RECIPE = """name: quizzed
 steps:
   rows: {format: collect, with: {path: text.txt, left_out: {too short: 4, too long: 13}}}
   base: {train: learn, with: {answers: [wrong, four legs, no], steps: 3}}
-  tuned: {train: learn, data: rows, base: base, with: {answers: [right, four wheels, no], steps: 40}, as: pupil}
+  tuned:
+    train: learn
+    data: rows
+    base: base
+    with: {answers: [right, four wheels, no], steps: 40, asked: [Is it?, Is what?], worry: leaps}
+    as: pupil
   quiz:
     evaluate: quiz
     models: [base, tuned]

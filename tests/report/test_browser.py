@@ -48,6 +48,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"steps.rows.with.left_out={{{quoted(HOSTILE)}: 40, {quoted('x' * 300)}: 9}}",
         f"steps.tuned.with.answers=[{quoted(HOSTILE)}, {quoted(RIGHT_TO_LEFT)}, {quoted('long' * 500)}]",
         f"steps.tuned.with.figure={quoted(HOSTILE)}",
+        f"steps.tuned.with.asked=[{quoted(HOSTILE)}, {quoted(RIGHT_TO_LEFT)}, {quoted('long' * 500)}]",
+        f"steps.tuned.with.worry={quoted('worry' * 100)}",
         f"steps.quiz.with.metric={quoted('m' * 200)}",
         f"steps.last-with-a-rather-long-name.with.problem={quoted('problem' * 100)}",
     )

@@ -13,7 +13,7 @@ import pytest
 from tests.report.conftest import RECIPE, Finished, Reporter
 from tuneforge.report import page
 
-SECTIONS = ["steps", "curves", "scores", "answers", "left-out", "artifacts", "details", "recipe"]
+SECTIONS = ["steps", "curves", "samples", "scores", "answers", "left-out", "artifacts", "details", "recipe"]
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "rect", "circle", "line"}
 HOSTILE = """</title></script><script>alert(1)</script><img src=x onerror=alert(2)>'"`&amp;{{ 7 * 7 }}{% raw %}"""
 RIGHT_TO_LEFT = "\u202e\u0645\u0631\u062d\u0628\u0627 \U0001f600"
@@ -104,18 +104,27 @@ def test_the_page_of_a_run_is_what_its_record_gives(finished: Finished) -> None:
     assert finished.page.read_text(encoding="utf-8") == page.render(finished.run)
 
 
+def test_what_was_warned_of_stands_on_top_and_what_was_sampled_below_the_curves(finished: Finished) -> None:
+    found = read(finished.page.read_text(encoding="utf-8"))
+    assert "1 warning tuned leaps What to do Away with leaps." in found.said
+    assert found.said.index("Away with leaps.") < found.said.index("Started")
+    table = found.said.partition("Answers on the way")[2].partition("Rows: the same prompts")[0]
+    assert "prompt at 10 at 20 at 30 at 40 Is it? (nothing) (nothing) (nothing) (nothing)" in found.said
+    assert "Is what? Is what? 10 Is what? 20 Is what? 30 Is what? 40" in found.said, table
+
+
 def test_what_failed_stands_on_top(bench: Reporter) -> None:
     found = read(page.render(bench.report(RECIPE, "steps.tuned.with.ends_at=5")))
     said = found.said
     assert said.index("it cannot be learnt") < said.index("Started")
     assert "What to do Learn something else." in said
     assert "Traceback (most recent call last)" in said
-    assert [name for name in found.ids if name in SECTIONS] == [*SECTIONS[:2], *SECTIONS[4:]]
+    assert [name for name in found.ids if name in SECTIONS] == ["steps", "curves", *SECTIONS[5:]]
 
 
 def test_a_run_of_one_plain_step_has_only_what_there_is_to_tell(bench: Reporter) -> None:
     found = read(page.render(bench.report("steps: {rows: {format: collect, with: {path: text.txt}}}")))
-    assert [name for name in found.ids if name in SECTIONS] == ["steps", *SECTIONS[4:]]
+    assert [name for name in found.ids if name in SECTIONS] == ["steps", *SECTIONS[5:]]
     assert "Every row was used in rows (100)." in found.said
 
 
@@ -128,6 +137,8 @@ def test_hostile_texts_are_shown_and_nothing_else(bench: Reporter) -> None:
         f"steps.base.with.answers=[{quoted(HOSTILE)}, {quoted(RIGHT_TO_LEFT)}, {quoted(long)}]",
         f"steps.tuned.with.answers=[{quoted(HOSTILE)}, x, '']",
         f"steps.tuned.with.figure={quoted(HOSTILE)}",
+        f"steps.tuned.with.asked=[{quoted(HOSTILE)}, {quoted(RIGHT_TO_LEFT)}, {quoted(long)}]",
+        f"steps.tuned.with.worry={quoted(HOSTILE)}",
         f"steps.quiz.with.prompts=[{quoted(HOSTILE)}, {quoted(RIGHT_TO_LEFT)}, {quoted(long)}]",
         f"steps.quiz.with.expected=[{quoted(HOSTILE)}, y, z]",
         f"steps.quiz.with.metric={quoted(HOSTILE)}",
@@ -137,7 +148,9 @@ def test_hostile_texts_are_shown_and_nothing_else(bench: Reporter) -> None:
     found = read(html)
     html.encode("utf-8")
     assert not found.all("img")
-    assert found.said.count(HOSTILE) >= 7, "in the recipe, settings, answers, metrics, reasons, curves, options"
+    assert found.said.count(HOSTILE) >= 11, (
+        "in the recipe, settings, answers, metrics, reasons, curves, options, samples, warnings"
+    )
     assert "49" not in re.findall(r"\b49\b", found.said)
     assert RIGHT_TO_LEFT in found.said
     assert "\N{REPLACEMENT CHARACTER}" in found.said, "a lone surrogate is no text"

@@ -54,6 +54,8 @@ class Learn(Train):
     problem: str = Field("it cannot be learnt", description="Why it gives up.", keyed=False)
     pause: float = Field(0.0, description="Seconds a step takes.", keyed=False)
     figure: str = Field("loss", description="What to call the curve.")
+    asked: list[str] = Field([], description="What to ask it every tenth step.", keyed=False)
+    worry: str = Field("", description="What to warn of at the second step.", keyed=False)
 
     def run(self, data: Rows | None = None, base: Tuned | None = None, *, step: Step) -> None:
         note = step.scratch / "reached"
@@ -63,6 +65,10 @@ class Learn(Train):
                 raise StepError(self.problem, "Learn something else.")
             time.sleep(self.pause)
             step.progress(done, self.steps, **{self.figure: 4 / done + done % 2, "learning_rate": 1e-3 / done})
+            for place, prompt in enumerate(self.asked if done % 10 == 0 else []):
+                step.sample(done, prompt, ["", f"{prompt} {done}", self.answers[0]][min(place, 2)])
+            if done == 2 and self.worry:
+                step.warn(self.worry, f"Away with {self.worry}.")
             note.write_text(str(done))
         (step.out / "tuned.json").write_text(json.dumps({"answers": self.answers, "steps": self.steps}))
         step.metrics(left_out={}, rows=len(self.answers), final={"loss": 0.5, "accuracy": None})

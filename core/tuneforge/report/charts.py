@@ -19,7 +19,7 @@ from .sweeps import Figure, Sweep
 from .texts import cut
 
 _DRAWN = 320  # points of a curve: one every second pixel or so
-_WIDTH, _HEIGHT = 312, 186
+_WIDTH, _HEIGHT = CHART_SIZE = 312, 186
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 10, 24
 _INSET = 18  # of the first and last point of a sweep, so that their labels are under them
 

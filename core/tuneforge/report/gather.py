@@ -17,6 +17,7 @@ from .answers import Sheet, read_answers
 from .left_out import LeftOut, left_out
 from .names import names_of
 from .points import Curve, curves_of, points_of
+from .samples import Samples, samples_of
 from .scores import Evaluation, evaluation, from_metrics
 from .sweeps import Sweep, sweeps
 from .texts import all_shown
@@ -39,6 +40,15 @@ class Made:
     files: int | None
     bytes: int
     run: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """What a step warned of when `done` parts of its work were done, and what mends it."""
+
+    problem: str
+    fix: str
+    done: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class StepReport:
     made: Made | None = None
     curves: tuple[Curve, ...] = ()
     points: int = 0
+    samples: Samples | None = None
+    warnings: tuple[Warned, ...] = ()
     error: str = ""
     traceback: str = ""
     log: str = ""
@@ -212,7 +224,11 @@ def _steps(
         points = points_of(registry, run_id, step.name)
         told = points[-1].seconds if points else 0.0  # a run that was killed did not note its end
         took = told if seconds is None else seconds - elapsed
-        yield replace(step, status=status, began=elapsed, seconds=took, curves=curves_of(points), points=len(points))
+        samples = samples_of(registry, run_id, step.name)
+        curves = curves_of(points)
+        yield replace(
+            step, status=status, began=elapsed, seconds=took, curves=curves, points=len(points), samples=samples
+        )
 
 
 def _step(
@@ -241,10 +257,24 @@ def _step(
         made=_made(registry, run_id, entry, names) if digest else None,
         curves=curves_of(points),
         points=len(points),
+        samples=samples_of(registry, run_id, name, digest),
+        warnings=tuple(_warnings(registry, entry)),
         error=entry.get("error", ""),
         traceback=entry.get("traceback", ""),
         log=_log(registry.home / "runs" / run_id / f"{name}.log") if failed else "",
     )
+
+
+def _warnings(registry: Registry, entry: Mapping[str, Any]) -> Iterator[Warned]:
+    """What the step warned of; of one that was cached, when its result was made."""
+    if entry["status"] == "cached" and entry.get("digest"):
+        for maker, name in registry.made_by(entry["digest"]):
+            found = [step for step in registry.run(maker)["steps"] if step["name"] == name]
+            if found and found[0]["status"] == "done":
+                entry = all_shown(found[0])
+                break
+    for told in entry.get("warnings") or ():
+        yield Warned(str(told.get("problem", "")), str(told.get("fix", "")), float(told.get("done") or 0))
 
 
 def _made(registry: Registry, run_id: str, entry: Mapping[str, Any], names: Mapping[str, Sequence[str]]) -> Made:

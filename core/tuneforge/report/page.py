@@ -17,13 +17,14 @@ from .. import __version__
 from . import charts, figures
 from .gather import RunReport, is_reference
 from .graph import fitting
-from .texts import as_text
+from .texts import as_text, cut
 
 PAGE = "report.html"
 """What the page is called in the folder of its run."""
 
 _HERE = Path(__file__).parent
 _WIDE, _NARROW = 1060, 350  # pixels that a picture has on a desk and on a phone
+_LONG = 1000  # characters of a sample that are shown
 _FEW = 6  # curves of a step that are shown at once, and steps whose curves are
 
 
@@ -58,6 +59,7 @@ def render(run: RunReport) -> str:
         "share": figures.share,
         "words": figures.words,
         "value": _value,
+        "cut": lambda text: cut(text, _LONG),
     }
     anchors = {step.name: f"#step-{place}" for place, step in enumerate(run.steps, 1)}
     return environment.get_template("page.html.jinja").render(

@@ -29,7 +29,8 @@ _SPARK = 24
 
 def show(console: Console, run: RunReport) -> None:
     """Prints the report of a run."""
-    parts = [_head(run), _steps(run), *(_sweep(found) for found in run.sweeps), *_curves(run)]
+    parts = [_head(run), *_warnings(run), _steps(run), *(_sweep(found) for found in run.sweeps)]
+    parts += [*_curves(run), *_samples(run)]
     parts += [_scores(found) for found in run.evaluations]
     parts += [_answers(sheet) for sheet in run.sheets]
     parts += [_left_out(run.left_out)] if run.left_out else []
@@ -88,6 +89,16 @@ def _figure(figure: Figure, place: int) -> Text:
     return Text("none", "dim") if value is None else Text(number(value), "bold" if value == figure.best else "")
 
 
+def _warnings(run: RunReport) -> Iterator[RenderableType]:
+    lines = []
+    for step in run.steps:
+        for told in step.warnings:
+            lines += [Text(f"{step.name}: warning: {told.problem}", "yellow")]
+            lines += [Text(f"    {told.fix}")] if told.fix else []
+    if lines:
+        yield Group(*lines)
+
+
 def _curves(run: RunReport) -> Iterator[RenderableType]:
     curved: list[StepReport] = [step for step in run.steps if step.curves]
     if not curved:
@@ -114,6 +125,21 @@ def sparkline(values: Sequence[float]) -> str:
     if least == most:
         return _BLOCKS[3] * count
     return "".join(_BLOCKS[round((mean - least) / (most - least) * (len(_BLOCKS) - 1))] for mean in means)
+
+
+def _samples(run: RunReport) -> Iterator[RenderableType]:
+    """The answers at the first moment, in the middle and at the last."""
+    for step in run.steps:
+        samples = step.samples
+        if samples is None:
+            continue
+        count = len(samples.moments)
+        places = sorted({0, count // 2, count - 1})
+        table = _table("prompt", *(f"at {number(samples.moments[place])}" for place in places))
+        for prompt, answers in zip(samples.prompts[:_EXERCISES], samples.answers, strict=False):
+            told = (cut(answers[place] or "(nothing)", 200) for place in places)
+            table.add_row(Text(cut(prompt, 200), "dim"), *map(Text, told))
+        yield Group(Text.assemble((f"{step.name}: answers on the way", "bold")), table)
 
 
 def _scores(found: Evaluation) -> RenderableType:

@@ -1,0 +1,222 @@
+"""Held-out rows while a training goes on: their loss, what the model answers, and the best weights so far."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+
+from tuneforge import Step
+from tuneforge.kit.chats import IGNORED
+
+from . import samples
+from .pairs import SIDES
+from .rows import Tokens, lengths
+from .watching import Sampling, Watching
+
+_TIMES, _SHARE = 5, 0.05
+"""How often the held-out loss is measured where it is not said, and the share of the time that all of it may take."""
+
+_LEAST = 4096
+"""Tokens that a measurement is worth having with; fewer only where there are no more."""
+
+_FORWARD = 1 / 3
+"""What a forward pass costs of a step: the backward pass is twice as much."""
+
+BEST = "best.safetensors"
+
+Batch = Mapping[str, Any]
+
+
+def tokens_under_loss(batch: Batch) -> int:
+    """How many tokens a batch with labels has loss on; the first has no token before it to be told from."""
+    return int((batch["labels"][..., 1:] != IGNORED).sum())
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out rows as tokens, and how much a batch of them counts in their mean loss.
+
+    `figures` names what a TRL trainer measures besides the loss, ours first: `{"reward_margin": "rewards/margins"}`.
+    """
+
+    tokens: Tokens
+    weigh: Callable[[Batch], int]
+    figures: Mapping[str, str]
+
+
+def measure(trainer: Any, held_out: HeldOut, count: int) -> dict[str, float]:
+    """Mean loss over the first `count` held-out rows, and the other figures, as `eval_...`.
+
+    Rows go one by one, so that what is measured does not depend on padding; and without a data loader, which would draw
+    a random number.
+    """
+    rows, model = held_out.tokens.dataset, trainer.model
+    losses, weights = [], []
+    training = model.training
+    model.eval()
+    others = trainer._metrics["eval"]
+    others.clear()
+    for index in range(count):
+        batch = trainer.data_collator([rows[index]])
+        weights.append(held_out.weigh(batch))
+        loss, _, _ = trainer.prediction_step(model, batch, prediction_loss_only=True)
+        losses.append(float(loss) * weights[-1])
+    model.train(training)
+    found = {"eval_loss": math.fsum(losses) / sum(weights)}
+    for name, key in held_out.figures.items():
+        found[f"eval_{name}"] = math.fsum(others[key]) / len(others[key])
+    others.clear()
+    return found
+
+
+def row_sizes(rows: Dataset) -> list[int]:
+    """How many tokens each row has: those of both answers where it is a pair."""
+    sizes = [lengths(rows, name) for name in ("input_ids", *SIDES) if name in rows.column_names]
+    return [sum(row) for row in zip(*sizes, strict=True)]
+
+
+def plan(options: Watching, steps: int, learnt: float, held_out: Sequence[int]) -> tuple[int, int]:
+    """Steps between measurements, and how many rows each has; (0, 0) where there are none.
+
+    `learnt` is how many tokens the training learns from in all, `held_out` how many each held-out row has. By tokens
+    and not by the clock: what is kept may depend on it, and must be the same on every machine.
+    """
+    if not held_out:
+        return 0, 0
+    budget = _SHARE / _FORWARD * learnt
+    if options.evaluate_every is None:
+        times = min(_TIMES, steps, int(budget / min(sum(held_out), _LEAST)))
+        every = math.ceil(steps / times) if times > 1 else 0
+    else:
+        every = options.evaluate_every
+    if not every:
+        return 0, 0
+    room = max(_LEAST, budget / math.ceil(steps / every))
+    count = sum(before < room for before in accumulate(held_out[:-1], initial=0))
+    return every, count
+
+
+class Evaluation:
+    """What is measured and sampled on the way, and the best weights so far.
+
+    All that it must know again after a crash is in the trainer's log history, which is in every checkpoint; the best
+    weights so far are a file in the step's scratch folder, of which each checkpoint gets a link.
+    """
+
+    def __init__(self, trainer: Any, options: Watching, step: Step, held_out: HeldOut | None, longest: int) -> None:
+        self._trainer, self._options, self._step, self._longest = trainer, options, step, longest
+        self.held_out = held_out if held_out is not None and held_out.tokens.kept else None
+        self._steps = trainer.args.max_steps
+        self.every, self.rows = self._plan()
+        self._prompts: list[samples.Prompt] = []
+        self._sample_tokens, self._sample_every = 0, self.every
+        if isinstance(options, Sampling):
+            self._prompts, self._sample_tokens = samples.read_prompts(step), options.sample_tokens
+            if not self.every and isinstance(options.samples, list):
+                self._sample_every = options.evaluate_every or math.ceil(self._steps / _TIMES)
+        self.keeps_best = bool(self.every) and options.keep != "last"
+        self._best: tuple[int, float] | None = None
+        self._waited = 0  # measurements since the best
+        self._latest: tuple[int, dict[str, float]] | None = None
+        self._file = step.scratch / BEST
+        for name, wanted in (("keep: best", options.keep == "best"), ("patience", options.patience is not None)):
+            if wanted and not self.every:
+                step.warn(
+                    f"{name} has nothing to go by: the held-out loss is not measured on the way",
+                    "Keep rows from training with holdout: on the format step, and set evaluate_every.",
+                )
+
+    def _plan(self) -> tuple[int, int]:
+        if self.held_out is None:
+            return 0, 0
+        trained, batch = row_sizes(self._trainer.train_dataset), self._options.batch_size
+        learnt = self._steps * batch * sum(trained) / len(trained)
+        return plan(self._options, self._steps, learnt, row_sizes(self.held_out.tokens.dataset))
+
+    def resume(self, history: Sequence[Mapping[str, Any]], checkpoint: Path | None) -> None:
+        """Knows what it knew when `history` was written, and has the weights that were best then."""
+        self._file.unlink(missing_ok=True)
+        for entry in history:
+            if "eval_loss" in entry:
+                self._count(entry["step"], entry["eval_loss"])
+        if checkpoint is not None and (checkpoint / BEST).exists():
+            _link(checkpoint / BEST, self._file)
+
+    def due(self, step: int) -> bool:
+        return bool(self.every) and (step % self.every == 0 or step == self._steps)
+
+    def measure(self, step: int) -> dict[str, float]:
+        """The figures of the held-out rows after a step; the weights are set aside if they are the best so far."""
+        assert self.held_out is not None
+        found = measure(self._trainer, self.held_out, self.rows)
+        self._latest = step, found
+        is_best = self._count(step, found["eval_loss"])
+        if self.keeps_best and is_best and step < self._steps:
+            beside = self._file.with_suffix(".new")
+            save_file(_trained(self._trainer.model), beside)
+            beside.replace(self._file)
+        return found
+
+    def _count(self, step: int, loss: float) -> bool:
+        is_best = self._best is None or loss <= self._best[1]  # of equal ones the later has learnt from more
+        if is_best:
+            self._best = step, loss
+        self._waited = 0 if is_best else self._waited + 1
+        return is_best
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether `patience` is at its end."""
+        return self._options.patience is not None and self._waited >= self._options.patience
+
+    def sample(self, step: int) -> list[tuple[str, str]]:
+        """Prompts and their answers after a step, if it is one of those at which there are any."""
+        every = self._sample_every
+        if not every or not self._prompts or (step % every and step != self._steps):
+            return []
+        tokenizer = self._trainer.processing_class
+        return samples.answers(self._trainer.model, tokenizer, self._prompts, self._sample_tokens, self._longest)
+
+    def put_into(self, checkpoint: Path) -> None:
+        """Gives a checkpoint the best weights so far."""
+        if self._file.exists():
+            _link(self._file, checkpoint / BEST)
+
+    def settle(self, step: int) -> None:
+        """Takes the best weights for the result, and measures them, after the last step."""
+        kept = step
+        if self.keeps_best and self._best is not None and self._best[0] < step:
+            kept, loss = self._best
+            stored = load_file(self._file)
+            for name, weight in _trained(self._trainer.model).items():
+                weight.copy_(stored[name])
+            self._step.log(f"kept: step {kept} of {self._steps}, with the lowest held-out loss ({loss:.4g})")
+        if self.every:
+            self._step.metrics(kept_step=kept)
+        if self.held_out is not None:
+            kept_rows = self.held_out.tokens.kept
+            known = self._latest is not None and self._latest[0] == kept and self.rows == kept_rows
+            found = self._latest[1] if known and self._latest else measure(self._trainer, self.held_out, kept_rows)
+            self._step.metrics(**found)
+
+
+def _trained(model: Any) -> dict[str, Any]:
+    """The weights that change."""
+    return {name: weight.data for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
