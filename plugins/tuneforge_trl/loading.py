@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuneforge import Adapter, Model, StepError
 from tuneforge.artifacts import read_json
-from tuneforge.kit.models import full_model, load_model, load_tokenizer
+from tuneforge.kit.models import full_model, load_model, load_tokenizer, tokenizer_folder
 
-from .options import Lora, Training
+from .adapters.engine import Adapted, Making, adapted
+from .adapters.process import Process
+from .options import Training
 from .settings import compute_dtype
 
 
@@ -29,30 +30,27 @@ def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_for_training(model: Model | Adapter, options: Training) -> PreTrainedModel | PeftModel:
-    """The model to be trained. Weights that change are float32: steps of training are too small for bfloat16."""
-    whole = options.adapter is None and isinstance(model, Model)
-    loaded: Any = load_model(model, dtype=torch.float32 if whole else compute_dtype(), trainable=True)
+def load_for_training(model: Model | Adapter, options: Training, steps: int, task: str = "CAUSAL_LM") -> Adapted:
+    """The model to be trained in `steps` steps, and the adapter that it gets, if any.
+
+    Weights that change are float32: steps of training are too small for bfloat16.
+    """
+    new = options.adapter
+    whole = new is None and isinstance(model, Model)
+    making = Making(task=task, steps=steps, tokenizer=tokenizer_folder(model))
+    process = Process() if new is None else new.process(making)
+    already = "quantization_config" in read_json(full_model(model).path / "config.json")
+    loaded: Any = load_model(
+        model,
+        dtype=torch.float32 if whole else compute_dtype(),
+        trainable=True,
+        quantization=None if already else process.quantization(),
+    )
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
     loaded.generation_config = GenerationConfig()
-    return loaded  # type: ignore[no-any-return]
+    return Adapted(loaded) if new is None else adapted(loaded, new, making, process)
 
 
 def longest_row(model: Model | Adapter, options: Training) -> int:
     """The longest row in tokens: as set, else by the model's context."""
     return options.longest(read_json(full_model(model).path / "config.json"))
-
-
-def lora_config(adapter: Lora | None) -> LoraConfig | None:
-    """PEFT's settings for the `adapter:` block; None where there is none."""
-    if adapter is None:
-        return None
-    auto = adapter.target_modules == "auto"
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        peft_type=adapter.type.upper(),
-        r=adapter.r,
-        lora_alpha=adapter.scale,
-        lora_dropout=adapter.dropout,
-        target_modules="all-linear" if auto else list(adapter.target_modules),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from peft import PeftModel
 from transformers import PrinterCallback, Trainer
 
@@ -13,6 +14,7 @@ from tuneforge.kit.chats import terminator
 from tuneforge.kit.models import full_model, load_tokenizer, save_adapter, save_model, stored_dtype, tokenizer_folder
 
 from . import checkpoints
+from .adapters.engine import Adapted
 from .optimizers import muon
 from .options import Training
 from .watch import Watch
@@ -34,6 +36,11 @@ class Quiet:
 
 def fit(trainer: Trainer, options: Training, step: Step) -> None:
     """Trains, from the newest whole checkpoint in `step.scratch` on if there is one."""
+    trained: Any = trainer.model
+    for weight in trained.parameters():
+        # TRL casts an adapter on a quantized base to bfloat16, which is too coarse for the steps of a training.
+        if weight.requires_grad:
+            weight.data = weight.data.to(torch.float32)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Watch(options, step))
     if options.optimizer == "muon":
@@ -44,7 +51,6 @@ def fit(trainer: Trainer, options: Training, step: Step) -> None:
         step.log(f"resuming after step {checkpoints.steps(checkpoint)}")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    trained: Any = trainer.model
     # The adapter that DPO refers to is a copy of the one that it trains.
     parameters = [weight for name, weight in trained.named_parameters() if ".ref." not in name]
     step.metrics(
@@ -55,12 +61,12 @@ def fit(trainer: Trainer, options: Training, step: Step) -> None:
     )
 
 
-def save(trainer: Trainer, model: Model | Adapter, step: Step) -> None:
+def save(trainer: Trainer, model: Model | Adapter, step: Step, adapted: Adapted) -> None:
     """Writes the result: an adapter where one was trained, else the whole model as the given one was stored."""
     trained: Any = trainer.model
     base = full_model(model)
     if isinstance(trained, PeftModel):
-        save_adapter(trained, tokenizer_folder(model), step.out, base)
+        save_adapter(trained, tokenizer_folder(model), step.out, base, adapted.process.result(trained))
         step.sits_on(base)
     else:
         stop = terminator(load_tokenizer(model))

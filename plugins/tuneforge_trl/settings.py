@@ -41,6 +41,7 @@ def settle(step: Step) -> None:
 
 def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning_rate: float) -> dict[str, Any]:
     """The Trainer's settings, with those on purpose whose defaults would surprise; `lengths` are those of the rows."""
+    checkpointable = options.adapter is None or options.adapter.checkpointable()
     kind = device().type
     steps = options.steps or math.ceil(options.epochs * math.ceil(len(lengths) / options.batch_size))
     micro = options.micro(max(1, _TOKENS_AT_ONCE[kind != "cpu"] // max(lengths)))
@@ -61,7 +62,7 @@ def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning
         "max_grad_norm": options.max_grad_norm,
         "bf16": compute_dtype() is torch.bfloat16,
         "use_cpu": kind == "cpu",
-        "gradient_checkpointing": kind != "cpu" if checkpointing is None else checkpointing,
+        "gradient_checkpointing": kind != "cpu" and checkpointable if checkpointing is None else checkpointing,
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

@@ -13,7 +13,7 @@ from tuneforge import Adapter, ChatData, Model, Step
 from tuneforge.kit.chats import IGNORED, tokenize_chat
 from tuneforge.kit.rows import read_rows
 
-from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
+from .loading import load_for_training, longest_row, padding_tokenizer
 from .loop import Quiet, fit, save
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
 from .settings import arguments, settle
@@ -54,22 +54,25 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         rows = pack_dataset(rows.shuffle(seed=step.seed), longest)
         step.metrics(packs=len(rows))
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
+    settings = arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate)
+    adapted = load_for_training(model, options, settings["max_steps"])
     trainer = _Trainer(
-        model=load_for_training(model, options),
+        model=adapted.model,
         args=SFTConfig(
-            **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate),
+            **settings,
             max_length=longest,
             packing=options.packing,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=rows,
         processing_class=padding_tokenizer(model),
-        peft_config=lora_config(options.adapter),
+        peft_config=adapted.config,
+        callbacks=adapted.callbacks,
     )
     fit(trainer, options, step)
     if held_out.kept:
         step.metrics(eval_loss=_loss(trainer, held_out.dataset), eval_rows=held_out.kept)
-    save(trainer, model, step)
+    save(trainer, model, step, adapted)
 
 
 def _loss(trainer: Any, rows: Dataset) -> float:
