@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from .console import open_console
 from .errors import RefusedError
-from .hints import options, value_type
+from .hints import blocks_in, options, value_type, variants
 from .inputs import inputs_of
 from .plugins import Plugins
 from .stages import STAGES, Method
@@ -36,22 +37,62 @@ def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
             for wanted in inputs_of(method).values()
         ],
         "gives": method.output.kind,
-        "options": [
+        "options": list(_options(method)),
+        "blocks": [
             {
-                "name": ".".join(path),
-                "type": value_type(info),
-                "required": info.is_required(),
-                "default": _default(info),
-                "description": info.description,
+                "option": ".".join(path),
+                "type": kind,
+                "summary": summary(block),
+                "doc": inspect.cleandoc(block.__doc__ or ""),
             }
             for path, info in options(method)
+            for kind, block in variants(info).items()
         ],
         "needs": list(method.needs),
     }
 
 
-def summary(method: type[Method]) -> str:
-    """The first paragraph of a method's documentation, on one line."""
+def _options(method: type[BaseModel], inside: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """The options of a block and of those in it. Of blocks that stand for each other, what they share is told once;
+    `of` names those that have an option, where not all do."""
+    for name, info in method.model_fields.items():
+        path = (*inside, name)
+        yield _option(path, info)
+        kinds = variants(info)
+        if not kinds:
+            for block in blocks_in(info.annotation):
+                yield from _options(block, path)
+            continue
+        tags = [block.model_fields["type"] for block in kinds.values()]
+        default = next((kind for kind, info in zip(kinds, tags, strict=True) if not info.is_required()), None)
+        yield _option((*path, "type"), tags[0]) | {
+            "type": " | ".join(kinds),
+            "required": default is None,
+            "default": default,
+        }
+        shared: dict[str, dict[str, Any]] = {}
+        for kind, block in kinds.items():
+            for option in _options(block, path):
+                if option["name"] != ".".join((*path, "type")):
+                    known = shared.setdefault(json.dumps(option, default=str), option)
+                    known["of"] = [*known["of"], kind]
+        for option in shared.values():
+            yield option | {"of": [] if len(option["of"]) == len(kinds) else option["of"]}
+
+
+def _option(path: tuple[str, ...], info: FieldInfo) -> dict[str, Any]:
+    return {
+        "name": ".".join(path),
+        "type": value_type(info),
+        "required": info.is_required(),
+        "default": _default(info),
+        "description": info.description,
+        "of": [],
+    }
+
+
+def summary(method: type[BaseModel]) -> str:
+    """The first paragraph of a method's or block's documentation, on one line."""
     return " ".join(inspect.cleandoc(method.__doc__ or "").split("\n\n")[0].split())
 
 
@@ -97,8 +138,14 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2))
     for option in page["options"]:
         default = "required" if option["required"] else "" if option["type"] == "block" else str(option["default"])
-        table.add_row(*(escape(str(cell)) for cell in (option["name"], option["type"], default, option["description"])))
+        table.add_row(*(escape(str(cell)) for cell in (option["name"], option["type"], default, _told(option))))
     console.print(table)
+    if page["blocks"]:
+        console.print("[bold]types[/]")
+        table = Table(box=None, show_header=False, padding=(0, 2))
+        for block in page["blocks"]:
+            table.add_row(escape(f"{block['option']}: {block['type']}"), escape(block["summary"]))
+        console.print(table)
     if page["needs"]:
         console.print(f"[bold]needs[/]\n  {escape(', '.join(page['needs']))}", highlight=False)
 
@@ -118,11 +165,20 @@ def methods_markdown(plugins: Plugins) -> str:
             for option in page["options"]:
                 default = f"`{json.dumps(option['default'], default=str)}`"
                 default = "required" if option["required"] else "" if option["type"] == "block" else default
-                cells = (f"`{option['name']}`", f"`{option['type']}`", default, option["description"])
+                cells = (f"`{option['name']}`", f"`{option['type']}`", default, _told(option))
                 lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+            if page["blocks"]:
+                lines += ["", "| type | |", "|---|---|"]
+            for block in page["blocks"]:
+                lines.append(f"| `{block['option']}: {{type: {block['type']}}}` | {' '.join(block['doc'].split())} |")
             if method.needs:
                 lines += ["", f"Needs {', '.join(f'`{need}`' for need in method.needs)}."]
     return "\n".join(lines) + "\n"
+
+
+def _told(option: dict[str, Any]) -> str:
+    """What an option is, and which of the blocks that stand for each other have it."""
+    return f"{', '.join(option['of'])}: {option['description']}" if option["of"] else str(option["description"])
 
 
 def signature(method: type[Method]) -> str:

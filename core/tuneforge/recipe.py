@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from .documents import Document
 from .errors import Finding, PluginError, RefusedError
-from .hints import allowed_value, unknown_option
+from .hints import allowed_value, owner, unknown_option, unknown_variant
 from .inputs import inputs_of
 from .plugins import Plugins
 from .stages import STAGES, Method
@@ -215,14 +215,22 @@ def _configure(recipe: Recipe, keys: tuple[str | int, ...], kind: type[Method], 
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             loc = tuple(part for part in problem["loc"])
-            at = (*keys, *_written(config, loc))
-            name = ".".join(str(part) for part in _written(config, loc)) or kind.name
+            written = _written(config, loc)
+            at = (*keys, *written)
+            name = ".".join(str(part) for part in written) or kind.name
+            whose = owner(kind, loc)
             if problem["type"] == "extra_forbidden":
-                hint = unknown_option(kind, _written(config, loc), list(inputs_of(kind)))
-                _say(recipe, at, f"{kind.stage}: {kind.name} has no option {name}", hint)
+                hint = unknown_option(kind, loc, [str(part) for part in written], list(inputs_of(kind)))
+                bare = whose == f"{kind.stage}: {kind.name}"
+                _say(recipe, at, f"{whose} has no option {name if bare else written[-1]}", hint)
             elif problem["type"] == "missing":
-                missing = ".".join(str(part) for part in loc)
-                _say(recipe, at, f"{kind.stage}: {kind.name} needs the option {missing}", f"Add {missing}: to with:.")
+                missing = ".".join((*(str(part) for part in written), str(loc[-1])))
+                _say(recipe, at, f"{whose} needs the option {missing}", f"Add {missing}: to with:.")
+            elif problem["type"] == "union_tag_invalid":
+                word = problem["ctx"]["tag"]
+                _say(recipe, (*at, "type"), f"{name}: there is no type {word}", unknown_variant(kind, loc, word))
+            elif problem["type"] == "union_tag_not_found":
+                _say(recipe, at, f"{name} is a block of options", f"{name}: {{type: {problem['input']}}}")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 given = problem["input"]

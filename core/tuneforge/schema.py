@@ -21,7 +21,8 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     steps = [_step(method, configs[method, "validation"]) for method in plugins]
     for block in definitions.values():
         for option, schema in block.get("properties", {}).items():
-            block["properties"][option] = {"anyOf": [schema, {"$ref": "#/$defs/variable"}]}
+            # A variable may stand for the word that tells several blocks apart: then more than one will do.
+            block["properties"][option] = {"anyOf": [_any_of(schema), {"$ref": "#/$defs/variable"}]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tuneforge recipe",
@@ -73,6 +74,14 @@ def _step(method: type[Method], config: dict[str, Any]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _any_of(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_any_of(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {"anyOf" if name == "oneOf" else name: _any_of(part) for name, part in schema.items()}
 
 
 def _wire(wanted: Input) -> dict[str, Any]:

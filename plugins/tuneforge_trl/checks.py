@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tuneforge import Adapter, Facts, Finding, Known
 from tuneforge.artifacts import context_length
 
 if TYPE_CHECKING:
-    from .options import Lora, Training
+    from .options import Training
 
 _HEADS = ("lm_head", "embed_out", "output")
 
@@ -62,16 +62,17 @@ def _check_model(options: Training, given: Facts) -> Iterator[Finding]:
             "Leave adapter: out to train that adapter on, or merge it into its base first (merge: adapter).",
             field="adapter",
         )
-    yield from _check_targets(options.adapter, given.model)
+    yield from options.adapter.check(given)
+    yield from _check_targets(getattr(options.adapter, "target_modules", "auto"), given.model)
 
 
-def _check_targets(adapter: Lora, model: Facts) -> Iterator[Finding]:
-    if adapter.target_modules == "auto" or not model.tensors:
+def _check_targets(targets: Literal["auto"] | list[str], model: Facts) -> Iterator[Finding]:
+    if targets == "auto" or not model.tensors:
         return
     layers = [name.removesuffix(".weight") for name, tensor in model.tensors.items() if len(tensor.shape) == 2]
     layers = [name for name in layers if not name.endswith(("embed_tokens", "wte", "wpe", "embed_in", *_HEADS))]
     names = sorted({name.rsplit(".", 1)[-1] for name in layers})
-    for target in adapter.target_modules:
+    for target in targets:
         if any(name == target or name.endswith(f".{target}") for name in layers):
             continue
         near = get_close_matches(target, names, 3, 0.5)

@@ -53,7 +53,7 @@ class Dpo(Training, Align):
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
-        if self.adapter and self.adapter.dropout:
+        if getattr(self.adapter, "dropout", 0):
             yield Finding(
                 "dpo compares two models on the same text, so it trains without dropout",
                 "Leave dropout out of the adapter.",

@@ -70,7 +70,7 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
     rate = options.rate(full=1e-6, adapter=1e-5, is_adapter=not whole)
     # An adapter needs none: the base with the adapter switched off, or a copy of the adapter, is the reference.
     reference: Any = load_model(model, dtype=compute_dtype()) if whole else None
-    settings = arguments(options, step, lengths=sizes, learning_rate=rate)
+    settings = arguments(options, step, lengths=sizes, learning_rate=rate, model=model)
     adapted = load_for_training(model, options, settings["max_steps"])
     trainer = _Trainer(
         model=adapted.model,

@@ -1,9 +1,9 @@
 """The options that every method of this plugin has: the optimisation, and the adapter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
+
+from pydantic import ConfigDict
 
 from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, Known, Model
 from tuneforge.artifacts import context_length
@@ -27,6 +27,9 @@ LONGEST = 4096
 
 class Training(Config):
     """How a model is fitted: the optimisation, and whether the whole model is trained or an adapter."""
+
+    # What is not used in a recipe need not be compiled for it.
+    model_config = ConfigDict(defer_build=True)
 
     adapter: AnyAdapter | None = Field(
         None,
@@ -115,6 +118,9 @@ class Training(Config):
     def longest(self, config: Mapping[str, Any]) -> int:
         """The longest row in tokens, given the model's config.json."""
         return self.max_length or min(LONGEST, context_length(config) or LONGEST)
+
+    def requires(self) -> tuple[str, ...]:
+        return (*NEEDS, *(self.adapter.needs if self.adapter else ()))
 
     def writes(self, kinds: Kinds) -> type[Artifact]:
         given = kinds.get("model", ())

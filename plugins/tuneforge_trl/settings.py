@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from datasets import disable_progress_bars
 
-from tuneforge import Step
+from tuneforge import Adapter, Model, Step
+from tuneforge.artifacts import read_json
+from tuneforge.kit.adapters import needs_cache, peft_type
 from tuneforge.kit.models import device
 
 from .options import Training
@@ -39,13 +41,24 @@ def settle(step: Step) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning_rate: float) -> dict[str, Any]:
-    """The Trainer's settings, with those on purpose whose defaults would surprise; `lengths` are those of the rows."""
-    checkpointable = options.adapter is None or options.adapter.checkpointable()
+def arguments(
+    options: Training,
+    step: Step,
+    *,
+    lengths: Sequence[int],
+    learning_rate: float,
+    model: Model | Adapter | None = None,
+) -> dict[str, Any]:
+    """The Trainer's settings, with those on purpose whose defaults would surprise.
+
+    `lengths` are those of the rows; `model` is the one that is trained, which may be an adapter that is trained on.
+    """
     kind = device().type
     steps = options.steps or math.ceil(options.epochs * math.ceil(len(lengths) / options.batch_size))
     micro = options.micro(max(1, _TOKENS_AT_ONCE[kind != "cpu"] // max(lengths)))
     checkpointing = options.gradient_checkpointing
+    given = read_json(model.path / "adapter_config.json") if model else {}
+    able = options.adapter.checkpointable if options.adapter else not needs_cache(peft_type(given))
     return {
         "output_dir": str(step.scratch / "checkpoints"),
         "seed": step.seed,
@@ -62,7 +75,7 @@ def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning
         "max_grad_norm": options.max_grad_norm,
         "bf16": compute_dtype() is torch.bfloat16,
         "use_cpu": kind == "cpu",
-        "gradient_checkpointing": kind != "cpu" and checkpointable if checkpointing is None else checkpointing,
+        "gradient_checkpointing": kind != "cpu" and able if checkpointing is None else checkpointing,
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

@@ -54,7 +54,7 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         rows = pack_dataset(rows.shuffle(seed=step.seed), longest)
         step.metrics(packs=len(rows))
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
-    settings = arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate)
+    settings = arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate, model=model)
     adapted = load_for_training(model, options, settings["max_steps"])
     trainer = _Trainer(
         model=adapted.model,

@@ -25,6 +25,11 @@ def is_prompt(kind: str) -> bool:
     return kind in _PROMPTS
 
 
+def needs_cache(kind: str) -> bool:
+    """Whether adapters of this peft_type are a cache of keys and values, and so need one while they are trained."""
+    return kind == "PREFIX_TUNING"
+
+
 def unmergeable(kind: str) -> str:
     """Why adapters of this peft_type cannot be merged into the weights of a model; empty if they can."""
     if kind in _PROMPTS:

@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-from safetensors.torch import save_file
+from peft import (
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,6 +33,7 @@ from tuneforge import Adapter, Artifact, Model, StepError
 from tuneforge.artifacts import read_json, read_tensors
 
 from . import bottleneck
+from .adapters import is_prompt, peft_type
 
 bottleneck.register()
 
@@ -110,12 +119,26 @@ def load_model(
     model: Any = AutoModelForCausalLM.from_pretrained(full_model(artifact).path, dtype=dtype, **rounded)
     if isinstance(artifact, Adapter):
         name = model.name_or_path
-        model = PeftModel.from_pretrained(model, artifact.path, is_trainable=trainable)
+        prompt = is_prompt(peft_type(read_json(artifact.path / "adapter_config.json")))
+        load = _load_prompt_to_train if prompt and trainable else PeftModel.from_pretrained
+        model = load(model, artifact.path, is_trainable=trainable)
         # What the file says is a digest, which PEFT would look up on the Hub whenever it saves a checkpoint.
         model.peft_config["default"].base_model_name_or_path = name
     # What is quantized is where it shall be, and some of it cannot be moved.
     loaded: PreTrainedModel | PeftModel = (model if rounded else model.to(place)).train(trainable)
     return loaded
+
+
+def _load_prompt_to_train(model: PreTrainedModel, folder: Path, is_trainable: bool) -> PeftModel:
+    """A prompt or prefix as a new one with the weights of the old: PEFT loads them for inference only."""
+    stored: Any = PeftConfig.from_pretrained(folder)
+    kind = PrefixTuningConfig if stored.peft_type == "PREFIX_TUNING" else PromptTuningConfig
+    # Without what its vectors began as, or by what network they were written: they are all that there is of it.
+    names = ("num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")
+    config = kind(task_type=stored.task_type, **{name: getattr(stored, name) for name in names})
+    wrapped: Any = get_peft_model(model, config)
+    set_peft_model_state_dict(wrapped, load_file(folder / "adapter_model.safetensors"))
+    return wrapped  # type: ignore[no-any-return]
 
 
 def save_model(

@@ -1,7 +1,5 @@
 """AdaLoRA, which gives each layer the rank that it needs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,12 +83,12 @@ class AdaLora(OnLayers):
                 field="adapter.end",
             )
 
-    def peft_config(self, making: Making) -> AdaLoraConfig:
+    def peft_config(self, making: "Making") -> "AdaLoraConfig":
         from .adalora_engine import adalora_config
 
         return adalora_config(self, making)
 
-    def process(self, making: Making) -> Process:
+    def process(self, making: "Making") -> "Process":
         from .adalora_engine import Shrinking
 
         return Shrinking(self)

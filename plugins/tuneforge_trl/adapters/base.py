@@ -1,12 +1,11 @@
 """What the types of adapters have in common: what each declares of itself, and the layers that it sits on."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import ConfigDict
+
 from tuneforge import Adapter, Config, Facts, Field, Finding
-from tuneforge.kit.adapters import is_prompt, unmergeable
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -24,12 +23,20 @@ class AdapterType(Config):
     Plans, pages and the table in docs/adapters.md are made from these attributes.
     """
 
+    model_config = ConfigDict(defer_build=True)
+
     peft_type: ClassVar[str]
     """What the trained adapter is, in PEFT's terms; loading, merging and exporting go by it."""
     title: ClassVar[str]
     """What it is, in a few words."""
     paper: ClassVar[tuple[str, str]]
     """Authors and year, and the link."""
+    mergeable: ClassVar[bool] = True
+    """Whether the trained adapter can be merged into its base."""
+    packable: ClassVar[bool] = True
+    """Whether it can be trained on packed rows."""
+    checkpointable: ClassVar[bool] = True
+    """Whether it can be trained with gradient checkpointing."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Requirement strings besides those of the method."""
     quantizes: ClassVar[bool] = False
@@ -45,27 +52,6 @@ class AdapterType(Config):
     def kind(self) -> str:
         """The type's name, as in `type: lora`."""
         return str(self.__dict__["type"])
-
-    @classmethod
-    def unmergeable(cls) -> str:
-        """Why the trained adapter cannot be merged into its base; empty if it can."""
-        return unmergeable(cls.peft_type)
-
-    @classmethod
-    def mergeable(cls) -> bool:
-        """Whether the trained adapter can be merged into its base."""
-        return not cls.unmergeable()
-
-    @classmethod
-    def packable(cls) -> bool:
-        """Whether it can be trained on packed rows: PEFT ignores the position ids that tell packed rows apart where an
-        adapter stands before the text."""
-        return not is_prompt(cls.peft_type)
-
-    @classmethod
-    def checkpointable(cls) -> bool:
-        """Whether it can be trained with gradient checkpointing, which computes without a cache of keys and values."""
-        return cls.peft_type != "PREFIX_TUNING"
 
     def foretold(self) -> dict[str, Any]:
         """What adapter_config.json will say, as far as later steps read it."""
@@ -88,11 +74,11 @@ class AdapterType(Config):
                 field="adapter.type",
             )
 
-    def peft_config(self, making: Making) -> PeftConfig:
+    def peft_config(self, making: "Making") -> "PeftConfig":
         """PEFT's configuration of a new adapter for the model in `making`."""
         raise NotImplementedError
 
-    def process(self, making: Making) -> Process:
+    def process(self, making: "Making") -> "Process":
         """What is done for it around a training, besides what PEFT does by itself."""
         from .process import Process
 

@@ -1,7 +1,5 @@
 """Bottleneck adapters: small layers with an activation of their own, behind those of the model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -20,6 +18,7 @@ class Bottleneck(AdapterType):
     """A layer down to few dimensions, an activation, and a layer up again, added to what goes through."""
 
     peft_type = BOTTLENECK
+    mergeable = False
     after: ClassVar[tuple[str, ...]]
     """The parts of a decoder layer that it comes after: attention, mlp."""
 
@@ -55,7 +54,7 @@ class Bottleneck(AdapterType):
                 field="adapter.type",
             )
 
-    def peft_config(self, making: Making) -> PeftConfig:
+    def peft_config(self, making: "Making") -> "PeftConfig":
         from .bottleneck_engine import bottleneck_config
 
         return bottleneck_config(self, making)

@@ -1,7 +1,5 @@
 """LoRA and what grew out of it."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tuneforge import Field
@@ -39,7 +37,7 @@ class LowRank(OnLayers):
     def foretold(self) -> dict[str, Any]:
         return super().foretold() | {"r": self.r, "lora_alpha": self.scale}
 
-    def peft_config(self, making: Making) -> LoraConfig:
+    def peft_config(self, making: "Making") -> "LoraConfig":
         from .lora_engine import lora_config
 
         return lora_config(self, making)
@@ -68,7 +66,7 @@ class Dora(LowRank):
 
     type: Literal["dora"] = Field(also=("use_dora", "peft_use_dora"), description="The type of adapter.")
 
-    def peft_config(self, making: Making) -> LoraConfig:
+    def peft_config(self, making: "Making") -> "LoraConfig":
         from .lora_engine import lora_config
 
         return lora_config(self, making, use_dora=True)
@@ -95,7 +93,7 @@ class RsLora(LowRank):
     def scale(self) -> int:
         return 16 if self.alpha is None else self.alpha
 
-    def peft_config(self, making: Making) -> LoraConfig:
+    def peft_config(self, making: "Making") -> "LoraConfig":
         from .lora_engine import lora_config
 
         return lora_config(self, making, use_rslora=True)
@@ -129,12 +127,12 @@ class Pissa(LowRank):
         # What was there to begin with is taken off by a second adapter of the same rank.
         return super().foretold() | {"r": 2 * self.r, "lora_alpha": 2 * self.scale}
 
-    def peft_config(self, making: Making) -> LoraConfig:
+    def peft_config(self, making: "Making") -> "LoraConfig":
         from .lora_engine import lora_config
 
         return lora_config(self, making, init_lora_weights="pissa")
 
-    def process(self, making: Making) -> Process:
+    def process(self, making: "Making") -> "Process":
         from .lora_engine import FromPrincipal
 
         return FromPrincipal()

@@ -1,7 +1,5 @@
 """Adapters that stand before the text: learnt vectors in place of words."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneforge import Field
@@ -17,6 +15,10 @@ if TYPE_CHECKING:
 
 class BeforeText(AdapterType):
     """Learnt vectors before the text."""
+
+    mergeable = False
+    # PEFT leaves out the position ids by which packed rows are told apart.
+    packable = False
 
     tokens: int = Field(
         20,
@@ -38,11 +40,13 @@ class Prefix(BeforeText):
     peft_type = "PREFIX_TUNING"
     title = "learnt keys and values before the text, in every layer"
     paper = ("Li and Liang 2021", "https://arxiv.org/abs/2101.00190")
+    # It is a cache of keys and values, without which activations are computed anew.
+    checkpointable = False
     usual_rate = 25.0
 
     type: Literal["prefix"] = Field(also=("prefix_tuning", "prefix-tuning"), description="The type of adapter.")
 
-    def peft_config(self, making: Making) -> PrefixTuningConfig:
+    def peft_config(self, making: "Making") -> "PrefixTuningConfig":
         from .prompts_engine import prefix_config
 
         return prefix_config(self, making)
@@ -66,12 +70,12 @@ class Prompt(BeforeText):
         description="What they say to begin with, repeated or cut to their number; random words where it is not set.",
     )
 
-    def peft_config(self, making: Making) -> PromptTuningConfig:
+    def peft_config(self, making: "Making") -> "PromptTuningConfig":
         from .prompts_engine import prompt_config
 
         return prompt_config(self, making)
 
-    def process(self, making: Making) -> Process:
+    def process(self, making: "Making") -> "Process":
         from .prompts_engine import AsPrompt
 
         return AsPrompt()
@@ -94,12 +98,12 @@ class PTuning(BeforeText):
         None, ge=1, also=("encoder_hidden_size",), description="Width of the network; the model's where it is not set."
     )
 
-    def peft_config(self, making: Making) -> PromptEncoderConfig:
+    def peft_config(self, making: "Making") -> "PromptEncoderConfig":
         from .prompts_engine import p_tuning_config
 
         return p_tuning_config(self, making)
 
-    def process(self, making: Making) -> Process:
+    def process(self, making: "Making") -> "Process":
         from .prompts_engine import ByEncoder
 
         return ByEncoder()

@@ -46,9 +46,7 @@ def prompt_config(options: Prompt, making: Making) -> PromptTuningConfig:
 def p_tuning_config(options: PTuning, making: Making) -> PromptEncoderConfig:
     """A prompt written by an MLP."""
     width = options.hidden_size or making.model.config.get_text_config().hidden_size
-    return PromptEncoderConfig(
-        task_type=making.task, num_virtual_tokens=options.tokens, encoder_hidden_size=width
-    )
+    return PromptEncoderConfig(task_type=making.task, num_virtual_tokens=options.tokens, encoder_hidden_size=width)
 
 
 class AsPrompt(Process):

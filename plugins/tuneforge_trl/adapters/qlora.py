@@ -1,7 +1,5 @@
 """LoRA on a base that is rounded to 4 or 8 bits while it is trained."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,7 +52,9 @@ class QLora(LowRank):
         if given.kind is Adapter:
             return
         tensors = given.tensors
-        if tensors and not any(len(tensor.shape) == 2 for name, tensor in tensors.items() if ".layers." in name or ".h." in name):
+        if tensors and not any(
+            len(tensor.shape) == 2 for name, tensor in tensors.items() if ".layers." in name or ".h." in name
+        ):
             yield Finding(
                 f"a {given.config.get('model_type', 'model')} has no linear layers to round to {self.base}",
                 "Take lora.",
@@ -74,7 +74,7 @@ class QLora(LowRank):
             return bool(quantized.get("load_in_8bit"))
         return bool(quantized.get("load_in_4bit")) and quantized.get("bnb_4bit_quant_type", "fp4") == self.base
 
-    def process(self, making: Making) -> Process:
+    def process(self, making: "Making") -> "Process":
         from .qlora_engine import OnRounded
 
         return OnRounded(self)

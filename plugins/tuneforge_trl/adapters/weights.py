@@ -1,7 +1,5 @@
 """Adapters that change the weights of layers by other means than a low-rank sum."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneforge import Field
@@ -34,7 +32,7 @@ class Ia3(AdapterType):
         "values and the last of each MLP.",
     )
 
-    def peft_config(self, making: Making) -> IA3Config:
+    def peft_config(self, making: "Making") -> "IA3Config":
         from .weights_engine import ia3_config
 
         return ia3_config(self, making)
@@ -77,7 +75,7 @@ class LoHa(OnLayers):
     def foretold(self) -> dict[str, Any]:
         return super().foretold() | {"r": self.r}
 
-    def peft_config(self, making: Making) -> LoHaConfig:
+    def peft_config(self, making: "Making") -> "LoHaConfig":
         from .weights_engine import loha_config
 
         return loha_config(self, making)
@@ -106,7 +104,7 @@ class Vera(OnLayers):
     def foretold(self) -> dict[str, Any]:
         return super().foretold() | {"r": self.r}
 
-    def peft_config(self, making: Making) -> VeraConfig:
+    def peft_config(self, making: "Making") -> "VeraConfig":
         from .weights_engine import vera_config
 
         return vera_config(self, making)
@@ -135,7 +133,7 @@ class Oft(OnLayers):
         0.0, ge=0, lt=1, also=("module_dropout",), description="Share of the blocks left as they are at random."
     )
 
-    def peft_config(self, making: Making) -> OFTConfig:
+    def peft_config(self, making: "Making") -> "OFTConfig":
         from .weights_engine import oft_config
 
         return oft_config(self, making)
