@@ -65,10 +65,9 @@ def locate(method: type[Method], loc: Sequence[str | int]) -> Located:
             path = (*at.inside, part)
             inner = blocks_in(info.annotation)
             choices = variants(info)
+            at = replace(at, option=(path, info))
             if len(inner) == 1:
-                at = Located(inner[0], path, "", (path, info))
-            else:
-                at = replace(at, option=(path, info))
+                at = replace(at, block=inner[0], inside=path, tag="")
     return at
 
 

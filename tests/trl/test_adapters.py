@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trl.colours import CHATS, PAIRS
+from tests.trl.colours import CHATS
 from tests.trl.test_resume import assert_resumed, killed_at
-from tuneforge import Adapter, Model, Step
+from tuneforge import Model, Step
 from tuneforge.kit.models import load_model, load_tokenizer
 from tuneforge_peft.adapter import MergeAdapter
 from tuneforge_trl import dpo_engine, sft_engine

@@ -11,9 +11,8 @@ from tuneforge import Adapter, Facts, Finding, Model
 from tuneforge.artifacts import Tensor, context_length
 from tuneforge.inputs import inputs_of
 from tuneforge_trl import register_align, register_train
-from tuneforge_trl.dpo import Dpo
-from tuneforge_trl.adapters import TYPES
 from tuneforge_trl.adapters.lora import Lora
+from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.sft import Sft
 
 LAYERS = [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"] + ["model.embed_tokens", "lm_head"]

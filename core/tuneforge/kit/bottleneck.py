@@ -20,7 +20,9 @@ from tuneforge import StepError
 
 from .adapters import BOTTLENECK
 
-_PARTS = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
+Part = Literal["attention", "mlp"]
+
+_PARTS: dict[Part, tuple[str, ...]] = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ffn")}
 """What the attention and the MLP of a decoder layer have in their names."""
 
 
@@ -36,7 +38,7 @@ class BottleneckConfig(PeftConfig):
     modules_to_save: list[str] | None = field(default=None)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[no-untyped-call]
         self.peft_type = BOTTLENECK
 
 
@@ -63,7 +65,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
 
     def update_layer(self, adapter_name: str, config: BottleneckConfig) -> None:
         """Adds an adapter of that name."""
-        width = _width(self.get_base_layer())
+        width = _width(self.get_base_layer()) or 0
         self.bottleneck_down[adapter_name] = nn.Linear(width, config.size)
         self.bottleneck_up[adapter_name] = nn.Linear(config.size, width)
         self.bottleneck_activation[adapter_name] = ACT2FN[config.activation]
@@ -85,7 +87,7 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
             return found
         for name in self.active_adapters:
             if name in self.bottleneck_down:
-                down = self.bottleneck_down[name]
+                down: Any = self.bottleneck_down[name]
                 inner = down(self.bottleneck_dropout[name](found.to(down.weight.dtype)))
                 added = self.bottleneck_up[name](self.bottleneck_activation[name](inner))
                 found = found + added.to(found.dtype)
@@ -107,7 +109,7 @@ class BottleneckModel(BaseTuner):
         target_name: str,
         parent: nn.Module,
         current_key: str,
-        **_: Any,
+        parameter_name: str | None = None,
     ) -> None:
         if isinstance(target, BottleneckLayer):
             target.update_layer(adapter_name, peft_config)
@@ -118,7 +120,7 @@ class BottleneckModel(BaseTuner):
         self._replace_module(parent, target_name, layer, target)
 
 
-def outputs_of(model: nn.Module, part: Literal["attention", "mlp"]) -> list[str]:
+def outputs_of(model: nn.Module, part: Part) -> list[str]:
     """The names, within a decoder layer, of the layers by which its attention or its MLP ends: `self_attn.o_proj`.
 
     Found in the module tree: the last layer of that part whose output is as wide as the model. Raises StepError if a
@@ -148,7 +150,7 @@ def outputs_of(model: nn.Module, part: Literal["attention", "mlp"]) -> list[str]
     return sorted(found)
 
 
-def _parts(layer: nn.Module, part: str) -> list[tuple[str, nn.Module]]:
+def _parts(layer: nn.Module, part: Part) -> list[tuple[str, nn.Module]]:
     return [
         (name, module)
         for name, module in layer.named_children()

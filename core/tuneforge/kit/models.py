@@ -131,7 +131,7 @@ def load_model(
 
 def _load_prompt_to_train(model: PreTrainedModel, folder: Path, is_trainable: bool) -> PeftModel:
     """A prompt or prefix as a new one with the weights of the old: PEFT loads them for inference only."""
-    stored: Any = PeftConfig.from_pretrained(folder)
+    stored: Any = PeftConfig.from_pretrained(str(folder))
     kind = PrefixTuningConfig if stored.peft_type == "PREFIX_TUNING" else PromptTuningConfig
     # Without what its vectors began as, or by what network they were written: they are all that there is of it.
     names = ("num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")

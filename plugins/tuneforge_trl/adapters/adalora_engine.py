@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import AdaLoraConfig, LoraConfig, PeftConfig, PeftModel
+from peft import AdaLoraConfig, LoraConfig, PeftConfig, PeftModel, get_peft_model_state_dict
 from peft.tuners.adalora import AdaLoraLayer
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -54,9 +54,7 @@ class Shrinking(Process):
     def result(self, model: PeftModel) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
         own: Any = model.peft_config["default"]
         tensors, ranks, alphas = {}, {}, {}
-        for name, layer in model.named_modules():
-            if not isinstance(layer, AdaLoraLayer):
-                continue
+        for name, layer in _layers(model):
             values = layer.lora_E["default"].detach()
             # A rank that was taken away has a singular value of exactly zero.
             kept = values.flatten().nonzero().flatten()
@@ -79,20 +77,17 @@ class Shrinking(Process):
             modules_to_save=own.modules_to_save,
             fan_in_fan_out=own.fan_in_fan_out,
         )
-        whole = {name: tensor for name, tensor in _kept_whole(model).items()}
-        return config, tensors | whole
+        return config, tensors | _kept_whole(model)
 
 
 def _kept_whole(model: PeftModel) -> dict[str, torch.Tensor]:
     """The layers besides the adapter that are trained and kept whole, such as a score."""
-    from peft import get_peft_model_state_dict
-
     state = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
     return {name: tensor for name, tensor in state.items() if ".lora_" not in name}
 
 
 class Allocator(TrainerCallback):
-    """Has PEFT give out the ranks after every step, which it leaves to the caller, and remembers them in checkpoints."""
+    """Has PEFT give out the ranks after every step, which it leaves to the caller; remembers them in checkpoints."""
 
     def __init__(self, orthogonality: float) -> None:
         self._weight = orthogonality
@@ -111,7 +106,7 @@ class Allocator(TrainerCallback):
         # TRL computes the loss from log-probabilities, past the model's own, to which PEFT adds this penalty.
         if self._weight:
             with torch.enable_grad():
-                (self._weight * _skewness(self._tuner)).backward()
+                torch.autograd.backward(self._weight * _skewness(self._tuner))
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -153,9 +148,12 @@ def _unwrapped(model: Any) -> PeftModel:
 def _skewness(tuner: Any) -> torch.Tensor:
     """How far the singular vectors are from orthogonal: the mean of ||P^T P - I|| and ||Q Q^T - I|| over the layers."""
     found = []
-    for layer in tuner.modules():
-        if isinstance(layer, AdaLoraLayer):
-            right, left = layer.lora_A["default"], layer.lora_B["default"]
-            for product in (right @ right.T, left.T @ left):
-                found.append(torch.linalg.matrix_norm(product - torch.eye(len(product), device=product.device)))
+    for _, layer in _layers(tuner):
+        right, left = layer.lora_A["default"], layer.lora_B["default"]
+        for product in (right @ right.T, left.T @ left):
+            found.append(torch.linalg.matrix_norm(product - torch.eye(len(product), device=product.device)))
     return torch.stack(found).mean()
+
+
+def _layers(model: Any) -> list[tuple[str, Any]]:
+    return [(name, layer) for name, layer in model.named_modules() if isinstance(layer, AdaLoraLayer)]

@@ -19,7 +19,7 @@ class Bottleneck(AdapterType):
 
     peft_type = BOTTLENECK
     mergeable = False
-    after: ClassVar[tuple[str, ...]]
+    after: ClassVar[tuple[Literal["attention", "mlp"], ...]]
     """The parts of a decoder layer that it comes after: attention, mlp."""
 
     reduction_factor: int = Field(

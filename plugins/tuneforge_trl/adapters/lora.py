@@ -1,6 +1,6 @@
 """LoRA and what grew out of it."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuneforge import Field
 

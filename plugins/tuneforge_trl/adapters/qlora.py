@@ -51,10 +51,8 @@ class QLora(LowRank):
         yield from super().check(given)
         if given.kind is Adapter:
             return
-        tensors = given.tensors
-        if tensors and not any(
-            len(tensor.shape) == 2 for name, tensor in tensors.items() if ".layers." in name or ".h." in name
-        ):
+        layers = [tensor for name, tensor in given.tensors.items() if any(part.isdigit() for part in name.split("."))]
+        if given.tensors and not any(len(tensor.shape) == 2 for tensor in layers):
             yield Finding(
                 f"a {given.config.get('model_type', 'model')} has no linear layers to round to {self.base}",
                 "Take lora.",

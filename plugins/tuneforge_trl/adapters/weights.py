@@ -127,7 +127,8 @@ class Oft(OnLayers):
         32,
         ge=2,
         also=("oft_block_size",),
-        description="Inputs that are rotated together; where it does not divide a layer's inputs, the nearest that does.",
+        description="Inputs that are rotated together; where it does not divide a layer's inputs, the nearest number "
+        "that does.",
     )
     dropout: float = Field(
         0.0, ge=0, lt=1, also=("module_dropout",), description="Share of the blocks left as they are at random."
