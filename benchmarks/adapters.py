@@ -43,11 +43,11 @@ The usual learning rate is what `sft` takes where none is set; `dpo` takes a twe
 
 ## What each costs
 
-On the built-in model of {total:,} parameters, each type with its defaults, {steps} steps of {rows} rows on one thread of
-a CPU. Time is processor time of a step relative to full training, the least of {rounds} rounds' medians; memory is the
-peak of a training above what was there before the model was loaded. On a model this small most of the memory and time
-is the text's, and a default rank is a large share of its width: with larger models adapters are relatively smaller, and
-what full training needs beside them (gradients and two moments for every weight) grows with the model.
+On the built-in model of {total:,} parameters, each type with its defaults, {steps} steps of {rows} rows on one thread
+of a CPU. Time is processor time of a step relative to full training, from the least of {rounds} rounds' medians; memory
+is the peak of a training above what was there before the model was loaded. On a model this small most of the memory and
+time is the text's, and a default rank is a large share of its width: with larger models adapters are relatively
+smaller, and what full training needs beside them (gradients and two moments for every weight) grows with the model.
 
 | `type` | trained | share | adapter on disk | peak memory | time per step |
 |---|---|---|---|---|---|

@@ -116,8 +116,9 @@ class Training(Config):
         return self.micro_batch_size or divisor(self.batch_size, most)
 
     def longest(self, config: Mapping[str, Any]) -> int:
-        """The longest row in tokens, given the model's config.json."""
-        return self.max_length or min(LONGEST, context_length(config) or LONGEST)
+        """The longest row in tokens, given the model's config.json; a prompt before the text takes of its context."""
+        context = (context_length(config) or 2 * LONGEST) - getattr(self.adapter, "tokens", 0)
+        return self.max_length or max(1, min(LONGEST, context))
 
     def requires(self) -> tuple[str, ...]:
         return (*NEEDS, *(self.adapter.needs if self.adapter else ()))

@@ -1,6 +1,7 @@
 """Every type of adapter: trained, written, loaded again, merged, resumed."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -15,8 +16,10 @@ from safetensors.torch import load_file
 
 from tests.trl.colours import CHATS
 from tests.trl.test_resume import assert_resumed, killed_at
-from tuneforge import Model, Step
+from tuneforge import Manner, Model, Step
 from tuneforge.kit.models import load_model, load_tokenizer
+from tuneforge_chat.engine import Loaded
+from tuneforge_evaluate import Generation
 from tuneforge_peft.adapter import MergeAdapter
 from tuneforge_trl import dpo_engine, sft_engine
 from tuneforge_trl.adapters import TYPES
@@ -78,7 +81,7 @@ def trained(base: Model, make_chats: Any, carry_out: Any) -> Iterator[Callable[[
     def train(kind: str) -> Any:
         if kind not in runs:
             method = Sft(steps=25, batch_size=7, learning_rate=rate(kind), adapter=options(kind))
-            run = runs[kind] = carry_out(method, base, make_chats())
+            run = runs[kind] = carry_out(method, base, make_chats(held_out=CHATS[:3]))
             run.logits = seen.pop()
         return runs[kind]
 
@@ -143,6 +146,20 @@ def test_answers_are_the_same_alone_in_a_batch_and_without_a_cache(kind: str, tr
     assert len({len(tokenizer(text)["input_ids"]) for text in texts}) > 1
     assert [told(answers([text])[0]) for text in texts] == alone
     assert [told(row) for row in answers(texts)] == alone
+
+
+@pytest.mark.parametrize("kind", ["lora", "prefix", "prompt", "houlsby"])
+def test_it_is_measured_and_talked_to(kind: str, trained: Any, make_chats: Any, tmp_path: Path) -> None:
+    run = trained(kind)
+    for name in ("out", "scratch"):
+        (tmp_path / name).mkdir()
+    step = Step("measured", tmp_path / "out", tmp_path / "scratch", seed=1, threads=1, send=lambda event: None)
+    Generation(max_new_tokens=6).run(models=[run.result], data=make_chats(held_out=CHATS[:3]), step=step)
+    (scores,) = json.loads((step.out / "report.json").read_text())["scores"].values()
+    assert math.log(scores["perplexity"]) == pytest.approx(run.figures["eval_loss"], rel=1e-4)
+    said = Loaded(run.result, 1, None).reply(CHATS[0]["messages"][:1], Manner(6))
+    answers = json.loads(next(step.out.glob("*.jsonl")).read_text().splitlines()[0])
+    assert "".join(said).strip() in json.dumps(answers)
 
 
 @pytest.mark.parametrize("kind", MERGEABLE)
