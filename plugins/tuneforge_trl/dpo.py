@@ -38,7 +38,8 @@ class Dpo(Training, Align):
         None,
         gt=0,
         also=("lr",),
-        description="Highest learning rate; 1e-6, or 1e-5 for an adapter, where it is not set.",
+        description="Highest learning rate; where it is not set, 1e-6, or for an adapter a twentieth of the usual one "
+        "of its type (lora: 1e-5).",
     )
 
     def prepare(self, model: Model | Adapter, data: PreferenceData, step: Step) -> None:

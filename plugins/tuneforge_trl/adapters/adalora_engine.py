@@ -118,6 +118,8 @@ class Allocator(TrainerCallback):
         self._pattern, config.rank_pattern = config.rank_pattern, None
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         folder = Path(args.output_dir or "") / f"checkpoint-{state.global_step}"
         allocator = self._tuner.rankallocator
         tensors = {

@@ -83,5 +83,6 @@ class _EncoderKept(TrainerCallback):
             self._encoder.load_state_dict(load_file(folder / _ENCODER))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        folder = Path(args.output_dir or "") / f"checkpoint-{state.global_step}"
-        save_file(self._encoder.state_dict(), folder / _ENCODER)
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir or "") / f"checkpoint-{state.global_step}"
+            save_file(self._encoder.state_dict(), folder / _ENCODER)
