@@ -1,4 +1,4 @@
-"""LoRA on a base that is rounded while it is trained. Needs bitsandbytes: `pip install tuneforge[qlora]`."""
+"""LoRA on a base that is rounded while it is trained."""
 
 import json
 import math
@@ -18,7 +18,6 @@ from tuneforge_trl import sft_engine
 from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.sft import Sft
 
-pytest.importorskip("bitsandbytes")
 pytestmark = pytest.mark.slow
 
 ADAPTER = {"type": "qlora", "r": 8, "dropout": 0.1}
