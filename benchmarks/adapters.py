@@ -68,9 +68,14 @@ def main() -> None:
     _PAGE.write_text(page(measured), encoding="utf-8")
 
 
+def declared() -> str:
+    """The part of the page that the types' own attributes tell."""
+    return _HEAD + "".join(f"| {' | '.join(_declared(kind, adapter))} |\n" for kind, adapter in TYPES.items())
+
+
 def page(measured: dict[str, list[dict[str, float]]]) -> str:
     """docs/adapters.md, with what was measured of each type in each round."""
-    text = _HEAD + "".join(f"| {' | '.join(_declared(kind, adapter))} |\n" for kind, adapter in TYPES.items())
+    text = declared()
     whole = {name: min(entry[name] for entry in measured[_FULL]) for name in measured[_FULL][0]}
     text += _MEASURED.format(total=int(whole["total"]), steps=_STEPS, rows=_ROWS, rounds=_ROUNDS)
     for kind in (_FULL, *TYPES):
