@@ -110,7 +110,7 @@ class _Each:
         near = close or dotted
         if near:
             return f"Did you mean {near[0]}?"
-        return unknown_option(self.kind, f"{self.kind.stage}: {self.kind.name}", path, inputs)
+        return unknown_option(self.kind, f"{self.kind.stage}: {self.kind.name}", path, path, inputs)
 
     def _apart(self, axes: Sequence[Axis]) -> bool:
         """Whether no option is given twice, nor lies inside of another that is given as a whole."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -29,40 +30,112 @@ def blocks_in(annotation: Any) -> list[type[BaseModel]]:
     return [block for part in typing.get_args(annotation) for block in blocks_in(part)]
 
 
-def unknown_option(method: type[Config], called: str, keys: Sequence[str | int], inputs: Sequence[str]) -> str:
-    """What to write instead of the unknown option at `keys` (its last part is the word that is unknown).
+def tag(block: type[BaseModel]) -> str:
+    """The word by which a block is told from others that may stand in its place: `type: dora`. Empty without one."""
+    info = block.model_fields.get("type")
+    words = typing.get_args(info.annotation) if info and typing.get_origin(info.annotation) is typing.Literal else ()
+    return str(words[0]) if len(words) == 1 else ""
+
+
+def variants(info: FieldInfo) -> dict[str, type[BaseModel]]:
+    """The blocks of which an option takes one, by their tags; empty where there are not several."""
+    blocks = blocks_in(info.annotation)
+    return {tag(block): block for block in blocks if tag(block)} if len(blocks) > 1 else {}
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a pydantic location leads: the innermost block, its path and tag, and the option, if it names one."""
+
+    block: type[BaseModel]
+    inside: tuple[str, ...] = ()
+    tag: str = ""
+    option: tuple[tuple[str, ...], FieldInfo] | None = None
+
+
+def locate(method: type[Config], loc: Sequence[str | int]) -> Located:
+    """Follows a pydantic location; names of union members in it choose the block, where they are tags."""
+    at, choices = Located(method), dict[str, type[BaseModel]]()
+    path: tuple[str, ...] = ()
+    for part in loc:
+        if part in choices:
+            at, choices = Located(choices[str(part)], path, str(part)), {}
+        elif isinstance(part, str) and part in at.block.model_fields:
+            info = at.block.model_fields[part]
+            path = (*at.inside, part)
+            inner = blocks_in(info.annotation)
+            choices = variants(info)
+            at = replace(at, option=(path, info))
+            if len(inner) == 1:
+                at = replace(at, block=inner[0], inside=path, tag="")
+    return at
+
+
+def owner(method: type[Config], called: str, loc: Sequence[str | int]) -> str:
+    """What has the options at a pydantic location: `called`, or `adapter: dora` where that block was chosen."""
+    at = locate(method, loc[:-1])
+    return f"{'.'.join(at.inside)}: {at.tag}" if at.tag else called
+
+
+def unknown_option(
+    method: type[Config], called: str, loc: Sequence[str | int], keys: Sequence[str], inputs: Sequence[str]
+) -> str:
+    """What to write instead of an unknown option: `keys` is its path as written, `loc` its location for pydantic.
 
     `called` is what the person knows the block by, and `inputs` are those of the method that it configures.
     """
-    word = str(keys[-1])
-    inside = tuple(str(key) for key in keys[:-1] if isinstance(key, str))
+    word = keys[-1]
     if word in inputs:
         return f"{word} is an input of the step: write it beside with:, not inside."
     known = list(options(method))
-    here = [path for path, _ in known if path[:-1] == inside] or [path for path, _ in known if len(path) == 1]
-    for path, info in known:
-        extra = info.json_schema_extra
-        also = extra.get("also", []) if isinstance(extra, dict) else []
-        if isinstance(also, list) and word in also:
+    at = locate(method, loc[:-1])
+    own = [((*at.inside, name), info) for name, info in at.block.model_fields.items()]
+    for path, info in (*own, *known):
+        if word in _also(info):
+            only = typing.get_args(info.annotation) if path[-1] == "type" else ()
+            if len(only) == 1:
+                return f"Write {'.'.join(path[:-1])}: {{type: {only[0]}}}."
             return f"It is called {'.'.join(path)} here."
     for path, _ in known:
-        if path[-1] == word:
+        if path[-1] == word and path[:-1] != at.inside:
             return f"It belongs elsewhere: {'.'.join(path)}."
-    close = get_close_matches(word, [path[-1] for path in here], 1, 0.6)
+    names = [path[-1] for path, _ in own]
+    close = get_close_matches(word, names, 1, 0.6)
     if close:
         return f"Did you mean {close[0]}?"
-    names = ", ".join(path[-1] for path in here)
-    return f"{called} knows: {names}." if names else f"{called} has no options."
+    if at.tag:
+        outer = locate(method, at.inside)
+        kinds = variants(outer.option[1]) if outer.option else {}
+        others = [kind for kind, block in kinds.items() if word in block.model_fields]
+        told = f"It is an option of {', '.join(others)}; " if others else ""
+        return f"{told}{at.tag} knows: {', '.join(names)}."
+    return f"{called} knows: {', '.join(names)}." if names else f"{called} has no options."
+
+
+def unknown_variant(method: type[Config], loc: Sequence[str | int], word: object) -> str:
+    """What to write instead of a tag that no block has."""
+    at = locate(method, loc)
+    kinds = variants(at.option[1]) if at.option else {}
+    for kind, block in kinds.items():
+        if word in _also(block.model_fields["type"]):
+            return f"It is called {kind} here."
+    close = get_close_matches(str(word), kinds, 1, 0.6)
+    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(kinds)}."
+
+
+def _also(info: FieldInfo) -> list[Any]:
+    extra = info.json_schema_extra
+    also = extra.get("also", []) if isinstance(extra, dict) else []
+    return also if isinstance(also, list) else []
 
 
 def allowed_value(method: type[Config], loc: Sequence[str | int]) -> str:
-    """What the option at a pydantic location takes; names of union members in the location are passed over."""
-    words = [part for part in loc if isinstance(part, str)]
-    for path, info in sorted(options(method), key=lambda known: -len(known[0])):
-        rest = iter(words)
-        if all(part in rest for part in path):
-            return f"{'.'.join(path)} takes {value_type(info)}: {info.description}"
-    return ""
+    """What the option at a pydantic location takes."""
+    option = locate(method, loc).option
+    if option is None:
+        return ""
+    path, info = option
+    return f"{'.'.join(path)} takes {value_type(info)}: {info.description}"
 
 
 def type_name(annotation: Any) -> str:

@@ -15,7 +15,8 @@ from rich.table import Table
 from .console import open_console
 from .errors import RefusedError
 from .inputs import inputs_of
-from .other_pages import described_options, option_table, others, others_markdown, summary
+from .option_pages import described_blocks, described_options, summary, tables, told
+from .other_pages import others, others_markdown
 from .plugins import Plugins
 from .stages import STAGES, Method
 
@@ -34,7 +35,8 @@ def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
             for wanted in inputs_of(method).values()
         ],
         "gives": method.output.kind,
-        "options": described_options(method),
+        "options": list(described_options(method)),
+        "blocks": described_blocks(method),
         "needs": list(method.needs),
     }
 
@@ -91,8 +93,14 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2))
     for option in page["options"]:
         default = "required" if option["required"] else "" if option["type"] == "block" else str(option["default"])
-        table.add_row(*(escape(str(cell)) for cell in (option["name"], option["type"], default, option["description"])))
+        table.add_row(*(escape(str(cell)) for cell in (option["name"], option["type"], default, told(option))))
     console.print(table)
+    if page["blocks"]:
+        console.print("[bold]types[/]")
+        table = Table(box=None, show_header=False, padding=(0, 2))
+        for block in page["blocks"]:
+            table.add_row(escape(f"{block['option']}: {block['type']}"), escape(block["summary"]))
+        console.print(table)
     if page["needs"]:
         console.print(f"[bold]needs[/]\n  {escape(', '.join(page['needs']))}", highlight=False)
 
@@ -107,7 +115,7 @@ def methods_markdown(plugins: Plugins) -> str:
             page = describe(plugins, method)
             lines += ["", f"### {stage}: {method.name}", "", page["doc"], ""]
             lines += ["```python", signature(method), "```"]
-            lines += option_table(page["options"])
+            lines += tables(page)
             if method.needs:
                 lines += ["", f"Needs {', '.join(f'`{need}`' for need in method.needs)}."]
     return "\n".join([*lines, *others_markdown(plugins)]) + "\n"

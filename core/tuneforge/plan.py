@@ -247,7 +247,7 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
     plan.steps[spec.name] = step
     if not wanted:
         step.status, step.reason = "skipped", "outside --from and --until"
-    step.environment = environment_for(step.method.needs, plan.registry.home)
+    step.environment = environment_for(step.method.requires(), plan.registry.home)
     try:
         if not _ask_method(plan, step, ends, wanted):
             return

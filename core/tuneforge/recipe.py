@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from .documents import Document
 from .errors import Finding, PluginError, RefusedError
-from .hints import allowed_value, unknown_option
+from .hints import allowed_value, owner, unknown_option, unknown_variant
 from .inputs import inputs_of
 from .plugins import Plugins
 from .repeats import expand, overwriting, told_once
@@ -283,14 +283,21 @@ def _configure(
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             loc: tuple[str | int, ...] = tuple(problem["loc"])
-            at = (*keys, *_written(config, loc))
-            name = ".".join(str(part) for part in _written(config, loc)) or kind.name
+            written: tuple[str | int, ...] = _written(config, loc)
+            at: tuple[str | int, ...] = (*keys, *written)
+            name = ".".join(str(part) for part in written) or kind.name
+            whose = owner(kind, called, loc)
             if problem["type"] == "extra_forbidden":
-                hint = unknown_option(kind, called, _written(config, loc), inputs)
-                _say(recipe, at, f"{called} has no option {name}", hint)
+                hint = unknown_option(kind, called, loc, [str(part) for part in written], inputs)
+                _say(recipe, at, f"{whose} has no option {name if whose == called else written[-1]}", hint)
             elif problem["type"] == "missing":
-                missing = ".".join(str(part) for part in loc)
-                _say(recipe, at, f"{called} needs the option {missing}", f"Add {missing}: to {keys[-1]}:.")
+                missing = ".".join((*(str(part) for part in written), str(loc[-1])))
+                _say(recipe, at, f"{whose} needs the option {missing}", f"Add {missing}: to {keys[-1]}:.")
+            elif problem["type"] == "union_tag_invalid":
+                word = problem["ctx"]["tag"]
+                _say(recipe, (*at, "type"), f"{name}: there is no type {word}", unknown_variant(kind, loc, word))
+            elif problem["type"] == "union_tag_not_found":
+                _say(recipe, at, f"{name} is a block of options", f"{name}: {{type: {problem['input']}}}")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 given = problem["input"]

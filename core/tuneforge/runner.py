@@ -19,7 +19,7 @@ from .artifacts import Artifact
 from .environments import Environment, lend, make
 from .errors import Finding, TuneforgeError
 from .events import Ended, Logged, Observer, Progressed, Started
-from .hints import options
+from .hints import options, variants
 from .inputs import inputs_of
 from .plan import Plan, PlannedStep, described, receipt_holds
 from .provenance import checkout, machine, packages
@@ -303,10 +303,12 @@ class Run:
         """An option that was set but never read had no effect: whoever set it should know."""
         read = {name for _, name in outcome.reads}
         known = {path for path, _ in options(step.spec.kind)}
+        # The word that chooses a block is read when it is chosen, before the step.
+        chosen = {(*path, "type") for path, info in options(step.spec.kind) if variants(info)}
         for path in step.spec.given:
             while path and path not in known:  # inside of a dictionary
                 path = path[:-1]
-            if path and path[-1] not in read:
+            if path and path not in chosen and path[-1] not in read:
                 name = ".".join(path)
                 self.observer(Logged(step.name, f"warning: {name} was set, but nothing read it in this step"))
 

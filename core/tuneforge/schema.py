@@ -30,7 +30,8 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     steps = [_step(method, references) for method in plugins]
     for block in definitions.values():
         for option, schema in block.get("properties", {}).items():
-            block["properties"][option] = _or_variable(schema)
+            # A variable may stand for the word that tells several blocks apart: then more than one will do.
+            block["properties"][option] = _or_variable(_any_of(schema))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tuneforge recipe",
@@ -148,6 +149,14 @@ def _tracker(tracker: type[Tracker], config: dict[str, Any]) -> dict[str, Any]:
     if all(not option.is_required() for option in tracker.model_fields.values()):
         plain.append({"type": "null"})
     return {"anyOf": [config, *plain], "description": (tracker.__doc__ or "").strip().split("\n")[0]}
+
+
+def _any_of(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_any_of(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {"anyOf" if name == "oneOf" else name: _any_of(part) for name, part in schema.items()}
 
 
 def _wire(wanted: Input) -> dict[str, Any]:

@@ -87,6 +87,10 @@ class Method(Config):
         """The kind of the result, given the kinds of the inputs."""
         return self.output
 
+    def requires(self) -> tuple[str, ...]:
+        """The requirement strings of this configuration: `needs`, and what an option asks for besides."""
+        return self.needs
+
     def pin(self) -> Self:
         """This method with moving names (a Hub branch) made fixed ones (a commit)."""
         return self

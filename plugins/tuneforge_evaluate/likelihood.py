@@ -49,7 +49,8 @@ def likelihoods(
             labels[place, :length] = torch.tensor(rows[index].labels)
             mask[place, :length] = 1
         ids, mask, labels = (tensor.to(model.device) for tensor in (ids, mask, labels))
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+        # An adapter that is a prompt has logits for that too, before those of the text.
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, -longest:-1]
         wanted = labels[:, 1:]
         counted = wanted != IGNORED
         # Only the rows of logits under a label are made float32: all of them would be the peak of memory.

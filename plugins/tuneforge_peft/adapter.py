@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tuneforge import Adapter, Artifact, Facts, Finding, Kinds, Known, Merge, Model, RewardAdapter, RewardModel, Step
+from tuneforge.kit.adapters import peft_type, quantized_base, unmergeable
 
 
 class MergeAdapter(Merge):
@@ -40,6 +41,20 @@ class MergeAdapter(Merge):
 
     def check(self, facts: Known) -> Iterator[Finding]:
         for adapter in facts.get("model", ()):
+            reason = unmergeable(peft_type(adapter.config))
+            if reason:
+                yield Finding(
+                    f"the adapter cannot be merged: {reason}",
+                    "Use it beside its base, or train one that can be merged, such as lora.",
+                )
+            rounded = quantized_base(adapter.config)
+            if rounded:
+                yield Finding(
+                    f"the adapter was trained on a base rounded to {rounded} and is merged into the base as it was, "
+                    "which differs from what it was trained on by what the rounding took away",
+                    "Measure the merged model; the adapter beside its full base computes the same.",
+                    "warning",
+                )
             if "quantization_config" in adapter.model.config:
                 yield Finding(
                     "the adapter sits on a quantized model, into whose rounded weights it cannot be merged exactly",

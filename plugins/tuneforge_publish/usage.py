@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tuneforge import Gguf
+from tuneforge.kit.adapters import BOTTLENECK, peft_type
 
 from .parts import Part
 
@@ -23,9 +24,13 @@ def _transformers(part: Part) -> Iterator[str]:
     revision = f', revision="{part.revision}"' if part.revision else ""
     own_tokenizer = (part.artifact.path / "tokenizer.json").exists()
     lines = ["from peft import PeftModel"] if part.base else []
+    # PEFT has no such adapters of its own.
+    bottleneck = peft_type(part.facts.config) == BOTTLENECK
+    lines += ["from tuneforge.kit import bottleneck"] if bottleneck else []
     lines += [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
+        *(["bottleneck.register()"] if bottleneck else []),
         f'tokenizer = AutoTokenizer.from_pretrained("{part.folder if own_tokenizer else part.base}")',
         f'model = AutoModelForCausalLM.from_pretrained("{part.base or part.folder}"{revision}, dtype="auto")',
     ]
@@ -44,7 +49,8 @@ def _transformers(part: Part) -> Iterator[str]:
         "output = model.generate(**inputs, max_new_tokens=200)",
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
     ]
-    yield _block("sh", f"pip install torch transformers{' peft' if part.base else ''}")
+    more = f"{' peft' if part.base else ''}{' tuneforge' if bottleneck else ''}"
+    yield _block("sh", f"pip install torch transformers{more}")
     yield _block("python", *lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuneforge import Adapter, Facts, Finding, Known, TextData
 from tuneforge.artifacts import context_length
@@ -39,21 +39,18 @@ def check_training(options: Training, facts: Known) -> Iterator[Finding]:
     yield from advise(options, facts)
 
 
-def declared(adapter: Any, property: str) -> bool:
-    """Whether a kind of adapter can do something; what it does not deny it can, and so can a full model."""
-    return bool(getattr(adapter, property, True))
-
-
 def _check_adapter(options: Training) -> Iterator[Finding]:
     adapter = options.adapter
-    kind = adapter.type if adapter else ""
-    if getattr(options, "packing", False) and not declared(adapter, "packable"):
+    if adapter is None:
+        return
+    kind = adapter.kind
+    if getattr(options, "packing", False) and not adapter.packable:
         yield Finding(
             f"{kind} adapters cannot tell the rows of a packed sequence apart",
             "Set packing: false, or take another type of adapter.",
             field="packing",
         )
-    if options.gradient_checkpointing and not declared(adapter, "checkpointable"):
+    if options.gradient_checkpointing and not adapter.checkpointable:
         yield Finding(
             f"{kind} adapters cannot be trained with gradient checkpointing, which would compute without them",
             "Leave gradient_checkpointing out, or take another type of adapter.",
@@ -89,6 +86,7 @@ def _check_model(options: Training, given: Facts, chats: bool) -> Iterator[Findi
             "Leave adapter: out to train that adapter on, or merge it into its base first (merge: adapter).",
             field="adapter",
         )
+    yield from options.adapter.check(given)
     targets = getattr(options.adapter, "target_modules", None)
     if targets is not None:
         yield from check_targets(targets, given.model)

@@ -43,7 +43,8 @@ class Dpo(Sampling, Training, Align):
         None,
         gt=0,
         also=("lr",),
-        description="Highest learning rate; 1e-6, or 1e-5 for an adapter, where it is not set.",
+        description="Highest learning rate; where it is not set, 1e-6, or for an adapter a twentieth of the usual one "
+        "of its type (lora: 1e-5).",
     )
 
     def prepare(self, model: Model | Adapter, data: PreferenceData, step: Step) -> None:
@@ -58,7 +59,7 @@ class Dpo(Sampling, Training, Align):
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
-        if self.adapter and self.adapter.dropout:
+        if getattr(self.adapter, "dropout", 0):
             yield Finding(
                 "dpo compares two models on the same text, so it trains without dropout",
                 "Leave dropout out of the adapter.",

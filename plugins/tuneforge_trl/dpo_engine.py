@@ -13,7 +13,7 @@ from tuneforge.kit.rows import read_rows
 
 from .dpo import Dpo
 from .evaluation import HeldOut
-from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
+from .loading import load_for_training, longest_row, padding_tokenizer
 from .loop import Quiet, fit, save
 from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
@@ -60,12 +60,13 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
     rate = options.rate(full=1e-6, adapter=1e-5, is_adapter=not whole)
     # An adapter needs none: the base with the adapter switched off, or a copy of the adapter, is the reference.
     reference: Any = load_model(model, dtype=compute_dtype(options)) if whole else None
-    loaded = load_for_training(model, options, step)
+    settings = arguments(options, step, lengths=tokens, learning_rate=rate, model=model)
+    adapted = load_for_training(model, options, step, settings["max_steps"])
     trainer = _Trainer(
-        model=loaded,
+        model=adapted.model,
         ref_model=reference,
         args=DPOConfig(
-            **arguments(options, step, lengths=tokens, learning_rate=rate),
+            **settings,
             beta=options.beta,
             loss_type=[options.loss],
             max_length=None,
@@ -74,9 +75,21 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
         data_collator=Collator(tokenizer.pad_token_id),
         train_dataset=pairs,
         processing_class=tokenizer,
-        peft_config=lora_config(options.adapter, loaded, step),
+        peft_config=adapted.config,
+        callbacks=adapted.callbacks,
     )
+    _make_alike(trainer.model)
     fit(trainer, options, step, HeldOut(held_out, pair_count, _FIGURES))
     if held_out.kept:
         step.metrics(eval_pairs=held_out.kept)
-    save(trainer, model, step)
+    save(trainer, model, step, adapted)
+
+
+def _make_alike(model: Any) -> None:
+    """Makes the reference adapter, where there is one, what the adapter is: TRL copies some of its weights only."""
+    weights = dict(model.named_parameters()) | dict(model.named_buffers())
+    for name, weight in weights.items():
+        parts = ["ref" if part == "default" else part for part in name.split(".")]
+        reference = weights.get(".".join(parts))
+        if "ref" in parts and reference is not None and reference is not weight:
+            reference.data.copy_(weight.data)

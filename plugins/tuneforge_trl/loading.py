@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
-from tuneforge.kit.models import full_model, load_model, load_tokenizer
+from tuneforge.kit.models import full_model, load_model, load_tokenizer, tokenizer_folder
 
-from .options import Lora, Training
+from .adapters.engine import Adapted, Making, adapted
+from .adapters.process import Process
+from .options import Training
 from .parameters import freeze
 from .settings import compute_dtype
-from .targets_engine import target_modules
 
 
 def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:
@@ -31,30 +32,33 @@ def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_for_training(model: Model | Adapter, options: Training, step: Step) -> PreTrainedModel | PeftModel:
-    """The model to be trained. Weights that change are float32: steps of training are too small for bfloat16."""
-    whole = options.adapter is None and isinstance(model, Model)
-    loaded: Any = load_model(model, dtype=torch.float32 if whole else compute_dtype(options), trainable=True)
+def load_for_training(
+    model: Model | Adapter,
+    options: Training,
+    step: Step,
+    steps: int,
+    *,
+    task: str = "CAUSAL_LM",
+    load: Callable[..., Any] = load_model,
+) -> Adapted:
+    """The model to be trained in `steps` steps, and the adapter that it gets, if any.
+
+    Weights that change are float32: steps of training are too small for bfloat16. `task` is PEFT's task type, and
+    `load` what loads the model, with the arguments of `load_model`.
+    """
+    new = options.adapter
+    whole = new is None and isinstance(model, Model)
+    dtype = torch.float32 if whole else compute_dtype(options)
+    making = Making(task=task, steps=steps, tokenizer=tokenizer_folder(model), dtype=dtype, warn=step.warn)
+    process = Process() if new is None else new.process(making)
+    already = "quantization_config" in read_json(full_model(model).path / "config.json")
+    loaded = load(model, dtype=dtype, trainable=True, quantization=None if already else process.quantization())
     freeze(loaded, options.freeze, step)
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
     loaded.generation_config = GenerationConfig()
-    return loaded  # type: ignore[no-any-return]
+    return Adapted(loaded) if new is None else adapted(loaded, new, making, process)
 
 
 def longest_row(model: Model | Adapter, options: Training) -> int:
     """The longest row in tokens: as set, else by the model's context."""
     return options.longest(read_json(full_model(model).path / "config.json"))
-
-
-def lora_config(adapter: Lora | None, model: Any, step: Step) -> LoraConfig | None:
-    """PEFT's settings for the `adapter:` block on a loaded model; None where there is none."""
-    if adapter is None:
-        return None
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        peft_type=adapter.type.upper(),
-        r=adapter.r,
-        lora_alpha=adapter.scale,
-        lora_dropout=adapter.dropout,
-        target_modules=target_modules(model, adapter.target_modules, step.warn),
-    )

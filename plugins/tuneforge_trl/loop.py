@@ -15,6 +15,7 @@ from tuneforge.kit.chats import IGNORED, terminator
 from tuneforge.kit.models import full_model, load_tokenizer, save_adapter, save_model, stored_dtype, tokenizer_folder
 
 from . import checkpoints
+from .adapters.engine import Adapted
 from .evaluation import Evaluation, HeldOut
 from .optimizers import muon
 from .options import Training
@@ -59,6 +60,11 @@ def _sum(batches: Sequence[Mapping[str, torch.Tensor]], mask: str, other: str) -
 
 def fit(trainer: Trainer, options: Training, step: Step, held_out: HeldOut | None = None) -> None:
     """Trains, from the newest whole checkpoint in `step.scratch` on if there is one, and measures the result."""
+    own: Any = trainer.model
+    for weight in own.parameters():
+        # TRL casts an adapter on a quantized base to bfloat16, which is too coarse for the steps of a training.
+        if weight.requires_grad:
+            weight.data = weight.data.to(torch.float32)
     trainer.remove_callback(PrinterCallback)
     if options.optimizer == "muon":
         rate, decay = trainer.args.learning_rate, trainer.args.weight_decay
@@ -66,7 +72,6 @@ def fit(trainer: Trainer, options: Training, step: Step, held_out: HeldOut | Non
     checkpoint = checkpoints.newest(step.scratch / "checkpoints", step.log)
     if checkpoint is not None:
         step.log(f"resuming after step {checkpoints.steps(checkpoint)}")
-    own: Any = trainer.model
     tell(own, step)
     evaluation = Evaluation(trainer, options, step, held_out, options.longest(own.config.to_dict()))
     watch = Watch(options, step, evaluation, checkpoint)
@@ -85,7 +90,7 @@ def fit(trainer: Trainer, options: Training, step: Step, held_out: HeldOut | Non
     evaluation.settle(trainer.state.global_step)
 
 
-def save(trainer: Trainer, model: Model | Adapter, step: Step, stop: int | None = None) -> None:
+def save(trainer: Trainer, model: Model | Adapter, step: Step, adapted: Adapted, stop: int | None = None) -> None:
     """Writes the result: an adapter where one was trained, else the whole model as the given one was stored.
 
     A whole model's answers are to end at the token `stop`, where none is given at the end of an assistant's turn.
@@ -93,7 +98,7 @@ def save(trainer: Trainer, model: Model | Adapter, step: Step, stop: int | None 
     trained: Any = trainer.model
     base = full_model(model)
     if isinstance(trained, PeftModel):
-        save_adapter(trained, tokenizer_folder(model), step.out, base)
+        save_adapter(trained, tokenizer_folder(model), step.out, base, adapted.process.result(trained))
         step.sits_on(base)
     else:
         if stop is None:

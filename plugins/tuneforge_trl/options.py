@@ -1,13 +1,14 @@
 """The options that every method of this plugin has: the optimisation, and the adapter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
-from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, Known, Model
+from pydantic import ConfigDict
+
+from tuneforge import Adapter, Artifact, Facts, Field, Finding, Kinds, Known, Model
 from tuneforge.artifacts import context_length
 
+from .adapters import AnyAdapter
 from .checks import check_training, divisor
 from .watching import Watching, check_watching
 
@@ -25,43 +26,16 @@ LONGEST = 4096
 """The longest sequence, in tokens, where none is set and the model's context allows more."""
 
 
-class Lora(Config):
-    """Low-rank adapters beside linear layers, trained while the model itself stays as it is.
-
-    Hu et al. 2021, LoRA: Low-Rank Adaptation of Large Language Models, https://arxiv.org/abs/2106.09685
-    """
-
-    type: Literal["lora"] = Field("lora", description="The kind of adapter.")
-    r: int = Field(16, ge=1, also=("lora_r", "lora_rank", "rank"), description="Rank of the two added matrices.")
-    alpha: int | None = Field(
-        None,
-        ge=1,
-        also=("lora_alpha",),
-        description="The adapter's output is scaled by alpha / r; twice r where it is not set.",
-    )
-    dropout: float = Field(
-        0.0, ge=0, lt=1, also=("lora_dropout",), description="Share of the adapter's inputs left out at random."
-    )
-    target_modules: Literal["auto"] | list[str] = Field(
-        "auto",
-        also=("lora_target", "lora_target_modules", "lora_target_linear"),
-        description="Layers that get an adapter, by the last parts of their names, such as [q_proj, v_proj]; "
-        "auto: every linear layer but the output head.",
-    )
-
-    @property
-    def scale(self) -> int:
-        """What is divided by r to scale the adapter's output."""
-        return 2 * self.r if self.alpha is None else self.alpha
-
-
 class Training(Watching):
     """How a model is fitted: the optimisation, and whether the whole model is trained or an adapter."""
+
+    # What is not used in a recipe need not be compiled for it.
+    model_config = ConfigDict(defer_build=True)
 
     usual: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate of adapter": (1e-5, 5e-4)}
     """Where a method's usual ranges differ from those in advice.py: by option, and by what is trained."""
 
-    adapter: Lora | None = Field(
+    adapter: AnyAdapter | None = Field(
         None,
         also=("peft", "peft_config", "finetuning_type", "lora", "use_peft"),
         description="Trains a new adapter in place of the whole model. An adapter as input is trained on without it.",
@@ -149,16 +123,21 @@ class Training(Watching):
     )
 
     def rate(self, *, full: float, adapter: float, is_adapter: bool) -> float:
-        """The learning rate: as set, or the usual one for a full model or an adapter."""
-        return self.learning_rate or (adapter if is_adapter else full)
+        """The learning rate: as set, or the usual one for a full model or for an adapter of this type."""
+        usual = self.adapter.usual_rate if self.adapter else 1.0
+        return self.learning_rate or (adapter * usual if is_adapter else full)
 
     def micro(self, most: int) -> int:
         """Rows in memory at once: as set, or the largest divisor of the batch that is at most `most`."""
         return self.micro_batch_size or divisor(self.batch_size, most)
 
     def longest(self, config: Mapping[str, Any]) -> int:
-        """The longest row in tokens, given the model's config.json."""
-        return self.max_length or min(LONGEST, context_length(config) or LONGEST)
+        """The longest row in tokens, given the model's config.json; a prompt before the text takes of its context."""
+        context = (context_length(config) or 2 * LONGEST) - getattr(self.adapter, "tokens", 0)
+        return self.max_length or max(1, min(LONGEST, context))
+
+    def requires(self) -> tuple[str, ...]:
+        return (*NEEDS, *(self.adapter.needs if self.adapter else ()))
 
     def writes(self, kinds: Kinds) -> type[Artifact]:
         given = kinds.get("model", ())
@@ -170,8 +149,7 @@ class Training(Watching):
             return Facts(self.writes({}))
         if self.adapter is None or given.kind is Adapter:
             return given
-        config = {"peft_type": self.adapter.type.upper(), "r": self.adapter.r, "lora_alpha": self.adapter.scale}
-        return Facts(Adapter, config, {}, given.tokenizer, given.template, given)
+        return Facts(Adapter, self.adapter.foretold(), {}, given.tokenizer, given.template, given)
 
     def check(self, facts: Known) -> Iterable[Finding]:
         return [*check_watching(self), *check_training(self, facts)]

@@ -48,9 +48,9 @@ def pretrain(options: Pretrain, model: Model | Adapter, step: Step) -> None:
         left_out=train.left_out,
     )
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
-    trainer = make_trainer(options, model, sequences, step, learning_rate=rate, packed=True)
+    trainer, adapted = make_trainer(options, model, sequences, step, learning_rate=rate, packed=True)
     fit(trainer, options, step, HeldOut(held_out, tokens_under_loss, {}))
     if held_out.kept:
         loss = step.figures["eval_loss"]
         step.metrics(eval_perplexity=math.exp(min(loss, 700)), eval_documents=held_out.kept)
-    save(trainer, model, step, end_of_text(padding_tokenizer(model)))
+    save(trainer, model, step, adapted, end_of_text(padding_tokenizer(model)))

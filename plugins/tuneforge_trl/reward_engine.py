@@ -15,13 +15,12 @@ from tuneforge.kit.rewards import new_reward_model, score_padding
 from tuneforge.kit.rows import read_rows
 
 from .evaluation import HeldOut
-from .loading import longest_row, lora_config
+from .loading import load_for_training, longest_row
 from .loop import Quiet, fit, save
 from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
-from .parameters import freeze
 from .reward import Reward
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
-from .settings import arguments, compute_dtype, settle
+from .settings import arguments, settle
 
 _FIGURES = {"reward_accuracy": "accuracy", "reward_margin": "margin", "reward": "mean_reward"}
 
@@ -62,15 +61,17 @@ def train(options: Reward, model: Model, step: Step) -> None:
     tokens = sizes(pairs)
     step.metrics(pairs=train.kept, tokens=sum(tokens), left_out=train.left_out)
     rate = options.rate(full=1e-5, adapter=1e-4, is_adapter=options.adapter is not None)
-    loaded = new_reward_model(model, dtype=compute_dtype(options) if options.adapter else torch.float32, seed=step.seed)
-    freeze(loaded, options.freeze, step)
-    peft_config: Any = lora_config(options.adapter, loaded, step)
-    if peft_config is not None:
-        peft_config.task_type = "SEQ_CLS"  # the score head is trained and saved with the adapter
+    settings = arguments(options, step, lengths=tokens, learning_rate=rate, model=model)
+
+    def load(model: Model, *, dtype: torch.dtype, trainable: bool, quantization: Any) -> Any:
+        return new_reward_model(model, dtype=dtype, seed=step.seed, quantization=quantization)
+
+    # PEFT trains the score head as a whole, and keeps it with the adapter.
+    adapted = load_for_training(model, options, step, settings["max_steps"], task="SEQ_CLS", load=load)
     trainer = _Trainer(
-        model=loaded,
+        model=adapted.model,
         args=RewardConfig(
-            **arguments(options, step, lengths=tokens, learning_rate=rate),
+            **settings,
             center_rewards_coefficient=options.center or None,
             disable_dropout=False,
             max_length=None,
@@ -79,17 +80,14 @@ def train(options: Reward, model: Model, step: Step) -> None:
         data_collator=Collator(tokenizer.pad_token_id),
         train_dataset=pairs,
         processing_class=tokenizer,
-        peft_config=peft_config,
+        peft_config=adapted.config,
+        callbacks=adapted.callbacks,
     )
-    # Steps of training are too small for bfloat16, which PEFT leaves the copy of a new head in.
-    trained: Any = trainer.model
-    for weight in trained.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
     fit(trainer, options, step, HeldOut(held_out, pair_count, _FIGURES))
     if held_out.kept:
         step.metrics(eval_pairs=held_out.kept)
+    trained: Any = trainer.model
     if isinstance(trained, PeftModel):
-        save(trainer, model, step)
+        save(trainer, model, step, adapted)
     else:
         save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model))

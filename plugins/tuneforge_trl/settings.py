@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from datasets import disable_progress_bars
 
-from tuneforge import Step, StepError
+from tuneforge import Adapter, Model, Step, StepError
+from tuneforge.artifacts import read_json
+from tuneforge.kit.adapters import needs_cache, peft_type
 from tuneforge.kit.models import device
 
-from .checks import declared
 from .options import Training
 
 _TOKENS_AT_ONCE = (2048, 16384)
@@ -47,12 +48,24 @@ def settle(step: Step) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning_rate: float) -> dict[str, Any]:
-    """The Trainer's settings, with those on purpose whose defaults would surprise; `lengths` are those of the rows."""
+def arguments(
+    options: Training,
+    step: Step,
+    *,
+    lengths: Sequence[int],
+    learning_rate: float,
+    model: Model | Adapter,
+) -> dict[str, Any]:
+    """The Trainer's settings, with those on purpose whose defaults would surprise.
+
+    `lengths` are those of the rows; `model` is the one that is trained, which may be an adapter that is trained on.
+    """
     kind = device().type
     steps = options.steps or math.ceil(options.epochs * math.ceil(len(lengths) / options.batch_size))
     micro = options.micro(max(1, _TOKENS_AT_ONCE[kind != "cpu"] // max(lengths)))
     checkpointing = options.gradient_checkpointing
+    given = read_json(model.path / "adapter_config.json")
+    able = options.adapter.checkpointable if options.adapter else not needs_cache(peft_type(given))
     return {
         "output_dir": str(step.scratch / "checkpoints"),
         "seed": step.seed,
@@ -70,9 +83,7 @@ def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning
         "bf16": compute_dtype(options) is torch.bfloat16,
         "fp16": compute_dtype(options) is torch.float16,
         "use_cpu": kind == "cpu",
-        "gradient_checkpointing": kind != "cpu" and declared(options.adapter, "checkpointable")
-        if checkpointing is None
-        else checkpointing,
+        "gradient_checkpointing": kind != "cpu" and able if checkpointing is None else checkpointing,
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,

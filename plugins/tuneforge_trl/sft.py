@@ -30,7 +30,8 @@ class Sft(Sampling, Training, Train):
         None,
         gt=0,
         also=("lr",),
-        description="Highest learning rate; 2e-5, or 2e-4 for an adapter, where it is not set.",
+        description="Highest learning rate; where it is not set, 2e-5, or for an adapter the usual one of its type "
+        "(lora: 2e-4).",
     )
     loss_on: LossOn = Field(
         "assistant",

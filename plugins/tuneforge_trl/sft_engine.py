@@ -10,9 +10,10 @@ from tuneforge import Adapter, ChatData, Model, Step, TextData
 from tuneforge.kit.chats import IGNORED, terminator
 from tuneforge.kit.rows import read_rows
 
+from .adapters.engine import Adapted
 from .advice import packing_gain
 from .evaluation import HeldOut, tokens_under_loss
-from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
+from .loading import load_for_training, longest_row, padding_tokenizer
 from .loop import Quiet, fit, save
 from .options import Training
 from .rows import HELD_OUT_TOKENS, lengths, read_tokens, write_tokens
@@ -65,28 +66,31 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData | TextData, s
         if finding:
             step.warn(finding.problem, finding.fix)
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
-    trainer = make_trainer(options, model, rows, step, learning_rate=rate, packed=options.packing)
+    trainer, adapted = make_trainer(options, model, rows, step, learning_rate=rate, packed=options.packing)
     fit(trainer, options, step, HeldOut(held_out, tokens_under_loss, {}))
     if held_out.kept:
         step.metrics(eval_rows=held_out.kept)
     stop = end_of_text(padding_tokenizer(model)) if isinstance(data, TextData) else None
-    save(trainer, model, step, stop)
+    save(trainer, model, step, adapted, stop)
 
 
 def make_trainer(
     options: Training, model: Model | Adapter, rows: Dataset, step: Step, *, learning_rate: float, packed: bool
-) -> SFTTrainer:
+) -> tuple[SFTTrainer, Adapted]:
     """A trainer of `model` on token columns; `packed` ones have seq_lengths of their parts, blind to each other."""
-    loaded = load_for_training(model, options, step)
-    return _Trainer(
-        model=loaded,
+    settings = arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=learning_rate, model=model)
+    adapted = load_for_training(model, options, step, settings["max_steps"])
+    trainer = _Trainer(
+        model=adapted.model,
         args=SFTConfig(
-            **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=learning_rate),
+            **settings,
             max_length=longest_row(model, options),
             packing=packed,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=rows,
         processing_class=padding_tokenizer(model),
-        peft_config=lora_config(options.adapter, loaded, step),
+        peft_config=adapted.config,
+        callbacks=adapted.callbacks,
     )
+    return trainer, adapted

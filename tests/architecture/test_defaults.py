@@ -32,7 +32,9 @@ def defaults() -> dict[str, dict[str, Any]]:
         found[f"{method.stage}.{method.name}"] = {
             "version": page["version"],
             "defaults": {
-                option["name"]: "required" if option["required"] else option["default"]
+                " of ".join(filter(None, (option["name"], ", ".join(option["of"])))): "required"
+                if option["required"]
+                else option["default"]
                 for option in page["options"]
                 if option["name"] not in unkeyed
             },

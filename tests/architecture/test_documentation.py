@@ -6,9 +6,11 @@ import inspect
 import re
 from pathlib import Path
 
+from benchmarks.adapters import declared
 from tuneforge import hookspecs
 from tuneforge.method_pages import methods_markdown, signature
 from tuneforge.plugins import Plugins
+from tuneforge_trl.adapters import TYPES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -27,3 +29,9 @@ def test_every_method_is_documented_as_it_is() -> None:
     page = (DOCS / "methods.md").read_text(encoding="utf-8")
     assert page == methods_markdown(Plugins()), "write it anew: tuneforge plugins --markdown > docs/methods.md"
     assert all(f"\n{signature(method)}\n" in page for method in Plugins())
+
+
+def test_every_type_of_adapter_is_documented_as_it_declares() -> None:
+    page = (DOCS / "adapters.md").read_text(encoding="utf-8")
+    assert page.startswith(declared()), "write it anew: python -m benchmarks adapters"
+    assert all(f"| `{kind}` |" in page.partition("## What each costs")[2] for kind in TYPES)

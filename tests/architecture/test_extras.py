@@ -7,9 +7,15 @@ from collections import defaultdict
 from pathlib import Path
 
 from tuneforge.plugins import Plugins
+from tuneforge_trl.adapters.qlora import QLora
+from tuneforge_trl.sft import Sft
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = {name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name not in ("all", "dev")}
+OPTIONAL = {"qlora": list(QLora.needs)}
+"""What one option alone needs."""
+EXTRAS = {
+    name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name not in ("all", "dev", *OPTIONAL)
+}
 
 
 def test_extras_are_what_plugins_need() -> None:
@@ -21,6 +27,12 @@ def test_extras_are_what_plugins_need() -> None:
     assert {name: sorted(wanted) for name, wanted in EXTRAS.items()} == {
         name: sorted(wanted) for name, wanted in needs.items()
     }
+
+
+def test_what_one_option_alone_needs_is_not_installed_for_all() -> None:
+    assert {name: PROJECT["optional-dependencies"][name] for name in OPTIONAL} == OPTIONAL
+    assert Sft().requires() == Sft.needs
+    assert set(Sft(adapter={"type": "qlora"}).requires()) == {*Sft.needs, *QLora.needs}
 
 
 def test_all_is_every_extra() -> None:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from tuneforge.hints import blocks_in
+from tuneforge.hints import blocks_in, tag
 from tuneforge.plugins import Plugins
 
 
 def _options(block: type[BaseModel]) -> Iterator[tuple[str, str]]:
     for name, info in block.model_fields.items():
-        yield f"{block.__module__}.{block.__qualname__}", name
+        # The word that chooses a block is read when it is chosen.
+        if name != "type" or not tag(block):
+            yield f"{block.__module__}.{block.__qualname__}", name
         for inner in blocks_in(info.annotation):
             yield from _options(inner)
 

@@ -1,5 +1,6 @@
 """The model card: valid metadata, true figures, and commands that run as they stand."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,10 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+
+from tuneforge import Adapter, Model
+from tuneforge_publish.parts import Part
+from tuneforge_publish.usage import usage
 
 OPTIONS = {
     "title": "Order taker",
@@ -107,3 +112,14 @@ def test_the_transformers_commands_run(made: Any, release: Path, tmp_path: Path)
 def test_the_llama_cpp_commands_name_the_file(card: str, release: Path) -> None:
     named = re.findall(r"llama-(?:cli|server) -m (\S+)", card)
     assert len(named) == 2 and all((release / file).is_file() for file in named)
+
+
+def test_a_bottleneck_adapter_is_loaded_with_what_knows_it(tmp_path: Path) -> None:
+    def told(peft_type: str) -> str:
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": peft_type}))
+        adapter = Adapter(tmp_path, "a" * 64, Model(tmp_path, "b" * 64))
+        return "\n".join(usage([Part("fit", ".", adapter, "org/base", None, True)]))
+
+    assert "pip install torch transformers peft tuneforge\n" in told("BOTTLENECK")
+    assert "bottleneck.register()\n" in told("BOTTLENECK")
+    assert "tuneforge" not in told("LORA")

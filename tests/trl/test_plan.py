@@ -4,15 +4,23 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tuneforge import Adapter, Facts, Finding, Model
 from tuneforge.artifacts import Tensor, context_length
 from tuneforge.inputs import inputs_of
+from tuneforge.kit.adapters import is_prompt, needs_cache, peft_type, unmergeable
+from tuneforge.plugins import Plugins
+from tuneforge.recipe import read_recipe
+from tuneforge.schema import recipe_schema
+from tuneforge_peft.adapter import MergeAdapter
 from tuneforge_trl import register_align, register_train
+from tuneforge_trl.adapters import TYPES
+from tuneforge_trl.adapters.lora import Lora
 from tuneforge_trl.dpo import Dpo
-from tuneforge_trl.options import Lora
 from tuneforge_trl.sft import Sft
 
 LAYERS = [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"] + ["model.embed_tokens", "lm_head"]
@@ -173,3 +181,107 @@ def test_layer_names_that_only_end_alike_are_not_enough() -> None:
     fine = Sft(adapter={"target_modules": ["q_proj", "self_attn.v_proj", "model.layers.0.self_attn.o_proj"]})
     assert list(fine.check({"model": [facts]})) == []
     assert len(list(Sft(adapter={"target_modules": ["proj", "embed_tokens"]}).check({"model": [facts]}))) == 2
+
+
+TYPED = [{} if kind == "lora" else {"type": kind} for kind in TYPES]
+
+
+@pytest.mark.parametrize("adapter", TYPED, ids=list(TYPES))
+def test_every_type_is_planned(adapter: dict[str, str], model: Facts) -> None:
+    for method in (Sft(adapter=adapter), Dpo(adapter=adapter)):
+        assert list(method.check({"model": [model]})) == []
+        foreseen = method.foresee({"model": [model]})
+        assert method.adapter is not None
+        assert peft_type(foreseen.config) == method.adapter.peft_type
+        merge = [finding.level for finding in MergeAdapter().check({"model": [foreseen]})]
+        assert ("error" in merge) == (not method.adapter.mergeable)
+        assert ("warning" in merge) == method.adapter.quantizes
+
+
+def test_what_a_type_declares_is_what_its_configuration_tells() -> None:
+    for adapter in TYPES.values():
+        assert adapter.mergeable == (not unmergeable(adapter.peft_type)), adapter
+        assert adapter.packable == (not is_prompt(adapter.peft_type)), adapter
+        assert adapter.checkpointable == (not needs_cache(adapter.peft_type)), adapter
+        assert adapter.paper[1].startswith("https://arxiv.org/abs/") and adapter.paper[1] in (adapter.__doc__ or "")
+
+
+def test_what_a_type_cannot_be_put_on(model: Facts) -> None:
+    def told(adapter: dict[str, object], **config: object) -> list[tuple[str, str]]:
+        given = replace(model, config={**model.config, **config})
+        findings = Sft(adapter=adapter).check({"model": [given]})
+        return [(finding.problem, finding.field) for finding in findings]
+
+    gptq = {"quantization_config": {"quant_method": "gptq"}}
+    nf4 = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}}
+    assert told({"type": "oft"}, model_type="gpt2") == [
+        ("oft cannot be put on the Conv1D layers of a gpt2 model", "adapter.type")
+    ]
+    assert told({"type": "pissa"}, **gptq) == [("pissa cannot be trained on a quantized model", "adapter.type")]
+    assert told({"type": "qlora"}, **gptq) == [
+        ("the model is quantized already, by gptq, and cannot be rounded to nf4", "adapter.base")
+    ]
+    assert told({"type": "qlora"}, **nf4) == []
+    assert [field for _, field in told({"type": "qlora", "base": "int8"}, **nf4)] == ["adapter.base"]
+    bare = replace(model, tensors={"backbone.layers.0.mixer.A_log": Tensor("F32", (4,))})
+    for kind, part in (("houlsby", "attention and mlp"), ("pfeiffer", "mlp"), ("qlora", "")):
+        (finding,) = Sft(adapter={"type": kind}).check({"model": [bare]})
+        assert part in finding.problem and finding.field == "adapter.type"
+
+
+def test_ranks_that_cannot_shrink(model: Facts) -> None:
+    def fields(**options: object) -> list[str]:
+        return [finding.field for finding in Sft(adapter={"type": "adalora", **options}).check({"model": [model]})]
+
+    assert fields(target_r=4, init_r=4) == []
+    assert fields(target_r=4, init_r=2) == ["adapter.init_r"]
+    assert fields(begin=0.5, end=0.5) == ["adapter.end"]
+
+
+def test_the_usual_learning_rate_of_a_type() -> None:
+    assert Sft(adapter={"type": "vera"}).rate(full=1, adapter=2e-4, is_adapter=True) == pytest.approx(4e-3)
+    assert Sft(adapter={"type": "vera"}, learning_rate=1e-5).rate(full=1, adapter=2, is_adapter=True) == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("adapter", "told"),
+    [
+        ("{type: dora, rr: 3}", "adapter: dora has no option rr / Did you mean r?"),
+        ("{type: dora, lora_r: 3}", "adapter: dora has no option lora_r / It is called adapter.r here."),
+        ("{use_dora: true}", "adapter: lora has no option use_dora / Write adapter: {type: dora}."),
+        (
+            "{type: prefix, r: 3}",
+            "adapter: prefix has no option r / It is an option of lora, qlora, dora, rslora, pissa, loha, vera; prefix "
+            "knows: tokens, type.",
+        ),
+        ("{type: lara}", "adapter: there is no type lara / Did you mean lora?"),
+        ("{type: prefix_tuning}", "adapter: there is no type prefix_tuning / It is called prefix here."),
+        ("lora", "adapter is a block of options / adapter: {type: lora}"),
+        (
+            "{type: qlora, base: nf5}",
+            "adapter.base: input should be 'nf4', 'fp4' or 'int8', not 'nf5' / adapter.base takes nf4 | fp4 | int8: "
+            "What the base's weights are rounded to: 4-bit normal floats, 4-bit floats, or 8-bit integers.",
+        ),
+    ],
+)
+def test_errors_name_the_type(adapter: str, told: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "steps:\n  base: {load_model: builtin}\n  chats: {format: chat, with: {path: recipe.yaml}}\n"
+        f"  fit: {{train: sft, model: base, data: chats, with: {{adapter: {adapter}}}}}\n"
+    )
+    (problem,) = read_recipe(recipe).problems
+    assert f"{problem.problem} / {problem.fix}" == told
+    assert ":4:" in problem.place
+
+
+def test_an_editor_takes_every_type() -> None:
+    validator = Draft202012Validator(recipe_schema(Plugins()))
+
+    def fits(adapter: dict[str, object]) -> bool:
+        step = {"train": "sft", "model": "base", "data": "chats", "with": {"adapter": adapter}}
+        return bool(validator.is_valid({"steps": {"fit": step}}))
+
+    assert all(map(fits, TYPED))
+    assert fits({"r": 8}) and fits({"type": "${kind}"}) and fits({"type": "vera", "initial": 0.2})
+    assert not fits({"type": "lara"}) and not fits({"type": "prefix", "r": 8}) and not fits({"initial": 0.2})

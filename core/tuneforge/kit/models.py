@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
-from safetensors.torch import save_file
+from peft import (
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptTuningConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -23,6 +31,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import Adapter, Artifact, Model, RewardAdapter, StepError
 from tuneforge.artifacts import read_json, read_tensors
+
+from . import bottleneck
+from .adapters import is_prompt, peft_type
+
+bottleneck.register()
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
@@ -88,22 +101,44 @@ def load_tokenizer(artifact: Artifact) -> PreTrainedTokenizerBase:
 
 
 def load_model(
-    artifact: Model | Adapter, *, dtype: torch.dtype, trainable: bool = False, on: torch.device | None = None
+    artifact: Model | Adapter,
+    *,
+    dtype: torch.dtype,
+    trainable: bool = False,
+    on: torch.device | None = None,
+    quantization: Any = None,
 ) -> PreTrainedModel | PeftModel:
     """A model on the device of `device()` or on the given one, its weights in `dtype`; an adapter comes on its base.
 
     Ready for inference unless `trainable`: then in training mode, and of an adapter exactly its own weights are to be
-    trained.
+    trained. `quantization` is how transformers is to round the model's weights while it loads them.
     """
     disable_progress_bar()
-    model: Any = AutoModelForCausalLM.from_pretrained(full_model(artifact).path, dtype=dtype)
+    place = on or device()
+    rounded = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": place}}
+    model: Any = AutoModelForCausalLM.from_pretrained(full_model(artifact).path, dtype=dtype, **rounded)
     if isinstance(artifact, Adapter):
         name = model.name_or_path
-        model = PeftModel.from_pretrained(model, artifact.path, is_trainable=trainable)
+        prompt = is_prompt(peft_type(read_json(artifact.path / "adapter_config.json")))
+        load = _load_prompt_to_train if prompt and trainable else PeftModel.from_pretrained
+        model = load(model, artifact.path, is_trainable=trainable)
         # What the file says is a digest, which PEFT would look up on the Hub whenever it saves a checkpoint.
         model.peft_config["default"].base_model_name_or_path = name
-    loaded: PreTrainedModel | PeftModel = model.to(on or device()).train(trainable)
+    # What is quantized is where it shall be, and some of it cannot be moved.
+    loaded: PreTrainedModel | PeftModel = (model if rounded else model.to(place)).train(trainable)
     return loaded
+
+
+def _load_prompt_to_train(model: PreTrainedModel, folder: Path, is_trainable: bool) -> PeftModel:
+    """A prompt or prefix as a new one with the weights of the old: PEFT loads them for inference only."""
+    stored: Any = PeftConfig.from_pretrained(str(folder))
+    kind = PrefixTuningConfig if stored.peft_type == "PREFIX_TUNING" else PromptTuningConfig
+    # Without what its vectors began as, or by what network they were written: they are all that there is of it.
+    names = ("num_virtual_tokens", "token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers")
+    config = kind(task_type=stored.task_type, **{name: getattr(stored, name) for name in names})
+    wrapped: Any = get_peft_model(model, config)
+    set_peft_model_state_dict(wrapped, load_file(folder / "adapter_model.safetensors"))
+    return wrapped  # type: ignore[no-any-return]
 
 
 def save_model(
@@ -138,16 +173,27 @@ def save_model(
     _save_tokenizer(tokenizer, folder)
 
 
-def save_adapter(model: PeftModel, tokenizer: PreTrainedTokenizerBase | Path, folder: Path, base: Artifact) -> None:
+def save_adapter(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase | Path,
+    folder: Path,
+    base: Artifact,
+    given: tuple[PeftConfig, dict[str, torch.Tensor]] | None = None,
+) -> None:
     """Writes the adapter called `default` of `model` as an adapter artifact into `folder`, naming `base` by digest.
 
     `tokenizer` is an object, or the folder whose tokenizer files are copied: with them the folder is enough for a chat.
+    `given` is the adapter's configuration and weights where these are other than the model's: made from them, for the
+    base as it was.
     """
-    state = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
+    settings, state = given or (
+        model.peft_config["default"],
+        get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False),
+    )
     # Cloned, as safetensors refuses tensors that share memory.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = model.peft_config["default"].to_dict()
+    config = settings.to_dict()
     config |= {
         "base_model_name_or_path": f"sha256:{base.digest.removeprefix('sha256:')}",
         "revision": None,

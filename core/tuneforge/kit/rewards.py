@@ -18,13 +18,15 @@ from .chats import terminator
 from .models import device, full_model, load_tokenizer
 
 
-def new_reward_model(model: Model, *, dtype: torch.dtype, seed: int) -> PreTrainedModel:
+def new_reward_model(model: Model, *, dtype: torch.dtype, seed: int, quantization: Any = None) -> PreTrainedModel:
     """A causal language model with a score head in place of its output head, drawn from `seed` alone.
 
-    It is on the device of `device()` and in training mode.
+    It is on the device of `device()` and in training mode. `quantization` is how transformers is to round the model's
+    weights while it loads them; the score head stays as it is.
     """
-    loaded = _with_head(model.path, score_padding(load_tokenizer(model)), dtype, seed)
-    return loaded.to(device()).train()  # type: ignore[no-any-return]
+    rounded = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device()}}
+    loaded = _with_head(model.path, score_padding(load_tokenizer(model)), dtype, seed, **rounded)
+    return (loaded if rounded else loaded.to(device())).train()  # type: ignore[no-any-return]
 
 
 def load_reward_model(
@@ -73,14 +75,16 @@ def _padding_of(model: Any) -> int:
     return int(model.config.get_text_config().pad_token_id)
 
 
-def _with_head(folder: Path, padding: int, dtype: torch.dtype, seed: int) -> Any:
+def _with_head(folder: Path, padding: int, dtype: torch.dtype, seed: int, **rounded: Any) -> Any:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the output head is not used and the score head is new need not be told
     logging.disable_progress_bar()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model: Any = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=dtype)
+            model: Any = AutoModelForSequenceClassification.from_pretrained(
+                folder, num_labels=1, dtype=dtype, **rounded
+            )
     finally:
         logging.set_verbosity(level)
     model.config.get_text_config().pad_token_id = padding
