@@ -111,7 +111,6 @@ def measure(kind: str) -> dict[str, float]:
     """Trains one type, in this process."""
     from tuneforge import ChatData, Model, Step
     from tuneforge.kit.rows import write_rows
-    from tuneforge_trl import sft_engine
     from tuneforge_trl.sft import Sft
 
     times: list[float] = []
