@@ -51,6 +51,9 @@ def _recipe_options(command: Command) -> Command:
         ),
         click.option("--from", "start", metavar="STEP", help="Begin with this step; what it needs must be there."),
         click.option("--until", metavar="STEP", help="Stop after this step."),
+        click.option(
+            "--launch", metavar="KEY=VALUE,...", help="Spread every step that can be, such as processes=2,strategy=ddp."
+        ),
         click.option("--again", multiple=True, metavar="STEP", help="Run this step though its result is there."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output."),
     ):
@@ -68,12 +71,13 @@ def plan(
     start: str | None,
     until: str | None,
     again: tuple[str, ...],
+    launch: str | None,
     as_json: bool,
 ) -> None:
     """Check a recipe and show what running it would do. Nothing is run or written."""
     from .errors import DONE, REFUSED
 
-    made = _plan(obj, recipe, settings, start, until, again, as_json)
+    made = _plan(obj, recipe, settings, start, until, again, launch, as_json)
     if as_json:
         _print_json(_plan_document(made))
     else:
@@ -84,6 +88,7 @@ def plan(
 @cli.command()
 @_recipe_options
 @click.option("--threads", type=click.IntRange(1), help="CPU threads a step may use.  [half the processors]")
+@click.option("--node", type=click.IntRange(0), default=0, help="Which of several nodes this is; 0 leads.  [0]")
 @click.pass_obj
 def run(
     obj: dict[str, Any],
@@ -92,12 +97,14 @@ def run(
     start: str | None,
     until: str | None,
     again: tuple[str, ...],
+    launch: str | None,
     as_json: bool,
     threads: int | None,
+    node: int,
 ) -> None:
     """Carry out a recipe. What is there already is not made again."""
     # Before the imports: it imports most of what they would, and does it without looking for garbage.
-    made = _plan(obj, recipe, settings, start, until, again, as_json)
+    made = _plan(obj, recipe, settings, start, until, again, launch, as_json)
 
     from .console import show_findings, show_scores, watch
     from .errors import DONE, REFUSED, STEP_FAILED
@@ -109,6 +116,10 @@ def run(
     show_findings(made.findings)
     if made.errors:
         sys.exit(REFUSED)
+    if node:
+        from .nodes import follow
+
+        sys.exit(follow(made, node, threads_for(threads), lambda text: click.echo(text, err=True)))
     with watch(made, stderr=as_json) as observer:
         work = Run(made, observer, threads_for(threads))
         try:
@@ -280,6 +291,7 @@ def _plan(
     start: str | None,
     until: str | None,
     again: tuple[str, ...],
+    launch: str | None,
     as_json: bool,
 ) -> Plan:
     from tuneforge_registry import Registry
@@ -294,7 +306,7 @@ def _plan(
         from .preflight import home_folder, preflight
         from .recipe import find_recipe, read_recipe
 
-        read = read_recipe(find_recipe(recipe), settings)
+        read = read_recipe(find_recipe(recipe), settings, launch=launch.split(",") if launch else ())
         made = make_plan(read, Registry(home_folder(obj["home"])), start, until, again)
     except RefusedError as error:
         if as_json:

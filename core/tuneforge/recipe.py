@@ -16,6 +16,7 @@ from .documents import Document
 from .errors import Finding, PluginError, RefusedError
 from .hints import allowed_value, unknown_option
 from .inputs import inputs_of
+from .launch import Asked, read_launch
 from .plugins import Plugins
 from .stages import STAGES, Method
 
@@ -40,6 +41,7 @@ class StepSpec:
     label: str | None = None
     given: tuple[tuple[str, ...], ...] = ()
     """Dotted paths of the options that are written, to tell those that no one read."""
+    launch: Asked | None = None
 
     def sources(self) -> list[str]:
         """The steps this one is wired to."""
@@ -79,8 +81,13 @@ def recipe_folders() -> list[Path]:
     return [folder for folder in (here / "recipes", here.parents[1] / "recipes") if folder.is_dir()]
 
 
-def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | None = None) -> Recipe:
-    """Reads a recipe with its overrides. What is wrong is in `problems`; the steps that are right are there."""
+def read_recipe(
+    path: Path, settings: Sequence[str] = (), plugins: Plugins | None = None, launch: Sequence[str] = ()
+) -> Recipe:
+    """Reads a recipe with its overrides. What is wrong is in `problems`; the steps that are right are there.
+
+    `launch` are `key=value` for `launch:` of every step that can be launched.
+    """
     try:
         document = Document(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -106,9 +113,26 @@ def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | Non
         _say(recipe, ("steps",), "a recipe needs steps", "steps: {base: {load_model: builtin}}")
         return recipe
     recipe.names = list(steps)
+    if launch:
+        _launch_all(recipe, steps, launch)
     specs = {name: spec for name, body in steps.items() if (spec := _read_step(recipe, name, body, recipe.names))}
     recipe.steps = _ordered(recipe, specs)
     return recipe
+
+
+def _launch_all(recipe: Recipe, steps: dict[str, Any], settings: Sequence[str]) -> None:
+    able = []
+    for name, body in steps.items():
+        for stage in STAGES:
+            named = body.get(stage) if isinstance(body, dict) else None
+            found = recipe.plugins.find(stage, str(named)) if isinstance(named, str) else None
+            if isinstance(found, type) and found.strategies:
+                able.append(name)
+    if not able:
+        recipe.problems.append(Finding("no step of this recipe can be launched", "Leave --launch out.", place="--launch"))
+    for name in able:
+        for setting in settings:
+            recipe.document.override(f"steps.{name}.launch.{setting}")
 
 
 def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
@@ -168,7 +192,11 @@ def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSp
     config = body.get("with")
     method = _configure(recipe, (*keys, "with"), found, {} if config is None else config)
     given = tuple(_leaves(config)) if isinstance(config, dict) else ()
-    return StepSpec(name, found, method, inputs, recipe.document.place(keys), label and str(label), given)
+    launch = None
+    if "launch" in body:
+        at = (*keys, "launch")
+        launch = read_launch(found, body["launch"], lambda inner, *said: _say(recipe, (*at, *inner), *said))
+    return StepSpec(name, found, method, inputs, recipe.document.place(keys), label and str(label), given, launch)
 
 
 def _read_inputs(
@@ -182,13 +210,13 @@ def _read_inputs(
     declared = inputs_of(method)
     inputs: dict[str, list[str]] = {}
     for key, value in body.items():
-        if key in (stage, "with", "as"):
+        if key in (stage, "with", "as", "launch"):
             continue
         if key not in declared:
             if key in method.model_fields:
                 hint = f"{key} is an option: write it inside with:."
             else:
-                hint = _near(key, [*declared, "with", "as"])
+                hint = _near(key, [*declared, "with", "as", "launch"])
             _say(recipe, (*keys, key), f"{stage}: {method.name} has no input {key}", hint)
             continue
         many = declared[key].many
