@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+import pydantic
 from pydantic import ValidationError
 
 from .errors import Finding
@@ -52,9 +53,8 @@ class Strategy(Config):
 class LaunchOptions(Config):
     """The keys of `launch:` that every method shares; a block named like a strategy holds its settings."""
 
-    processes: int | Literal["auto"] = Field(
+    processes: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = Field(
         "auto",
-        gt=0,
         also=("nproc_per_node", "num_processes", "n_gpus", "gpus", "num_gpus"),
         description="Processes on each machine; auto: one for each GPU, or one.",
     )
@@ -124,7 +124,9 @@ def read_launch(method: type[Method], block: Any, say: Say) -> Asked | None:
         say((), "launch: is a block", "launch: {processes: 2}")
         return None
     blocks = {name: block[name] for name in block if name in kinds}
-    options = _configure(LaunchOptions, {name: block[name] for name in block if name not in kinds}, (), list(kinds), say)
+    options = _configure(
+        LaunchOptions, {name: block[name] for name in block if name not in kinds}, (), list(kinds), say
+    )
     wrong = False
     if len(blocks) > 1:
         say((), f"{' and '.join(blocks)} are different strategies", "Keep the settings of one.")
@@ -146,9 +148,7 @@ def read_launch(method: type[Method], block: Any, say: Say) -> Asked | None:
     return Asked(options, strategy) if isinstance(strategy, Strategy) else None
 
 
-def _configure(
-    kind: type[Config], block: Any, keys: tuple[str, ...], others: Sequence[str], say: Say
-) -> Config | None:
+def _configure(kind: type[Config], block: Any, keys: tuple[str, ...], others: Sequence[str], say: Say) -> Config | None:
     if not isinstance(block, dict):
         say(keys, f"{'.'.join(keys)} is a block of settings", "")
         return None
@@ -166,7 +166,11 @@ def _configure(
                 say((*keys, word), f"{'.'.join(('launch', *keys))} has no key {word}", _called(kind, word, others))
             else:
                 message = problem["msg"].removeprefix("Value error, ")
-                say((*keys, word), f"{word}: {message[:1].lower()}{message[1:]}, not {problem['input']!r}", info.description or "")
+                say(
+                    (*keys, word),
+                    f"{word}: {message[:1].lower()}{message[1:]}, not {problem['input']!r}",
+                    info.description or "",
+                )
         return None
 
 

@@ -14,8 +14,8 @@ from .artifacts import Artifact, Facts, Release
 from .environments import Environment, environment_for
 from .errors import Finding, PluginError, RefusedError, TuneforgeError
 from .inputs import inputs_of
-from .launch import Hardware, Launch, hardware, settle
 from .keys import shown_config, step_key
+from .launch import Hardware, Launch, hardware, settle
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
 from .sources import Digests

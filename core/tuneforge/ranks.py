@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .child import how_it_died, kill_group
+from .child import how_it_died
 
 ORDER = ".order.json"
 _GRACE = 10.0
@@ -135,7 +135,7 @@ def carry_out(
 
 
 def _why(order: Path, launch: Mapping[str, Any], code: int) -> dict[str, Any]:
-    """What went wrong first. Ranks that lose another one fail too, and torchrun ends the rest: they are not to blame."""
+    """What went wrong first: ranks that lose another one fail too, and torchrun ends the rest."""
     deadline = time.monotonic() + _GRACE
     others = [beside(order, f"ended-{node}") for node in range(1, launch["nodes"])]
     while not all(path.exists() for path in others) and time.monotonic() < deadline:

@@ -129,7 +129,9 @@ def _launch_all(recipe: Recipe, steps: dict[str, Any], settings: Sequence[str]) 
             if isinstance(found, type) and found.strategies:
                 able.append(name)
     if not able:
-        recipe.problems.append(Finding("no step of this recipe can be launched", "Leave --launch out.", place="--launch"))
+        recipe.problems.append(
+            Finding("no step of this recipe can be launched on several processes", "Leave --launch out.", place="--launch")
+        )
     for name in able:
         for setting in settings:
             recipe.document.override(f"steps.{name}.launch.{setting}")

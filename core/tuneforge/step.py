@@ -21,8 +21,8 @@ class Step:
     `out` is the empty folder to write the result into. `scratch` is a folder that survives a crash: a step that is
     carried out again finds what it left there. `seed` is the recipe's; `threads` is how many the step may use.
     `lineage` tells how every artifact before this step was made; only methods with `traced = True` may read it.
-    Of a step that is spread over processes, this is the one of `rank`, from 0 to `world_size` - 1, and `launch` says how
-    it is spread. Only rank 0 is heard, and what others write into `out` is thrown away; `scratch` is one for all.
+    Of a step that is spread over processes, this is the one of `rank`, from 0 to `world_size` - 1, and `launch` says
+    how it is spread. Only rank 0 is heard, what others write into `out` is thrown away, and `scratch` is one for all.
     """
 
     name: str

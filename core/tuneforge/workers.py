@@ -17,6 +17,7 @@ from .artifacts import Artifact
 from .child import how_it_died, kill_group, settings
 from .environments import Environment
 
+
 @dataclass
 class Outcome:
     """How a worker ended. `problem` is empty when its step is done."""

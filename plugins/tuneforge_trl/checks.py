@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from tuneforge import Adapter, Facts, Finding, Known
 from tuneforge.artifacts import context_length
 
+from .strategies import Ddp
+
 if TYPE_CHECKING:
+    from tuneforge.launch import Launch
+
     from .options import Lora, Training
 
 _HEADS = ("lm_head", "embed_out", "output")
@@ -33,6 +37,32 @@ def check_training(options: Training, facts: Known) -> Iterator[Finding]:
         )
     for given in facts.get("model", ()):
         yield from _check_model(options, given)
+
+
+def check_launch(options: Training, launch: Launch, facts: Known) -> Iterator[Finding]:
+    """Findings on how a training is spread over several processes."""
+    world, micro, batch = launch.world_size, options.micro_batch_size or 1, options.batch_size
+    if batch % (world * micro):
+        rows = f"micro batches of {micro} rows" if micro > 1 else "a row at least"
+        below, above = batch // (world * micro) * world * micro, -(-batch // (world * micro)) * world * micro
+        yield Finding(
+            f"batch_size {batch} cannot be shared by {world} processes with {rows} each",
+            f"Set it to {' or '.join(str(size) for size in (below, above) if size)}, or processes to a divisor.",
+            field="batch_size",
+        )
+    if isinstance(launch.strategy, Ddp):
+        return
+    sharded, field = launch.strategy.name, "optimizer"
+    if options.optimizer == "muon":
+        problem = f"muon works on whole matrices, which no process has with {sharded}"
+        yield Finding(problem, "Set optimizer: adamw, or strategy: ddp.", field=field)
+    for given in facts.get("model", ()):
+        quantized = given.model.config.get("quantization_config")
+        if isinstance(quantized, dict) and quantized.get("load_in_8bit"):
+            yield Finding(
+                f"8-bit weights cannot be cut up by {sharded}",
+                "Take 4 bits, or strategy: ddp, with which every process holds the model.",
+            )
 
 
 def _check_model(options: Training, given: Facts) -> Iterator[Finding]:

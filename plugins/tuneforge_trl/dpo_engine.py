@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,10 +16,12 @@ from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
 from .dpo import Dpo
-from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
+from .loading import load_for_training, longest_row, lora_config, padding_tokenizer, placed
 from .loop import Quiet, fit, save
+from .ranks import total
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
 from .settings import arguments, compute_dtype, settle
+from .sharding import strategy_arguments
 
 
 class _Trainer(Quiet, DPOTrainer):
@@ -28,14 +32,23 @@ class _Trainer(Quiet, DPOTrainer):
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset
 
+    def blank(self, row: Any) -> Any:
+        """A pair of two like answers: its loss is what no margin gives, whatever the model says."""
+        return row | {"rejected": row["chosen"], "rejected_mask": row["chosen_mask"], "blank": True}
+
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
-        return sum(_pairs(batch) for batch in batch_samples)
+        return int(total(sum(_pairs(batch) for batch in batch_samples)))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         loss = super().compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
-        return loss if num_items_in_batch is None else loss * (_pairs(inputs) / num_items_in_batch)
+        if num_items_in_batch is None:
+            return loss
+        # What the ranks have is averaged, and each of them has but its share of the sum.
+        share = self.args.world_size / num_items_in_batch
+        blanks = len(inputs["blank"]) - _pairs(inputs)
+        return loss * (len(inputs["blank"]) * share) - blanks * _UNDECIDED[self.loss_types[0]](self.beta) * share
 
 
 def prepare(options: Dpo, model: Model | Adapter, data: PreferenceData, step: Step) -> None:
@@ -69,17 +82,20 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
     whole = options.adapter is None and isinstance(model, Model)
     rate = options.rate(full=1e-6, adapter=1e-5, is_adapter=not whole)
     # An adapter needs none: the base with the adapter switched off, or a copy of the adapter, is the reference.
-    reference: Any = load_model(model, dtype=compute_dtype()) if whole else None
+    # Before the models: how they are loaded depends on how they will be spread.
+    args = DPOConfig(
+        **arguments(options, step, lengths=sizes, learning_rate=rate),
+        **strategy_arguments(step, model),
+        beta=options.beta,
+        loss_type=[options.loss],
+        max_length=None,
+        remove_unused_columns=False,
+    )
+    reference: Any = load_model(model, dtype=compute_dtype(), on=placed(step)) if whole else None
     trainer = _Trainer(
-        model=load_for_training(model, options),
+        model=load_for_training(model, options, step),
         ref_model=reference,
-        args=DPOConfig(
-            **arguments(options, step, lengths=sizes, learning_rate=rate),
-            beta=options.beta,
-            loss_type=[options.loss],
-            max_length=None,
-            remove_unused_columns=False,
-        ),
+        args=args,
         data_collator=_Pairs(tokenizer.pad_token_id),
         train_dataset=pairs,
         processing_class=tokenizer,
@@ -110,8 +126,18 @@ class _Pairs:
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=self._padding),
             "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
             "completion_mask": pad_sequence(answers, batch_first=True),
+            "blank": torch.tensor(["blank" in pair for pair in pairs]),
         }
 
 
 def _pairs(batch: dict[str, torch.Tensor]) -> int:
-    return len(batch["input_ids"]) // 2
+    """How many pairs count."""
+    return int((~batch["blank"]).sum())
+
+
+_UNDECIDED: dict[str, Callable[[float], float]] = {
+    "sigmoid": lambda _: math.log(2),
+    "hinge": lambda _: 1.0,
+    "ipo": lambda beta: (1 / (2 * beta)) ** 2,
+}
+"""The loss of a pair whose answers are equally likely, by beta."""

@@ -8,12 +8,13 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from tuneforge import Adapter, Model, StepError
+from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import full_model, load_model, load_tokenizer
 
 from .options import Lora, Training
 from .settings import compute_dtype
+from .strategies import Ddp
 
 
 def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:
@@ -29,13 +30,18 @@ def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_for_training(model: Model | Adapter, options: Training) -> PreTrainedModel | PeftModel:
+def load_for_training(model: Model | Adapter, options: Training, step: Step) -> PreTrainedModel | PeftModel:
     """The model to be trained. Weights that change are float32: steps of training are too small for bfloat16."""
     whole = options.adapter is None and isinstance(model, Model)
-    loaded: Any = load_model(model, dtype=torch.float32 if whole else compute_dtype(), trainable=True)
+    loaded: Any = load_model(model, dtype=torch.float32 if whole else compute_dtype(), trainable=True, on=placed(step))
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
     loaded.generation_config = GenerationConfig()
     return loaded  # type: ignore[no-any-return]
+
+
+def placed(step: Step) -> torch.device | None:
+    """Where a model is loaded to: what is cut up among processes is brought to their GPUs a share at a time."""
+    return None if step.launch is None or isinstance(step.launch.strategy, Ddp) else torch.device("cpu")
 
 
 def longest_row(model: Model | Adapter, options: Training) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, Known, Model
 from tuneforge.artifacts import context_length
+from tuneforge.launch import Launch, Strategy
 
-from .checks import check_training, divisor
+from .checks import check_launch, check_training, divisor
+from .strategies import Ddp, DeepSpeed, Fsdp
 
 NEEDS = (
     "accelerate>=1.10",
@@ -56,6 +58,8 @@ class Lora(Config):
 
 class Training(Config):
     """How a model is fitted: the optimisation, and whether the whole model is trained or an adapter."""
+
+    strategies: ClassVar[tuple[type[Strategy], ...]] = (Ddp, Fsdp, DeepSpeed)
 
     adapter: Lora | None = Field(
         None,
@@ -136,9 +140,9 @@ class Training(Config):
         """The learning rate: as set, or the usual one for a full model or an adapter."""
         return self.learning_rate or (adapter if is_adapter else full)
 
-    def micro(self, most: int) -> int:
-        """Rows in memory at once: as set, or the largest divisor of the batch that is at most `most`."""
-        return self.micro_batch_size or divisor(self.batch_size, most)
+    def micro(self, most: int, world_size: int) -> int:
+        """Rows in a process's memory at once: as set, or the largest divisor of its share that is at most `most`."""
+        return self.micro_batch_size or divisor(self.batch_size // world_size, most)
 
     def longest(self, config: Mapping[str, Any]) -> int:
         """The longest row in tokens, given the model's config.json."""
@@ -159,3 +163,6 @@ class Training(Config):
 
     def check(self, facts: Known) -> Iterable[Finding]:
         return check_training(self, facts)
+
+    def check_launch(self, launch: Launch, facts: Known) -> Iterable[Finding]:
+        return check_launch(self, launch, facts)

@@ -29,8 +29,11 @@ def compute_dtype() -> torch.dtype:
 
 def settle(step: Step) -> None:
     """Settles what a training's numbers depend on besides its options."""
-    # One process trains on one GPU: TRL refuses to be shown several.
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    if step.launch is None:
+        # One process trains on one GPU: TRL refuses to be shown several.
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    elif torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     disable_progress_bars()
     torch.set_num_threads(step.threads)
     if device().type == "cuda":
@@ -43,14 +46,14 @@ def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning
     """The Trainer's settings, with those on purpose whose defaults would surprise; `lengths` are those of the rows."""
     kind = device().type
     steps = options.steps or math.ceil(options.epochs * math.ceil(len(lengths) / options.batch_size))
-    micro = options.micro(max(1, _TOKENS_AT_ONCE[kind != "cpu"] // max(lengths)))
+    micro = options.micro(max(1, _TOKENS_AT_ONCE[kind != "cpu"] // max(lengths)), step.world_size)
     checkpointing = options.gradient_checkpointing
     return {
         "output_dir": str(step.scratch / "checkpoints"),
         "seed": step.seed,
         "max_steps": steps,
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": options.batch_size // micro,
+        "gradient_accumulation_steps": options.batch_size // micro // step.world_size,
         # One at a time, so that what is measured does not depend on padding or on how rows are batched.
         "per_device_eval_batch_size": 1,
         "learning_rate": learning_rate,

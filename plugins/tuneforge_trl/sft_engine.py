@@ -18,6 +18,7 @@ from .loop import Quiet, fit, save
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
 from .settings import arguments, settle
 from .sft import Sft
+from .sharding import strategy_arguments
 
 
 class _Trainer(Quiet, SFTTrainer):
@@ -54,14 +55,17 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         rows = pack_dataset(rows.shuffle(seed=step.seed), longest)
         step.metrics(packs=len(rows))
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
+    # Before the model: how it is loaded depends on how it will be spread.
+    args = SFTConfig(
+        **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate),
+        **strategy_arguments(step, model),
+        max_length=longest,
+        packing=options.packing,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
     trainer = _Trainer(
-        model=load_for_training(model, options),
-        args=SFTConfig(
-            **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate),
-            max_length=longest,
-            packing=options.packing,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        ),
+        model=load_for_training(model, options, step),
+        args=args,
         train_dataset=rows,
         processing_class=padding_tokenizer(model),
         peft_config=lora_config(options.adapter),

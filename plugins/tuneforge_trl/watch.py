@@ -11,8 +11,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tuneforge import Step, StepError
 
-from . import checkpoints
 from .options import Training
+from .ranks import agreed, finish_checkpoint
 
 _UNSAVED, _SAVING = 600, 0.05
 """Seconds after which there is a checkpoint before `save_every`, and the share of the time that these may take."""
@@ -33,7 +33,7 @@ class Watch(TrainerCallback):
         now = time.monotonic()
         long_ago = now - self._saved > max(_UNSAVED, self._saving / _SAVING)
         due = long_ago or state.global_step % self._save_every == 0
-        control.should_save = due and state.global_step < state.max_steps
+        control.should_save = agreed(due) and state.global_step < state.max_steps
         if control.should_save:
             self._saved = now
         return control
@@ -55,7 +55,7 @@ class Watch(TrainerCallback):
             self._step.log(f"step {state.global_step} of {state.max_steps}: {told}")
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        checkpoints.finish(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
+        finish_checkpoint(Path(args.output_dir or "") / f"checkpoint-{state.global_step}")
         self._saving = time.monotonic() - self._saved
 
 
