@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from .child import die_with_parent
 from .ranks import write_whole
 
 
 def launch(ended: Path, arguments: list[str]) -> int:
     """Runs torchrun to its end; 1 if a rank failed."""
+    die_with_parent()
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 from .artifacts import Artifact
 from .errors import TuneforgeError
 
+_PR_SET_PDEATHSIG = 1
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
@@ -39,6 +41,12 @@ def die_with(lifeline: int, children: Collection[int]) -> None:
     for child in tuple(children):
         kill_group(child)
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """Has the system end this process when the thread that started it ends, whatever code it is in. Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def kill_group(pid: int) -> None:

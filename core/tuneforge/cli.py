@@ -148,6 +148,64 @@ def run(
 
 
 @cli.command()
+@click.argument("recipe")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override, as for run.")
+@click.option(
+    "--launch", metavar="KEY=VALUE,...", help="As for run, such as strategy=fsdp; nodes and processes follow."
+)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+@click.option("--gpus", type=click.IntRange(0), default=8, show_default=True, help="GPUs, and processes, on each.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="For sbatch, such as time=24:00:00.")
+@click.pass_obj
+def sbatch(
+    obj: dict[str, Any],
+    recipe: str,
+    settings: tuple[str, ...],
+    launch: str | None,
+    nodes: int,
+    gpus: int,
+    options: tuple[str, ...],
+) -> None:
+    """Print a job script for Slurm that carries RECIPE out on several machines, once it is checked for them.
+
+    \b
+    tuneforge sbatch my-recipe.yaml --nodes 2 --gpus 8 --option time=24:00:00 > job.sh
+    sbatch job.sh
+    """
+    from tuneforge_registry import Registry
+
+    from .console import show_findings
+    from .errors import REFUSED
+    from .launch import Hardware
+    from .plan import make_plan
+    from .preflight import home_folder
+    from .recipe import find_recipe, read_recipe
+    from .slurm import sbatch_script
+
+    path, home = find_recipe(recipe), home_folder(obj["home"])
+    given = launch.split(",") if launch else []
+    asked = [f"nodes={nodes}", f"processes={gpus or 1}", *(["rendezvous=node-0:29500"] if nodes > 1 else []), *given]
+    # As it will be there: what this machine has says nothing of those that will do the work.
+    made = make_plan(read_recipe(path, settings, launch=asked), Registry(home), hardware=Hardware(gpus, 2**16))
+    show_findings(made.findings)
+    if made.errors:
+        sys.exit(REFUSED)
+    click.echo(
+        sbatch_script(
+            name=made.recipe.name,
+            recipe=path.absolute(),
+            home=home,
+            settings=settings,
+            launch=given,
+            nodes=nodes,
+            gpus=gpus,
+            options=options,
+        ),
+        nl=False,
+    )
+
+
+@cli.command()
 @click.argument("run", required=False)
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @click.option("--html", "to", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")

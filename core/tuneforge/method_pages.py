@@ -47,6 +47,7 @@ def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
             for path, info in options(method)
         ],
         "needs": list(method.needs),
+        "strategies": [kind.name for kind in method.strategies],
     }
 
 
@@ -99,6 +100,8 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
         default = "required" if option["required"] else "" if option["type"] == "block" else str(option["default"])
         table.add_row(*(escape(str(cell)) for cell in (option["name"], option["type"], default, option["description"])))
     console.print(table)
+    if page["strategies"]:
+        console.print(f"[bold]launch:[/] by\n  {', '.join(page['strategies'])}", highlight=False)
     if page["needs"]:
         console.print(f"[bold]needs[/]\n  {escape(', '.join(page['needs']))}", highlight=False)
 
@@ -120,6 +123,9 @@ def methods_markdown(plugins: Plugins) -> str:
                 default = "required" if option["required"] else "" if option["type"] == "block" else default
                 cells = (f"`{option['name']}`", f"`{option['type']}`", default, option["description"])
                 lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+            if method.strategies:
+                names = ", ".join(f"`{name}`" for name in page["strategies"])
+                lines += ["", f"Can be launched on several processes by {names}: see [launch.md](launch.md)."]
             if method.needs:
                 lines += ["", f"Needs {', '.join(f'`{need}`' for need in method.needs)}."]
     return "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .child import die_with, failure, send
+from .child import die_with, die_with_parent, failure, send
 from .errors import StepError
 from .launch import Launch
 from .ranks import beside, write_whole
@@ -26,7 +26,8 @@ from .worker import inputs, method_of
 
 def work(order: Path, local: Path) -> int:
     """Carries this rank's part of the step out."""
-    # Without waiting for a writer: if there is none any more, it reads as closed.
+    die_with_parent()
+    # Where that does nothing. Without waiting for a writer: if there is none any more, it reads as closed.
     life = os.open(local / "life", os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(life, True)
     threading.Thread(target=die_with, args=(life, ()), daemon=True).start()

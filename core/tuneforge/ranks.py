@@ -2,7 +2,8 @@
 
 An order is a file in the run's folder with the step's request. Beside it every rank that fails says why, and every
 machine how its ranks ended. Events come back through a named pipe, since torchrun closes inherited descriptors; a
-second one, which nobody writes to, tells each rank by closing that the run is over.
+second one, which nobody writes to, tells each rank by closing that the run is over. On Linux torchrun ends with who
+started it, and each rank with torchrun, by the system's doing: native code may never let a rank's own thread look.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Ranks:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._life)  # each rank ends itself: torchrun gave it a session of its own
+        os.close(self._life)
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()

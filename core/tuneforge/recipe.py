@@ -130,7 +130,9 @@ def _launch_all(recipe: Recipe, steps: dict[str, Any], settings: Sequence[str]) 
                 able.append(name)
     if not able:
         recipe.problems.append(
-            Finding("no step of this recipe can be launched on several processes", "Leave --launch out.", place="--launch")
+            Finding(
+                "no step of this recipe can be launched on several processes", "Leave --launch out.", place="--launch"
+            )
         )
     for name in able:
         for setting in settings:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from .documents import VARIABLE
 from .inputs import Input, inputs_of
+from .launch import LaunchOptions, Strategy
 from .plugins import Plugins
 from .recipe import RELEASE_NAME, STEP_NAME
 from .stages import STAGES, Method
@@ -16,9 +18,15 @@ from .stages import STAGES, Method
 def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     """A draft 2020-12 schema."""
     # All in one go, since blocks of two plugins may bear one name.
-    configs, made = models_json_schema([(method, "validation") for method in plugins], ref_template="#/$defs/{model}")
+    kinds = dict.fromkeys(kind for method in plugins for kind in method.strategies)
+    configs, made = models_json_schema(
+        [(config, "validation") for config in (*plugins, *kinds)], ref_template="#/$defs/{model}"
+    )
     definitions: dict[str, Any] = made.get("$defs", {})
-    steps = [_step(method, configs[method, "validation"]) for method in plugins]
+    steps = [
+        _step(method, configs[method, "validation"], {kind: configs[kind, "validation"] for kind in method.strategies})
+        for method in plugins
+    ]
     for block in definitions.values():
         for option, schema in block.get("properties", {}).items():
             block["properties"][option] = {"anyOf": [schema, {"$ref": "#/$defs/variable"}]}
@@ -54,7 +62,7 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     }
 
 
-def _step(method: type[Method], config: dict[str, Any]) -> dict[str, Any]:
+def _step(method: type[Method], config: dict[str, Any], strategies: Mapping[type[Strategy], Any]) -> dict[str, Any]:
     inputs = inputs_of(method)
     configured = [] if all(not option.is_required() for option in method.model_fields.values()) else ["with"]
     return {
@@ -66,12 +74,24 @@ def _step(method: type[Method], config: dict[str, Any]) -> dict[str, Any]:
             method.stage: {"const": method.name, "description": (method.__doc__ or "").strip().split("\n")[0]},
             **{key: _wire(wanted) for key, wanted in inputs.items()},
             "with": config,
+            **({"launch": _launch(strategies)} if strategies else {}),
             "as": {
                 "type": "string",
                 "pattern": f"^{RELEASE_NAME.pattern}$",
                 "description": "The name to register the result under.",
             },
         },
+    }
+
+
+def _launch(strategies: Mapping[type[Strategy], Any]) -> dict[str, Any]:
+    shared = LaunchOptions.model_json_schema()["properties"]
+    shared["strategy"] |= {"enum": [kind.name for kind in strategies]}
+    return {
+        "type": "object",
+        "description": "Spreads the step over several processes.",
+        "additionalProperties": False,
+        "properties": shared | {kind.name: settings for kind, settings in strategies.items()},
     }
 
 

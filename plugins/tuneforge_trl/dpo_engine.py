@@ -84,8 +84,7 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
     # An adapter needs none: the base with the adapter switched off, or a copy of the adapter, is the reference.
     # Before the models: how they are loaded depends on how they will be spread.
     args = DPOConfig(
-        **arguments(options, step, lengths=sizes, learning_rate=rate),
-        **strategy_arguments(step, model),
+        **arguments(options, step, lengths=sizes, learning_rate=rate) | strategy_arguments(step, model),
         beta=options.beta,
         loss_type=[options.loss],
         max_length=None,

@@ -57,8 +57,8 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
     # Before the model: how it is loaded depends on how it will be spread.
     args = SFTConfig(
-        **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate),
-        **strategy_arguments(step, model),
+        **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate)
+        | strategy_arguments(step, model),
         max_length=longest,
         packing=options.packing,
         dataset_kwargs={"skip_prepare_dataset": True},

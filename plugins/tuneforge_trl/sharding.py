@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate.state import PartialState
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers import (
@@ -20,7 +22,7 @@ from transformers import (
 )
 
 from tuneforge import Adapter, Model, Step, StepError
-from tuneforge.kit.models import full_model
+from tuneforge.kit.models import device, full_model
 
 from .strategies import Ddp, DeepSpeed, Fsdp
 
@@ -48,7 +50,7 @@ def strategy_arguments(step: Step, model: Model | Adapter) -> dict[str, Any]:
         case DeepSpeed():
             settings = deepspeed_settings(strategy)
             step.log(f"deepspeed: {json.dumps(settings)}")
-            return {"deepspeed": settings}
+            return {"deepspeed": settings} | (_deepspeed_on_cpu() if device().type == "cpu" else {})
     return {"ddp_find_unused_parameters": False, "ddp_broadcast_buffers": False}
 
 
@@ -64,7 +66,6 @@ def deepspeed_settings(strategy: DeepSpeed) -> dict[str, Any]:
     return {
         "zero_optimization": zero,
         "bf16": {"enabled": "auto"},
-        "train_batch_size": "auto",
         "train_micro_batch_size_per_gpu": "auto",
         "gradient_accumulation_steps": "auto",
         "gradient_clipping": "auto",
@@ -72,6 +73,18 @@ def deepspeed_settings(strategy: DeepSpeed) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
     }
+
+
+def _deepspeed_on_cpu() -> dict[str, Any]:
+    """What DeepSpeed must be told where there is no GPU, and the Trainer, which with `use_cpu` would leave it out."""
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+
+    # It would compile a kernel of its own to communicate by, on every machine and for minutes; gloo will do.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    PartialState(backend="gloo")  # the Trainer would name no backend, and accelerate then work in one process
+    return {"use_cpu": False, "accelerator_config": {"use_configured_state": True}}
 
 
 def repeated_blocks(model: nn.Module) -> list[str]:
@@ -153,7 +166,7 @@ def assure_equal(gradients: Sequence[torch.Tensor], step: Step) -> None:
 def unsharded(model: Any, world_size: int, strategy: Fsdp) -> str:
     """Why a model is not sharded as asked by FSDP2; empty if it is."""
     from torch.distributed.fsdp import FSDPModule
-    from torch.distributed.tensor import DTensor, Shard
+    from torch.distributed.tensor import DTensor
 
     if not isinstance(model, FSDPModule):
         return f"fully_shard was not applied to the model, a {type(model).__name__}"
@@ -168,8 +181,6 @@ def unsharded(model: Any, world_size: int, strategy: Fsdp) -> str:
     for name, weight in tree.named_parameters():
         if not isinstance(weight, DTensor):
             return f"{name} is whole on every process"
-        if world_size > 1 and not any(isinstance(placement, Shard) for placement in weight.placements):
-            return f"{name} is placed as {weight.placements}"
         if strategy.offload and weight.to_local().device.type != "cpu":
             return f"{name} is not offloaded but on {weight.to_local().device}"
         here += weight.to_local().numel()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,7 @@ def test_gpus_are_counted_as_they_may_be_used(monkeypatch: pytest.MonkeyPatch) -
 
 def singers(home: Path) -> dict[int, list[str]]:
     """By rank: pid, pid of the parent, threads of the step, and of OpenMP."""
-    return {int(path.name[7:]): path.read_text().split() for path in home.glob("scratch/*/singer-*")}
+    return {int(path.name[7:]): path.read_text().split()[1:] for path in home.glob("scratch/*/singer-*")}
 
 
 @pytest.mark.slow
@@ -319,3 +320,63 @@ def test_nodes_that_have_nothing_to_do(bench: Bench) -> None:
     said: list[str] = []
     assert nodes.follow(bench.plan(recipe("{processes: 1}")), 1, 1, said.append) == 0
     assert said == ["nothing is to be done on several nodes"]
+
+
+# Slurm
+
+
+def job(bench: Bench, *arguments: str) -> str:
+    ended = bench.command("sbatch", str(bench.write(recipe("{processes: 2}"))), *arguments)
+    assert ended.code == 0, ended.err
+    (bench.folder / "job.sh").write_text(ended.out)
+    subprocess.run(["bash", "-n", str(bench.folder / "job.sh")], check=True)
+    return ended.out
+
+
+def play(bench: Bench, node: str) -> list[str]:
+    """What the job's command line is on a node, with Slurm's programs played."""
+    programs = bench.folder / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "scontrol").write_text("#!/bin/sh\nprintf 'tall-1\\ntall-2\\n'\n")
+    (programs / "srun").write_text('#!/bin/sh\n[ "$1" = --kill-on-bad-exit=1 ] && shift\nexec "$@"\n')
+    (programs / "tuneforge").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    script = bench.folder / "job.sh"
+    tuneforge = str(Path(sys.executable).with_name("tuneforge"))
+    assert tuneforge in script.read_text()
+    script.write_text(script.read_text().replace(tuneforge, str(programs / "tuneforge")))
+    slurm = {"SLURM_JOB_NODELIST": "tall-[1-2]", "SLURM_JOB_ID": "50123", "SLURM_NODEID": node}
+    path = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    ended = subprocess.run(
+        ["bash", str(script)], env=os.environ | slurm | path, capture_output=True, text=True, check=True
+    )
+    return ended.stdout.splitlines()
+
+
+def test_a_job_for_slurm(bench: Bench) -> None:
+    script = job(
+        bench, "--nodes", "2", "--gpus", "8", "--set", "steps.song.with.seats=99 ", "--launch", "strategy=in-turn",
+        "--option", "time=24:00:00",
+    )  # fmt: skip
+    lines = script.splitlines()
+    assert lines[0] == "#!/bin/bash"
+    wanted = {"nodes=2", "ntasks-per-node=1", "gpus-per-node=8", "time=24:00:00", "job-name=recipe", "requeue"}
+    assert wanted <= {line.removeprefix("#SBATCH --") for line in lines}
+    assert play(bench, "1") == [
+        *("--home", str(bench.home), "run", str(bench.folder / "recipe.yaml"), "--set", "steps.song.with.seats=99 "),
+        *("--launch", "nodes=2,processes=8,strategy=in-turn,rendezvous=tall-1:30123", "--node", "1"),
+    ]
+
+
+def test_a_job_for_one_node(bench: Bench) -> None:
+    assert "rendezvous" not in job(bench, "--gpus", "0")
+    assert play(bench, "0")[-2:] == ["--launch", "nodes=1,processes=1"]
+
+
+def test_a_job_is_checked_for_the_machines_it_is_for(bench: Bench) -> None:
+    path = str(bench.write(recipe("{in-turn: {part: verse}}")))
+    assert bench.command("sbatch", path, "--gpus", "4").code == 0, "this machine has no GPU, and need not have"
+    ended = bench.command("sbatch", path, "--nodes", "9", "--gpus", "8")
+    assert (ended.code, ended.out) == (2, "")
+    assert "64 seats for 72 singers" in ended.err

@@ -28,8 +28,8 @@ from tuneforge_trl.strategies import Ddp, DeepSpeed, Fsdp
 
 SHORT: dict[str, Any] = {"learning_rate": 1e-2, "log_every": 1, "save_every": 4}
 LORA = {"type": "lora", "r": 8}
-NOISE = {"rtol": 2e-4, "atol": 2e-5}
-"""Float32 summed in another order, after six steps of AdamW at 1e-2, which divides by what was summed."""
+NOISE = 1e-4
+"""Of the length of a matrix: float32 summed in another order, after six steps of AdamW, which divides by the sum."""
 
 # Seven rows in steps of four: of the last three of an epoch, two ranks cannot have equal shares.
 SAME: dict[str, Method] = {
@@ -78,7 +78,8 @@ def assert_same(method: Method, base: Model, make_chats: Any, make_pairs: Any, c
     theirs, ours = load(one.files()[weights]), load(two.files()[weights])
     assert theirs.keys() == ours.keys()
     for key, tensor in theirs.items():
-        torch.testing.assert_close(ours[key], tensor, **(NOISE if tensor.dtype == torch.float32 else {}))
+        distance = (ours[key].float() - tensor.float()).norm() / tensor.float().norm()
+        assert distance < (NOISE if tensor.dtype == torch.float32 else 2**-8), (key, float(distance))
     assert not list((folder / "thrown-away-1").iterdir()), "what other ranks write is written twice"
 
 
@@ -243,7 +244,7 @@ def partly(model: Any, mesh: Any) -> None:
     fully_shard(model, mesh=mesh, ignored_params=set(model.embedding.parameters()))
 
 
-@sharding(Fsdp(), "is placed as")
+@sharding(Fsdp(), "this process holds 100% of the weights")
 def on_one_each(model: Any, mesh: Any) -> None:
     blockwise(model, init_device_mesh("cpu", (2, 1), mesh_dim_names=("replicate", "shard")))
 
