@@ -212,7 +212,7 @@ def ranks_of(bench: Bench, count: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whom", ["run", "torchrun"])
+@pytest.mark.parametrize("whom", ["run", pytest.param("torchrun", marks=pytest.mark.whole)])
 def test_all_ranks_die_with_the_run(whom: str, bench: Bench, started: Any) -> None:
     """Though they never come back from native code."""
     command = started("run", str(bench.write(recipe("{processes: 2}", "sleep"))))
@@ -281,7 +281,7 @@ def test_two_nodes_share_a_home(bench: Bench, started: Any) -> None:
     assert len([step for step in record["steps"] if step["status"] == "done"]) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_the_others_end_when_node_0_dies(bench: Bench, started: Any) -> None:
     import socket
 

@@ -23,7 +23,7 @@ from tuneforge.stages import Method
 from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.ranks import Share
 from tuneforge_trl.sft import Sft
-from tuneforge_trl.sharding import assure, assure_equal, repeated_blocks, unsharded
+from tuneforge_trl.sharding import assure, assure_equal, deepspeed_settings, repeated_blocks, unsharded
 from tuneforge_trl.strategies import Ddp, DeepSpeed, Fsdp
 
 SHORT: dict[str, Any] = {"learning_rate": 1e-2, "log_every": 1, "save_every": 4}
@@ -148,6 +148,57 @@ def test_a_model_that_is_not_spread_as_asked_fails_the_step(base: Model, make_ch
         told = Together(method, base, data, tmp_path / name, **options)  # type: ignore[arg-type]
         assert told.exits == [1, 1]
         assert all(problem in said for said in told.problems), told.problems
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("zero", [1, 2, 3])
+@pytest.mark.parametrize("adapter", [None, LORA], ids=["whole", "lora"])
+def test_deepspeed_on_cpus_learns_as_ddp(zero: Any, adapter: Any, base: Model, make_chats: Any, tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
+    method, data = Sft(**SHORT, steps=4, batch_size=4, micro_batch_size=1, adapter=adapter), make_chats()
+    told = []
+    for strategy in (Ddp(), DeepSpeed(zero=zero)):
+        folder = tmp_path / strategy.name
+        folder.mkdir()
+        told.append(Together(method, base, data, folder, strategy=strategy))
+        assert told[-1].exits == [0, 0], told[-1].problems
+    ddp, deepspeed = told
+    assert deepspeed.losses == pytest.approx(ddp.losses, rel=2e-4)
+    assert {**deepspeed.figures, "train_loss": 0} == pytest.approx({**ddp.figures, "train_loss": 0}, rel=1e-3)
+    (weights,) = (name for name in ddp.files() if name.endswith(".safetensors"))
+    theirs, ours = load(ddp.files()[weights]), load(deepspeed.files()[weights])
+    assert theirs.keys() == ours.keys()
+    for key, tensor in theirs.items():
+        assert (ours[key].float() - tensor.float()).norm() < 2**-8 * tensor.float().norm(), key
+
+
+def test_deepspeed_is_told_what_was_asked_for() -> None:
+    """As far as it can be seen without it."""
+    settings = deepspeed_settings(DeepSpeed(zero=3, offload="cpu"))["zero_optimization"]
+    assert (settings["stage"], settings["offload_param"]["device"]) == (3, "cpu")
+    assert "offload_param" not in deepspeed_settings(DeepSpeed(zero=2, offload="cpu"))["zero_optimization"]
+
+
+class Engine(nn.Module):
+    dp_world_size = 1
+
+    def __init__(self, stage: int) -> None:
+        super().__init__()
+        self.module, self._stage = nn.Linear(2, 2), stage
+
+    def zero_optimization_stage(self) -> int:
+        return self._stage
+
+
+def test_an_engine_of_another_stage_fails_the_step() -> None:
+    step = launched(DeepSpeed(zero=3), processes=1)
+    for engine, found in (
+        (nn.Linear(2, 2), "the model is no engine of DeepSpeed but a Linear"),
+        (Engine(0), "ZeRO's stage is 0"),
+        (Engine(3), "weight is whole on every process"),
+    ):
+        with pytest.raises(StepError, match=f"1 process, deepspeed was asked for, but {found}"):
+            assure(engine, step)
 
 
 def init() -> None:
