@@ -140,7 +140,7 @@ class Training(Config):
         """The learning rate: as set, or the usual one for a full model or an adapter."""
         return self.learning_rate or (adapter if is_adapter else full)
 
-    def micro(self, most: int, world_size: int) -> int:
+    def micro(self, most: int, world_size: int = 1) -> int:
         """Rows in a process's memory at once: as set, or the largest divisor of its share that is at most `most`."""
         return self.micro_batch_size or divisor(self.batch_size // world_size, most)
 
