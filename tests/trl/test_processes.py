@@ -86,24 +86,28 @@ def assert_same(method: Method, base: Model, make_chats: Any, make_pairs: Any, c
     assert not list((folder / "thrown-away-1").iterdir()), "what other ranks write is written twice"
 
 
-@pytest.mark.whole
-def test_a_recipe_through_torchrun(base: Model, tmp_path: Path) -> None:
-    """From the command line: prepared once, trained by two ranks, as by one."""
-    rows = "".join(json.dumps(chat) + "\n" for chat in CHATS)
-    (tmp_path / "chats.jsonl").write_text(rows)
-    (tmp_path / "recipe.yaml").write_text(f"""steps:
+def by_command(base: Model, folder: Path, launch: str) -> tuple[dict[str, Any], str]:
+    """The figures of a training from the command line, launched as given; and what was said."""
+    (folder / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in CHATS))
+    (folder / "recipe.yaml").write_text(f"""steps:
   base: {{load_model: path, with: {{path: {base.path}}}}}
   chats: {{format: chat, with: {{path: chats.jsonl}}}}
   fit: {{train: sft, model: base, data: chats, with: {{steps: 3, batch_size: 4, learning_rate: 1e-2}}}}
 """)
-    losses = []
-    for launch in ((), ("--launch", "processes=2")):
-        command = [sys.executable, "-m", "tuneforge.cli", "--home", str(tmp_path / "home"), "run", "--again", "fit"]
-        command += ["recipe.yaml", "--json", *launch]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        losses.append(json.loads(ended.stdout)["steps"][-1]["metrics"]["train_loss"])
-        assert ("on 2 processes, ddp" in ended.stderr) is bool(launch)
-    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    command = [sys.executable, "-m", "tuneforge.cli", "--home", str(folder / "home"), "run", "--again", "fit"]
+    command += ["recipe.yaml", "--json", *(("--launch", launch) if launch else ())]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)["steps"][-1]["metrics"], ended.stderr
+
+
+@pytest.mark.whole
+def test_a_recipe_through_torchrun(base: Model, tmp_path: Path) -> None:
+    """Prepared once, trained by two ranks, as by one."""
+    one, alone = by_command(base, tmp_path, "")
+    two, said = by_command(base, tmp_path, "processes=2")
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
+    assert ("on 2 processes, ddp" in alone, "on 2 processes, ddp" in said) == (False, True)
 
 
 @pytest.mark.slow
@@ -253,11 +257,11 @@ class Pile(nn.Module):
         self.acts = nn.ModuleList([nn.GELU(), nn.GELU()])
 
 
-def test_blocks_are_found_in_the_module_tree(whole: Any) -> None:
+def test_blocks_are_found_in_the_module_tree(base: Model) -> None:
     from tuneforge.kit.models import load_model
 
     assert repeated_blocks(Pile()) == ["Block"], "not what is inside of blocks, nor what has no weights"
-    assert repeated_blocks(load_model(whole.result, dtype=torch.float32)) == ["LlamaDecoderLayer"]
+    assert repeated_blocks(load_model(base, dtype=torch.float32)) == ["LlamaDecoderLayer"]
 
 
 SHARDINGS: dict[str, tuple[Fsdp, Callable[[nn.Module, Any], None], str]] = {}
@@ -362,11 +366,11 @@ def test_what_cannot_be_shared_is_found_before() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", [Ddp(), Fsdp(), Fsdp(shard="grad_op"), Fsdp(offload=True)], ids=str)
-def test_the_whole_path_on_gpus(strategy: Any, base: Model, make_chats: Any, carry_out: Any, tmp_path: Path) -> None:
-    processes = min(2, torch.cuda.device_count())
-    method, data = Sft(**SHORT, steps=4, batch_size=4, micro_batch_size=1, adapter=LORA), make_chats()
-    one = carry_out(method, base, data)
-    spread = Together(method, base, data, tmp_path, strategy=strategy, processes=processes)
-    assert spread.exits == [0] * processes, spread.problems
-    assert spread.losses == pytest.approx(one.losses, rel=2e-2)  # bfloat16
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "fsdp,fsdp.shard=grad_op", "fsdp,fsdp.offload=true"])
+def test_the_whole_path_on_gpus(strategy: str, base: Model, tmp_path: Path) -> None:
+    one, _ = by_command(base, tmp_path, "")
+    spread, said = by_command(base, tmp_path, f"processes=auto,strategy={strategy}")
+    assert spread["train_loss"] == pytest.approx(one["train_loss"], rel=2e-2)  # bfloat16
+    assert spread["total_parameters"] == one["total_parameters"]
+    if strategy.startswith("fsdp"):
+        assert "LlamaDecoderLayer" in said, "what is wrapped is told"
