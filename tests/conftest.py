@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tuneforge.launch import hardware
 from tuneforge.plugins import Plugins
 from tuneforge.stages import Config
 
@@ -20,6 +21,10 @@ _read: set[tuple[str, str]] = set()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.name == LAST)
+    if any(item.get_closest_marker("gpu") for item in items) and not hardware().gpus:
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip("there is no GPU"))
 
 
 @pytest.fixture(scope="session", autouse=True)

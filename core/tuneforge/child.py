@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -16,6 +17,20 @@ from typing import Any
 from .artifacts import Artifact
 from .errors import TuneforgeError
 
+_PR_SET_PDEATHSIG = 1
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+def settings(threads: int, python_path: str | None) -> dict[str, str]:
+    """The environment variables of such a process; `python_path` is the folder that packages are lent to it through."""
+    found = dict(os.environ) | {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+    found |= dict.fromkeys(_THREAD_SETTINGS, str(threads))
+    # Libraries ask on import whether there is a GPU; unless torch answers by NVML, no fork could use the GPU then.
+    found["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    if python_path:
+        found["PYTHONPATH"] = python_path
+    return found
+
 
 def die_with(lifeline: int, children: Collection[int]) -> None:
     """Ends this process and all it has started when its starter is gone.
@@ -27,6 +42,12 @@ def die_with(lifeline: int, children: Collection[int]) -> None:
     for child in tuple(children):
         kill_group(child)
     os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """Has the system end this process when the thread that started it ends, whatever code it is in. Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def kill_group(pid: int) -> None:
@@ -65,6 +86,21 @@ def failure(error: BaseException) -> dict[str, Any]:
 def exited_with(code: int) -> dict[str, Any]:
     """The event that tells how a process ended: by its exit code, or by minus the signal that ended it."""
     return {"event": "exited", "signal": max(0, -code), "status": max(0, code)}
+
+
+def how_it_died(number: int, status: int) -> tuple[str, str]:
+    """What to tell of a process that ended by the signal of that number, or with that exit code: problem and fix."""
+    if not number:
+        return f"its process ended with exit code {status} and no word", "See the step's log."
+    name = signal.Signals(number).name
+    if number == signal.SIGKILL:
+        return (
+            f"its process was killed ({name})",
+            "Most often the system ran out of memory: lower the batch size or the lengths, or free memory.",
+        )
+    if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
+        return f"its process crashed in native code ({name})", "The step's log shows where."
+    return f"its process was ended by {name}", "Run the same command again: finished steps are kept."
 
 
 def artifact(kinds: tuple[type[Artifact], ...], given: Mapping[str, Any]) -> Artifact:

@@ -51,6 +51,9 @@ def _recipe_options(command: Command) -> Command:
         ),
         click.option("--from", "start", metavar="STEP", help="Begin with this step; what it needs must be there."),
         click.option("--until", metavar="STEP", help="Stop after this step."),
+        click.option(
+            "--launch", metavar="KEY=VALUE,...", help="Spread every step that can be, such as processes=2,strategy=ddp."
+        ),
         click.option("--again", multiple=True, metavar="STEP", help="Run this step though its result is there."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output."),
     ):
@@ -68,12 +71,13 @@ def plan(
     start: str | None,
     until: str | None,
     again: tuple[str, ...],
+    launch: str | None,
     as_json: bool,
 ) -> None:
     """Check a recipe and show what running it would do. Nothing is run or written."""
     from .errors import DONE, REFUSED
 
-    made = _plan(obj, recipe, settings, start, until, again, as_json)
+    made = _plan(obj, recipe, settings, start, until, again, launch, as_json)
     if as_json:
         _print_json(_plan_document(made))
     else:
@@ -84,6 +88,7 @@ def plan(
 @cli.command()
 @_recipe_options
 @click.option("--threads", type=click.IntRange(1), help="CPU threads a step may use.  [half the processors]")
+@click.option("--node", type=click.IntRange(0), default=0, help="Which of several nodes this is; 0 leads.  [0]")
 @click.pass_obj
 def run(
     obj: dict[str, Any],
@@ -92,12 +97,14 @@ def run(
     start: str | None,
     until: str | None,
     again: tuple[str, ...],
+    launch: str | None,
     as_json: bool,
     threads: int | None,
+    node: int,
 ) -> None:
     """Carry out a recipe. What is there already is not made again."""
     # Before the imports: it imports most of what they would, and does it without looking for garbage.
-    made = _plan(obj, recipe, settings, start, until, again, as_json)
+    made = _plan(obj, recipe, settings, start, until, again, launch, as_json)
 
     from .console import show_findings, show_scores, show_sweeps, watch
     from .errors import DONE, REFUSED, STEP_FAILED
@@ -109,6 +116,10 @@ def run(
     show_findings(made.findings)
     if made.errors:
         sys.exit(REFUSED)
+    if node:
+        from .nodes import follow
+
+        sys.exit(follow(made, node, threads_for(threads), lambda text: click.echo(text, err=True)))
     with watch(made, stderr=as_json) as observer:
         work = Run(made, observer, threads_for(threads))
         try:
@@ -136,6 +147,64 @@ def run(
         if obj["debug"] and step.get("traceback"):
             click.echo(step["traceback"], err=True)
     sys.exit(STEP_FAILED if failed else DONE)
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override, as for run.")
+@click.option(
+    "--launch", metavar="KEY=VALUE,...", help="As for run, such as strategy=fsdp; nodes and processes follow."
+)
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
+@click.option("--gpus", type=click.IntRange(0), default=8, show_default=True, help="GPUs, and processes, on each.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="For sbatch, such as time=24:00:00.")
+@click.pass_obj
+def sbatch(
+    obj: dict[str, Any],
+    recipe: str,
+    settings: tuple[str, ...],
+    launch: str | None,
+    nodes: int,
+    gpus: int,
+    options: tuple[str, ...],
+) -> None:
+    """Print a job script for Slurm that carries RECIPE out on several machines, once it is checked for them.
+
+    \b
+    tuneforge sbatch my-recipe.yaml --nodes 2 --gpus 8 --option time=24:00:00 > job.sh
+    sbatch job.sh
+    """
+    from tuneforge_registry import Registry
+
+    from .console import show_findings
+    from .errors import REFUSED
+    from .launch import Hardware
+    from .plan import make_plan
+    from .preflight import home_folder
+    from .recipe import find_recipe, read_recipe
+    from .slurm import sbatch_script
+
+    path, home = find_recipe(recipe), home_folder(obj["home"])
+    given = launch.split(",") if launch else []
+    asked = [f"nodes={nodes}", f"processes={gpus or 1}", *(["rendezvous=node-0:29500"] if nodes > 1 else []), *given]
+    # As it will be there: what this machine has says nothing of those that will do the work.
+    made = make_plan(read_recipe(path, settings, launch=asked), Registry(home), hardware=Hardware(gpus, 2**16))
+    show_findings(made.findings)
+    if made.errors:
+        sys.exit(REFUSED)
+    click.echo(
+        sbatch_script(
+            name=made.recipe.name,
+            recipe=path.absolute(),
+            home=home,
+            settings=settings,
+            launch=given,
+            nodes=nodes,
+            gpus=gpus,
+            options=options,
+        ),
+        nl=False,
+    )
 
 
 @cli.command()
@@ -282,6 +351,7 @@ def _plan(
     start: str | None,
     until: str | None,
     again: tuple[str, ...],
+    launch: str | None,
     as_json: bool,
 ) -> Plan:
     from tuneforge_registry import Registry
@@ -296,7 +366,7 @@ def _plan(
         from .preflight import home_folder, preflight
         from .recipe import find_recipe, read_recipe
 
-        read = read_recipe(find_recipe(recipe), settings)
+        read = read_recipe(find_recipe(recipe), settings, launch=launch.split(",") if launch else ())
         made = make_plan(read, Registry(home_folder(obj["home"])), start, until, again)
     except RefusedError as error:
         if as_json:

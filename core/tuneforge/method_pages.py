@@ -38,6 +38,7 @@ def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
         "options": list(described_options(method)),
         "blocks": described_blocks(method),
         "needs": list(method.needs),
+        "strategies": [kind.name for kind in method.strategies],
     }
 
 
@@ -101,6 +102,8 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
         for block in page["blocks"]:
             table.add_row(escape(f"{block['option']}: {block['type']}"), escape(block["summary"]))
         console.print(table)
+    if page.get("strategies"):
+        console.print(f"[bold]launch:[/] by\n  {', '.join(page['strategies'])}", highlight=False)
     if page["needs"]:
         console.print(f"[bold]needs[/]\n  {escape(', '.join(page['needs']))}", highlight=False)
 
@@ -116,6 +119,9 @@ def methods_markdown(plugins: Plugins) -> str:
             lines += ["", f"### {stage}: {method.name}", "", page["doc"], ""]
             lines += ["```python", signature(method), "```"]
             lines += tables(page)
+            if method.strategies:
+                names = ", ".join(f"`{name}`" for name in page["strategies"])
+                lines += ["", f"Can be launched on several processes by {names}: see [launch.md](launch.md)."]
             if method.needs:
                 lines += ["", f"Needs {', '.join(f'`{need}`' for need in method.needs)}."]
     return "\n".join([*lines, *others_markdown(plugins)]) + "\n"

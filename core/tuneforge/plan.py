@@ -15,6 +15,7 @@ from .environments import Environment, environment_for
 from .errors import Finding, PluginError, RefusedError, TuneforgeError
 from .inputs import inputs_of
 from .keys import shown_config, step_key
+from .launch import Hardware, Launch, hardware, settle
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
 from .repeats import told_once
@@ -47,6 +48,8 @@ class PlannedStep:
     environment: Environment | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as records show it, taken when the key was."""
+    launch: Launch | None = None
+    """How it is spread over processes, if it is."""
 
     @property
     def name(self) -> str:
@@ -68,6 +71,8 @@ class Plan:
     references: dict[str, Result] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     again: frozenset[str] = frozenset()
+    hardware: Hardware | None = None
+    """Of the machines that steps are launched on; this one's where it is None."""
     _code: dict[Path, str] = field(default_factory=dict)
 
     @property
@@ -183,6 +188,7 @@ def make_plan(
     start: str | None = None,
     until: str | None = None,
     again: Sequence[str] = (),
+    hardware: Hardware | None = None,
 ) -> Plan:
     """Plans a recipe: `start` and everything after it, up to `until`; the steps of `again` though they are cached."""
     for option, name in (("--from", start), ("--until", until), *(("--again", name) for name in again)):
@@ -192,7 +198,7 @@ def make_plan(
             raise RefusedError([*recipe.problems, Finding(f"there is no step {name}", fix, place=option)])
     digests = Digests(registry.home / "sources.json")
     anew = frozenset(step for name in again for step in recipe.called(name))
-    plan = Plan(recipe, registry, digests, again=anew)
+    plan = Plan(recipe, registry, digests, again=anew, hardware=hardware)
     before = _reach(recipe, recipe.called(until), lambda spec: spec.sources()) if until else set(recipe.steps)
     after = _reach(recipe, recipe.called(start), lambda spec: _users(recipe, spec.name)) if start else set(recipe.steps)
     wanted = before & after
@@ -247,12 +253,13 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
     plan.steps[spec.name] = step
     if not wanted:
         step.status, step.reason = "skipped", "outside --from and --until"
-    step.environment = environment_for(step.method.requires(), plan.registry.home)
+    unfit = _spread(plan, step, ends)
+    needs = (*step.method.requires(), *(step.launch.strategy.needs if step.launch else ()))
+    step.environment = environment_for(needs, plan.registry.home)
     try:
-        if not _ask_method(plan, step, ends, wanted):
-            return
-        step.key = plan.key(step)
-        _look_up(plan, step)
+        if _ask_method(plan, step, ends, wanted):
+            step.key = plan.key(step)
+            _look_up(plan, step)
     except TuneforgeError as error:
         plan.findings.append(replace(error.finding, place=error.finding.place or spec.place))
     except OSError as error:
@@ -264,6 +271,18 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
         origin = plan.recipe.plugins.origin(spec.kind)
         problem = f"plugin {origin}: {spec.kind.__name__} failed while it was planned: {told(error)}"
         raise PluginError(problem, "That is a bug of the plugin; --debug shows where.", spec.place) from error
+    if step.status == "run":  # what is there already was made on another machine, it may be
+        plan.findings.extend(unfit)
+
+
+def _spread(plan: Plan, step: PlannedStep, ends: dict[str, list[Result]] | None) -> list[Finding]:
+    """Finds out how the step is spread over processes, and gives what of that cannot work here."""
+    if step.spec.launch is None:
+        return []
+    plan.hardware = plan.hardware or hardware()
+    facts = {name: [end.facts for end in given] for name, given in (ends or {}).items()}
+    step.launch, findings = settle(step.spec.launch, step.method, facts, plan.hardware)
+    return [replace(finding, place=_place_of_launch(plan, step.spec, finding.field)) for finding in findings]
 
 
 def _unreadable(error: OSError, place: str) -> Finding:
@@ -369,3 +388,8 @@ def _place(plan: Plan, spec: StepSpec, option: str) -> str:
 
 def _place_of_input(plan: Plan, spec: StepSpec, name: str) -> str:
     return plan.recipe.document.place(("steps", spec.name, name))
+
+
+def _place_of_launch(plan: Plan, spec: StepSpec, option: str) -> str:
+    keys = option.split(".") if option.startswith("with.") else ["launch", *option.split(".")]
+    return plan.recipe.document.place(("steps", spec.name, *keys))

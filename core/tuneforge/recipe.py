@@ -16,6 +16,7 @@ from .documents import Document
 from .errors import Finding, PluginError, RefusedError
 from .hints import allowed_value, owner, unknown_option, unknown_variant
 from .inputs import inputs_of
+from .launch import Asked, read_launch
 from .plugins import Plugins
 from .repeats import expand, overwriting, told_once
 from .stages import STAGES, Method
@@ -44,6 +45,7 @@ class StepSpec:
     label: str | None = None
     given: tuple[tuple[str, ...], ...] = ()
     """Dotted paths of the options that are written, to tell those that no one read."""
+    launch: Asked | None = None
     of: str = ""
     """For a repeat, the step that it repeats; and the values that set it apart from the others."""
     each: Mapping[str, Any] = field(default_factory=dict)
@@ -98,8 +100,13 @@ def recipe_folders() -> list[Path]:
     return [folder for folder in (here / "recipes", here.parents[1] / "recipes") if folder.is_dir()]
 
 
-def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | None = None) -> Recipe:
-    """Reads a recipe with its overrides. What is wrong is in `problems`; the steps that are right are there."""
+def read_recipe(
+    path: Path, settings: Sequence[str] = (), plugins: Plugins | None = None, launch: Sequence[str] = ()
+) -> Recipe:
+    """Reads a recipe with its overrides. What is wrong is in `problems`; the steps that are right are there.
+
+    `launch` are `key=value` for `launch:` of every step that can be launched.
+    """
     try:
         document = Document(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -128,6 +135,8 @@ def read_recipe(path: Path, settings: Sequence[str] = (), plugins: Plugins | Non
     for name in steps:
         if not STEP_NAME.fullmatch(name):
             _say(recipe, ("steps", name), f"{name!r} is no name for a step", "Use letters, digits, - and _.")
+    if launch:
+        _launch_all(recipe, steps, launch)
     recipe.steps = _ordered(recipe, _read_steps(recipe))
     return recipe
 
@@ -154,6 +163,25 @@ def _read_steps(recipe: Recipe) -> dict[str, StepSpec]:
         if said := overwriting(step, [spec.method for spec in known], wires):
             _say(recipe, ("steps", step), *said)
     return specs
+
+
+def _launch_all(recipe: Recipe, steps: dict[str, Any], settings: Sequence[str]) -> None:
+    able = []
+    for name, body in steps.items():
+        for stage in STAGES:
+            named = body.get(stage) if isinstance(body, dict) else None
+            found = recipe.plugins.find(stage, str(named)) if isinstance(named, str) else None
+            if isinstance(found, type) and found.strategies:
+                able.append(name)
+    if not able:
+        recipe.problems.append(
+            Finding(
+                "no step of this recipe can be launched on several processes", "Leave --launch out.", place="--launch"
+            )
+        )
+    for name in able:
+        for setting in settings:
+            recipe.document.override(f"steps.{name}.launch.{setting}")
 
 
 def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
@@ -229,7 +257,11 @@ def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSp
     called, options = f"{stage}: {found.name}", {} if config is None else config
     method = _configure(recipe, (*keys, "with"), found, options, called, list(inputs_of(found)))
     given = tuple(_leaves(config)) if isinstance(config, dict) else ()
-    return StepSpec(name, found, method, inputs, recipe.document.place(keys), label and str(label), given)
+    launch = None
+    if "launch" in body:
+        at = (*keys, "launch")
+        launch = read_launch(found, body["launch"], lambda inner, *said: _say(recipe, (*at, *inner), *said))
+    return StepSpec(name, found, method, inputs, recipe.document.place(keys), label and str(label), given, launch)
 
 
 def _read_inputs(
@@ -243,13 +275,13 @@ def _read_inputs(
     declared = inputs_of(method)
     inputs: dict[str, list[str]] = {}
     for key, value in body.items():
-        if key in (stage, "with", "as"):
+        if key in (stage, "with", "as", "launch"):
             continue
         if key not in declared:
             if key in method.model_fields:
                 hint = f"{key} is an option: write it inside with:."
             else:
-                hint = _near(key, [*declared, "with", "as", "each"])
+                hint = _near(key, [*declared, "with", "as", "each", "launch"])
             _say(recipe, (*keys, key), f"{stage}: {method.name} has no input {key}", hint)
             continue
         many = declared[key].many

@@ -21,6 +21,7 @@ from .errors import Finding, TuneforgeError
 from .events import Ended, Logged, Observer, Progressed, Started
 from .hints import options, variants
 from .inputs import inputs_of
+from .nodes import LAUNCHED, lead, rendezvous_of
 from .plan import Plan, PlannedStep, described, receipt_holds
 from .provenance import checkout, machine, packages
 from .report.points import Recorder
@@ -72,6 +73,7 @@ class Run:
         self._servers: dict[str, Server] = {}
         self._done: dict[str, float] = {}
         self._warnings: dict[str, list[dict[str, Any]]] = {}
+        self._rendezvous = rendezvous_of(plan)
         self._lifeline, self._life = os.pipe()
         self._lifecycle = Lifecycle(plan, self.id, observer)
 
@@ -83,6 +85,9 @@ class Run:
         try:
             self._lifecycle.run_started()
             self.registry.tidy()
+            if self._rendezvous is not None:  # other nodes look for a run that is written down
+                self._write()
+                lead(self.registry, self._rendezvous, self.id)
             for step in self.plan.steps.values():
                 if status != "done" or step.status == "skipped":
                     self._end(step, "skipped")
@@ -181,7 +186,9 @@ class Run:
         self._lifecycle.step_started(step)
         environment = self._environment(step)
         key = step.key or ""
-        scratch = self.registry.scratch(f"{key}-{environment.name}")
+        # Checkpoints of so many processes, and of such a strategy, are of no use to others.
+        spread = f"-{step.launch.world_size}-{step.launch.strategy.name}" if step.launch else ""
+        scratch = self.registry.scratch(f"{key}-{environment.name}{spread}")
         log = self.registry.run_folder(self.id) / f"{step.name}.log"
         with self.registry.workspace() as workspace:
             out = workspace / "out"
@@ -267,6 +274,18 @@ class Run:
             "seed": self.plan.recipe.seed,
             "threads": self.threads,
             "lineage": self.plan.lineage(step) if step.method.traced else {},
+            "launch": self._launch(step) if step.launch else None,
+        }
+
+    def _launch(self, step: PlannedStep) -> dict[str, Any]:
+        """How the step is spread, and what another machine must know to take its part."""
+        assert step.launch is not None and step.environment is not None
+        own = step.environment.own
+        return {
+            **step.launch.to_json(),
+            "folder": str(self.registry.run_folder(self.id) / LAUNCHED),
+            "python": str(step.environment.python) if own else None,
+            "python_path": step.environment.python_path,
         }
 
     def _digest(self, wire: str) -> str:
@@ -352,6 +371,8 @@ class Run:
                 "peak_memory": outcome.peak_memory,
                 "reads": outcome.reads,
             }
+            if step.launch:
+                entry["launch"] = step.launch.to_json()
         if step.name in self._warnings:
             entry["warnings"] = self._warnings[step.name]
         if error:

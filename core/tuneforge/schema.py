@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from .documents import VARIABLE
 from .hints import blocks_in
 from .inputs import Input, inputs_of
+from .launch import LaunchOptions
 from .plugins import Plugins
 from .recipe import RELEASE_NAME, STEP_NAME
 from .stages import STAGES, Method
@@ -23,7 +24,8 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     """A draft 2020-12 schema."""
     # All in one go, since blocks of two plugins may bear one name.
     blocks = dict.fromkeys(block for method in plugins for _, block in _options(method))
-    offered = [*plugins, *plugins.trackers().values(), *blocks]
+    strategies = dict.fromkeys(kind for method in plugins for kind in method.strategies)
+    offered = [*plugins, *plugins.trackers().values(), *blocks, *strategies]
     configs, made = models_json_schema([(block, "validation") for block in offered], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = made.get("$defs", {})
     references: dict[Any, str] = {block: str(config["$ref"]) for (block, _), config in configs.items()}
@@ -135,12 +137,24 @@ def _step(method: type[Method], references: Mapping[Any, str]) -> dict[str, Any]
             **{key: _wire(wanted) for key, wanted in inputs.items()},
             "with": {"type": "object"},
             "each": _each(method, references),
+            **({"launch": _launch(method, references)} if method.strategies else {}),
             "as": {
                 "type": "string",
                 "pattern": f"^{RELEASE_NAME.pattern}$",
                 "description": "The name to register the result under.",
             },
         },
+    }
+
+
+def _launch(method: type[Method], references: Mapping[Any, str]) -> dict[str, Any]:
+    shared = LaunchOptions.model_json_schema()["properties"]
+    shared["strategy"] |= {"enum": [kind.name for kind in method.strategies]}
+    return {
+        "type": "object",
+        "description": "Spreads the step over several processes.",
+        "additionalProperties": False,
+        "properties": shared | {kind.name: {"$ref": references[kind]} for kind in method.strategies},
     }
 
 

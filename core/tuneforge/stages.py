@@ -2,7 +2,7 @@
 
 # No annotations from __future__ here: pydantic would compile those of Method anew for each method, 4 % of a plan.
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,9 @@ from pydantic import (
 
 from .artifacts import Artifact, Facts, Model, Release, Report
 from .errors import Finding
+
+if TYPE_CHECKING:
+    from .launch import Launch, Strategy
 
 Kinds = Mapping[str, Sequence[type[Artifact]]]
 Known = Mapping[str, Sequence[Facts]]
@@ -82,6 +85,9 @@ class Method(Config):
     """With the parameters of `run`, and before it: what is done once and on one processor, into `step.scratch`.
 
     A step that is carried out by several processes, or again after a crash, finds there what it left."""
+    strategies: ClassVar[tuple[type["Strategy"], ...]] = ()
+    """How it can be spread over several processes, the usual way first: then `run` is called in each of them, with
+    `step.rank` and `step.launch`, and what rank 0 writes is the result."""
 
     def writes(self, kinds: Kinds) -> type[Artifact]:
         """The kind of the result, given the kinds of the inputs."""
@@ -101,6 +107,10 @@ class Method(Config):
 
     def check(self, facts: Known) -> Iterable[Finding]:
         """What would go wrong, or is unwise, as far as it can be known before anything runs; without torch."""
+        return ()
+
+    def check_launch(self, launch: "Launch", facts: Known) -> Iterable[Finding]:
+        """What of this configuration cannot be spread so; only asked where it is to be."""
         return ()
 
 

@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .artifacts import Artifact
+
+if TYPE_CHECKING:
+    from .launch import Launch
 
 
 @dataclass
@@ -18,6 +21,8 @@ class Step:
     `out` is the empty folder to write the result into. `scratch` is a folder that survives a crash: a step that is
     carried out again finds what it left there. `seed` is the recipe's; `threads` is how many the step may use.
     `lineage` tells how every artifact before this step was made; only methods with `traced = True` may read it.
+    Of a step that is spread over processes, this is the one of `rank`, from 0 to `world_size` - 1, and `launch` says
+    how it is spread. Only rank 0 is heard, what others write into `out` is thrown away, and `scratch` is one for all.
     """
 
     name: str
@@ -29,6 +34,13 @@ class Step:
     lineage: Mapping[str, Any] = field(default_factory=dict)
     base: str | None = None
     figures: dict[str, Any] = field(default_factory=dict)
+    rank: int = 0
+    launch: Launch | None = None
+
+    @property
+    def world_size(self) -> int:
+        """How many processes carry the step out."""
+        return self.launch.world_size if self.launch else 1
 
     def log(self, text: str) -> None:
         """A line for whoever watches, and for the step's log."""

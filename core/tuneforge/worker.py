@@ -20,9 +20,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from .child import artifact, die_with, exited_with, failure, kill_group, send
+from .child import artifact, die_with, exited_with, failure, kill_group, send, settings
 from .inputs import inputs_of
 from .plugins import import_file
+from .ranks import carry_out
 from .stages import Config, Method
 from .step import Step
 
@@ -37,7 +38,7 @@ def serve(requests: int, events: int, lifeline: int) -> None:
             _redirect(Path(request["log"]))
             started = time.monotonic()
             try:
-                method = _method(request)
+                method = method_of(request)
                 if method.engine:
                     importlib.import_module(method.engine)
             except BaseException as error:  # whatever an import may raise is a failed step, told with its traceback
@@ -75,15 +76,17 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
             lineage=request["lineage"],
         )
         started = time.monotonic()
-        inputs = _inputs(kind, request["inputs"])
+        given = inputs(kind, request["inputs"])
         if method.prepare is not None:
-            method.prepare(**inputs, step=step)
-        method.run(**inputs, step=step)
-        worked = time.monotonic() - started
-        reads = sorted(Config.reads)
-        done = {"base": step.base, "metrics": step.figures, "reads": reads, "work_seconds": worked}
-        send(events, {"event": "done", **done})
-        status = 0
+            method.prepare(**given, step=step)
+        if request["launch"]:
+            ended = _launch(request, step, started, events)
+        else:
+            method.run(**given, step=step)
+            ended = {"event": "done", "base": step.base, "metrics": step.figures, "reads": sorted(Config.reads)}
+            ended["work_seconds"] = time.monotonic() - started
+        send(events, ended)
+        status = int(ended["event"] != "done")
     except BaseException as error:
         send(events, failure(error))
         status = 1
@@ -93,22 +96,36 @@ def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline:
     return status
 
 
-def _method(request: Mapping[str, Any]) -> type[Method]:
+def _launch(request: Mapping[str, Any], step: Step, started: float, events: int) -> dict[str, Any]:
+    """Has the step's ranks do what `prepare` has not; the figures of both are the step's."""
+    prepared = time.monotonic() - started
+    threads = max(1, request["threads"] // request["launch"]["processes"])
+    ended = carry_out(request, sys.executable, settings(threads, None), lambda event: send(events, event))
+    if ended["event"] == "done":
+        ended["metrics"] = step.figures | ended["metrics"]
+        ended["reads"] = sorted({*Config.reads, *map(tuple, ended["reads"])})
+        ended["work_seconds"] += prepared
+    return ended
+
+
+def method_of(request: Mapping[str, Any]) -> type[Method]:
+    """The class of a request's method, imported."""
     if request["file"]:
         import_file(Path(request["file"]))  # under the very name that it has in the run's own process
     method: type[Method] = attrgetter(request["class"])(importlib.import_module(request["module"]))
     return method
 
 
-def _inputs(kind: type[Method], given: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    inputs: dict[str, Any] = {}
+def inputs(kind: type[Method], given: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """A request's artifacts by the names of the inputs."""
+    found: dict[str, Any] = {}
     for name, wanted in inputs_of(kind).items():
         artifacts = [artifact(wanted.kinds, one) for one in given.get(name, [])]
         if wanted.many and (artifacts or wanted.required):
-            inputs[name] = artifacts
+            found[name] = artifacts
         elif artifacts:
-            inputs[name] = artifacts[0]
-    return inputs
+            found[name] = artifacts[0]
+    return found
 
 
 def _redirect(log: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +14,8 @@ from typing import Any
 from tuneforge_registry import Registry
 
 from .artifacts import Artifact
-from .child import await_group, kill_group
+from .child import await_group, how_it_died, kill_group, settings
 from .environments import Environment
-
-_THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 @dataclass
@@ -47,12 +44,6 @@ def start(
     stderr: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts a module of tuneforge in an environment; its arguments are the descriptors of pipes that it inherits."""
-    settings = dict(os.environ) | {"PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
-    settings |= dict.fromkeys(_THREAD_SETTINGS, str(threads))
-    # Libraries ask on import whether there is a GPU; unless torch answers by NVML, no fork could use the GPU then.
-    settings["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    if environment.python_path:
-        settings["PYTHONPATH"] = environment.python_path
     return subprocess.Popen(
         # -P: a file of the working folder that is called like a library must not be taken for it.
         [str(environment.python), "-P", "-m", module, *map(str, pipes)],
@@ -60,7 +51,7 @@ def start(
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
-        env=settings,
+        env=settings(threads, environment.python_path),
         start_new_session=True,  # Ctrl-C is for the starter to handle
     )
 
@@ -160,18 +151,3 @@ class Server:
         self._process.wait()
         with contextlib.suppress(BrokenPipeError):
             self._requests.close()
-
-
-def how_it_died(number: int, status: int) -> tuple[str, str]:
-    """What to tell of a process that ended by the signal of that number, or with that exit code: problem and fix."""
-    if not number:
-        return f"its process ended with exit code {status} and no word", "See the step's log."
-    name = signal.Signals(number).name
-    if number == signal.SIGKILL:
-        return (
-            f"its process was killed ({name})",
-            "Most often the system ran out of memory: lower the batch size or the lengths, or free memory.",
-        )
-    if number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE):
-        return f"its process crashed in native code ({name})", "The step's log shows where."
-    return f"its process was ended by {name}", "Run the same command again: finished steps are kept."

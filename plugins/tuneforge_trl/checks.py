@@ -10,9 +10,12 @@ from tuneforge.artifacts import context_length
 
 from .advice import advise
 from .freezing import check_freeze
+from .strategies import Ddp
 from .targets import check_targets
 
 if TYPE_CHECKING:
+    from tuneforge.launch import Launch
+
     from .options import Training
 
 
@@ -56,6 +59,44 @@ def _check_adapter(options: Training) -> Iterator[Finding]:
             "Leave gradient_checkpointing out, or take another type of adapter.",
             field="gradient_checkpointing",
         )
+
+
+def check_launch(options: Training, launch: Launch, facts: Known) -> Iterator[Finding]:
+    """Findings on how a training is spread over several processes."""
+    world, micro, batch = launch.world_size, options.micro_batch_size or 1, options.batch_size
+    if batch % (world * micro):
+        rows = f"micro batches of {micro} rows" if micro > 1 else "a row at least"
+        below, above = batch // (world * micro) * world * micro, -(-batch // (world * micro)) * world * micro
+        yield Finding(
+            f"batch_size {batch} cannot be shared by {world} processes with {rows} each",
+            f"Set it to {' or '.join(str(size) for size in (below, above) if size)}, or processes to a divisor.",
+            field="batch_size",
+        )
+    if isinstance(launch.strategy, Ddp):
+        return
+    sharded = launch.strategy.name
+    if options.optimizer == "muon":
+        problem = f"muon works on whole matrices, which no process has with {sharded}"
+        yield Finding(problem, "Set optimizer: adamw, or strategy: ddp.", field="optimizer")
+    if options.keep == "best" or options.patience is not None:
+        yield Finding(
+            f"the best weights cannot be set aside while {sharded} has them cut up among processes",
+            "Set keep: last and leave patience out, or set strategy: ddp.",
+            field="keep" if options.keep == "best" else "patience",
+        )
+    if options.adapter and not options.adapter.shardable:
+        yield Finding(
+            f"{options.adapter.kind} cannot be cut up by {sharded}",
+            "Take lora, or strategy: ddp, with which every process holds the model.",
+            field="adapter.type",
+        )
+    for given in facts.get("model", ()):
+        quantized = given.model.config.get("quantization_config")
+        if isinstance(quantized, dict) and quantized.get("load_in_8bit"):
+            yield Finding(
+                f"8-bit weights cannot be cut up by {sharded}",
+                "Take 4 bits, or strategy: ddp, with which every process holds the model.",
+            )
 
 
 def _check_model(options: Training, given: Facts, chats: bool) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from trl import DPOConfig, DPOTrainer  # type: ignore[attr-defined]
@@ -13,18 +15,24 @@ from tuneforge.kit.rows import read_rows
 
 from .dpo import Dpo
 from .evaluation import HeldOut
-from .loading import load_for_training, longest_row, padding_tokenizer
+from .loading import load_for_training, longest_row, padding_tokenizer, placed
 from .loop import Quiet, fit, save
 from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
 from .samples import chat_prompts, write_prompts, written_chats
 from .settings import arguments, compute_dtype, settle
+from .sharding import strategy_arguments
 
 _FIGURES = {"reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 
 
 class _Trainer(Pairwise, Quiet, DPOTrainer):
-    pass
+    def blank(self, row: Any) -> Any:
+        return super().blank(row) | {"rejected_mask": row["chosen_mask"]}
+
+    @property
+    def undecided(self) -> float:
+        return _UNDECIDED[self.loss_types[0]](self.beta)
 
 
 def prepare(options: Dpo, model: Model | Adapter, data: PreferenceData, step: Step) -> None:
@@ -59,19 +67,21 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
     whole = options.adapter is None and isinstance(model, Model)
     rate = options.rate(full=1e-6, adapter=1e-5, is_adapter=not whole)
     # An adapter needs none: the base with the adapter switched off, or a copy of the adapter, is the reference.
-    reference: Any = load_model(model, dtype=compute_dtype(options)) if whole else None
     settings = arguments(options, step, lengths=tokens, learning_rate=rate, model=model)
+    # Before the models: how they are loaded depends on how they will be spread.
+    args = DPOConfig(
+        **(settings | strategy_arguments(step, model)),
+        beta=options.beta,
+        loss_type=[options.loss],
+        max_length=None,
+        remove_unused_columns=False,
+    )
+    reference: Any = load_model(model, dtype=compute_dtype(options), on=placed(step)) if whole else None
     adapted = load_for_training(model, options, step, settings["max_steps"])
     trainer = _Trainer(
         model=adapted.model,
         ref_model=reference,
-        args=DPOConfig(
-            **settings,
-            beta=options.beta,
-            loss_type=[options.loss],
-            max_length=None,
-            remove_unused_columns=False,
-        ),
+        args=args,
         data_collator=Collator(tokenizer.pad_token_id),
         train_dataset=pairs,
         processing_class=tokenizer,
@@ -93,3 +103,11 @@ def _make_alike(model: Any) -> None:
         reference = weights.get(".".join(parts))
         if "ref" in parts and reference is not None and reference is not weight:
             reference.data.copy_(weight.data)
+
+
+_UNDECIDED: dict[str, Callable[[float], float]] = {
+    "sigmoid": lambda _: math.log(2),
+    "hinge": lambda _: 1.0,
+    "ipo": lambda beta: (1 / (2 * beta)) ** 2,
+}
+"""The loss of a pair whose answers are equally likely, by beta."""

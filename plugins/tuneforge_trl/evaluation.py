@@ -19,6 +19,7 @@ from tuneforge.kit.chats import IGNORED
 
 from . import samples
 from .pairs import SIDES
+from .ranks import agreed
 from .rows import Tokens, lengths
 from .watching import Sampling, Watching
 
@@ -59,7 +60,9 @@ def measure(trainer: Any, held_out: HeldOut, count: int) -> dict[str, float]:
     Rows go one by one, so that what is measured does not depend on padding; and without a data loader, which would draw
     a random number.
     """
-    rows, model = held_out.tokens.dataset, trainer.model
+    rows = held_out.tokens.dataset
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    model = trainer.model_wrapped if sharded else trainer.model
     losses, weights = [], []
     training = model.training
     model.eval()
@@ -123,7 +126,9 @@ class Evaluation:
             self._prompts, self._sample_tokens = samples.read_prompts(step), options.sample_tokens
             if not self.every and isinstance(options.samples, list):
                 self._sample_every = options.evaluate_every or math.ceil(self._steps / _TIMES)
-        self.keeps_best = bool(self.every) and options.keep != "last"
+        # Weights that are cut up among processes cannot be set aside, nor answer without all of them.
+        self._sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+        self.keeps_best = bool(self.every) and options.keep != "last" and not self._sharded
         self._best: tuple[int, float] | None = None
         self._waited = 0  # measurements since the best
         self._latest: tuple[int, dict[str, float]] | None = None
@@ -144,11 +149,12 @@ class Evaluation:
 
     def resume(self, history: Sequence[Mapping[str, Any]], checkpoint: Path | None) -> None:
         """Knows what it knew when `history` was written, and has the weights that were best then."""
-        self._file.unlink(missing_ok=True)
+        if self._step.rank == 0:
+            self._file.unlink(missing_ok=True)
         for entry in history:
             if "eval_loss" in entry:
                 self._count(entry["step"], entry["eval_loss"])
-        if checkpoint is not None and (checkpoint / BEST).exists():
+        if self._step.rank == 0 and checkpoint is not None and (checkpoint / BEST).exists():
             _link(checkpoint / BEST, self._file)
 
     def due(self, step: int) -> bool:
@@ -157,13 +163,20 @@ class Evaluation:
     def measure(self, step: int) -> dict[str, float]:
         """The figures of the held-out rows after a step; the weights are set aside if they are the best so far."""
         assert self.held_out is not None
-        found = measure(self._trainer, self.held_out, self.rows)
+        found = self._measured(self.rows)
         self._latest = step, found
         is_best = self._count(step, found["eval_loss"])
-        if self.keeps_best and is_best and step < self._steps:
+        if self.keeps_best and is_best and step < self._steps and self._step.rank == 0:
             beside = self._file.with_suffix(".new")
             save_file(_trained(self._trainer.model), beside)
             beside.replace(self._file)
+        return found
+
+    def _measured(self, rows: int) -> dict[str, float]:
+        """What rank 0 finds, where it has the model; all of them where none has."""
+        assert self.held_out is not None
+        alone = self._sharded or self._step.rank == 0
+        found: dict[str, float] = agreed(measure(self._trainer, self.held_out, rows) if alone else {})
         return found
 
     def _count(self, step: int, loss: float) -> bool:
@@ -181,6 +194,8 @@ class Evaluation:
     def sample(self, step: int) -> list[tuple[str, str]]:
         """Prompts and their answers after a step, if it is one of those at which there are any."""
         every = self._sample_every
+        if self._step.rank or self._sharded:
+            return []
         if not every or not self._prompts or (step % every and step != self._steps):
             return []
         tokenizer = self._trainer.processing_class
@@ -188,7 +203,7 @@ class Evaluation:
 
     def put_into(self, checkpoint: Path) -> None:
         """Gives a checkpoint the best weights so far."""
-        if self._file.exists():
+        if self._step.rank == 0 and self._file.exists():
             _link(self._file, checkpoint / BEST)
 
     def settle(self, step: int) -> None:
@@ -196,6 +211,7 @@ class Evaluation:
         kept = step
         if self.keeps_best and self._best is not None and self._best[0] < step:
             kept, loss = self._best
+            agreed(None)  # rank 0 has written them
             stored = load_file(self._file)
             for name, weight in _trained(self._trainer.model).items():
                 weight.copy_(stored[name])
@@ -205,7 +221,7 @@ class Evaluation:
         if self.held_out is not None:
             kept_rows = self.held_out.tokens.kept
             known = self._latest is not None and self._latest[0] == kept and self.rows == kept_rows
-            found = self._latest[1] if known and self._latest else measure(self._trainer, self.held_out, kept_rows)
+            found = self._latest[1] if known and self._latest else self._measured(kept_rows)
             self._step.metrics(**found)
 
 

@@ -17,6 +17,7 @@ from .adapters.process import Process
 from .options import Training
 from .parameters import freeze
 from .settings import compute_dtype
+from .strategies import Ddp
 
 
 def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:
@@ -46,17 +47,30 @@ def load_for_training(
     Weights that change are float32: steps of training are too small for bfloat16. `task` is PEFT's task type, and
     `load` what loads the model, with the arguments of `load_model`.
     """
-    new = options.adapter
+    new, place = options.adapter, placed(step)
     whole = new is None and isinstance(model, Model)
     dtype = torch.float32 if whole else compute_dtype(options)
-    making = Making(task=task, steps=steps, tokenizer=tokenizer_folder(model), dtype=dtype, warn=step.warn)
+    making = Making(
+        task=task,
+        steps=steps,
+        tokenizer=tokenizer_folder(model),
+        dtype=dtype,
+        sharded=place is not None,
+        warn=step.warn,
+    )
     process = Process() if new is None else new.process(making)
     already = "quantization_config" in read_json(full_model(model).path / "config.json")
-    loaded = load(model, dtype=dtype, trainable=True, quantization=None if already else process.quantization())
+    quantization = None if already else process.quantization()
+    loaded = load(model, dtype=dtype, trainable=True, on=place, quantization=quantization)
     freeze(loaded, options.freeze, step)
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
     loaded.generation_config = GenerationConfig()
     return Adapted(loaded) if new is None else adapted(loaded, new, making, process)
+
+
+def placed(step: Step) -> torch.device | None:
+    """Where a model is loaded to: what is cut up among processes is brought to their GPUs a share at a time."""
+    return None if step.launch is None or isinstance(step.launch.strategy, Ddp) else torch.device("cpu")
 
 
 def longest_row(model: Model | Adapter, options: Training) -> int:

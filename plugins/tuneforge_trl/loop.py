@@ -20,10 +20,12 @@ from .evaluation import Evaluation, HeldOut
 from .optimizers import muon
 from .options import Training
 from .parameters import count, tell
+from .ranks import Spread, newest_checkpoint, whole_state
+from .sharding import Assured
 from .watch import Watch
 
 
-class Quiet:
+class Quiet(Spread):
     """Takes from a TRL trainer what it does beside training: telemetry, a model card in every checkpoint, and an
     estimate of the operations of every batch, for which it counts the parameters anew each time. Counts tokens."""
 
@@ -66,10 +68,13 @@ def fit(trainer: Trainer, options: Training, step: Step, held_out: HeldOut | Non
         if weight.requires_grad:
             weight.data = weight.data.to(torch.float32)
     trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Assured(trainer, step))
     if options.optimizer == "muon":
         rate, decay = trainer.args.learning_rate, trainer.args.weight_decay
         trainer.optimizer = muon(trainer.model, learning_rate=rate, weight_decay=decay)
-    checkpoint = checkpoints.newest(step.scratch / "checkpoints", step.log)
+    if step.rank:
+        torch.manual_seed(step.seed + step.rank)  # what is dropped out of other rows is drawn anew
+    checkpoint = newest_checkpoint(step.scratch / "checkpoints", step)
     if checkpoint is not None:
         step.log(f"resuming after step {checkpoints.steps(checkpoint)}")
     tell(own, step)
@@ -95,12 +100,17 @@ def save(trainer: Trainer, model: Model | Adapter, step: Step, adapted: Adapted,
 
     A whole model's answers are to end at the token `stop`, where none is given at the end of an assistant's turn.
     """
+    state = whole_state(trainer)
+    if step.rank:
+        return
     trained: Any = trainer.model
     base = full_model(model)
     if isinstance(trained, PeftModel):
-        save_adapter(trained, tokenizer_folder(model), step.out, base, adapted.process.result(trained))
+        given = adapted.process.result(trained, state)
+        save_adapter(trained, tokenizer_folder(model), step.out, base, given, state)
         step.sits_on(base)
     else:
         if stop is None:
             stop = terminator(load_tokenizer(model))
-        save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model), like=base.path, terminator=stop)
+        dtype, tokenizer = stored_dtype(model), tokenizer_folder(model)
+        save_model(trained, tokenizer, step.out, dtype, like=base.path, terminator=stop, state=state)

@@ -7,9 +7,11 @@ from pydantic import ConfigDict
 
 from tuneforge import Adapter, Artifact, Facts, Field, Finding, Kinds, Known, Model
 from tuneforge.artifacts import context_length
+from tuneforge.launch import Launch, Strategy
 
 from .adapters import AnyAdapter
-from .checks import check_training, divisor
+from .checks import check_launch, check_training, divisor
+from .strategies import Ddp, DeepSpeed, Fsdp
 from .watching import Watching, check_watching
 
 NEEDS = (
@@ -32,6 +34,7 @@ class Training(Watching):
     # What is not used in a recipe need not be compiled for it.
     model_config = ConfigDict(defer_build=True)
 
+    strategies: ClassVar[tuple[type[Strategy], ...]] = (Ddp, Fsdp, DeepSpeed)
     usual: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate of adapter": (1e-5, 5e-4)}
     """Where a method's usual ranges differ from those in advice.py: by option, and by what is trained."""
 
@@ -127,9 +130,9 @@ class Training(Watching):
         usual = self.adapter.usual_rate if self.adapter else 1.0
         return self.learning_rate or (adapter * usual if is_adapter else full)
 
-    def micro(self, most: int) -> int:
-        """Rows in memory at once: as set, or the largest divisor of the batch that is at most `most`."""
-        return self.micro_batch_size or divisor(self.batch_size, most)
+    def micro(self, most: int, world_size: int = 1) -> int:
+        """Rows in a process's memory at once: as set, or the largest divisor of its share that is at most `most`."""
+        return self.micro_batch_size or divisor(self.batch_size // world_size, most)
 
     def longest(self, config: Mapping[str, Any]) -> int:
         """The longest row in tokens, given the model's config.json; a prompt before the text takes of its context."""
@@ -153,3 +156,6 @@ class Training(Watching):
 
     def check(self, facts: Known) -> Iterable[Finding]:
         return [*check_watching(self), *check_training(self, facts)]
+
+    def check_launch(self, launch: Launch, facts: Known) -> Iterable[Finding]:
+        return check_launch(self, launch, facts)

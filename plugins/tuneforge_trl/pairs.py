@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
+from .ranks import total
 from .rows import Columns, lengths
 
 SIDES = ("chosen", "rejected")
@@ -18,20 +20,34 @@ class Pairwise:
     """Makes a TRL trainer take pairs that are tokens already, each of a batch counting alike however it is split."""
 
     loss_is_scaled_for_ga: Any = True
+    args: Any
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset
 
+    def blank(self, row: Any) -> Any:
+        """A pair of two like answers: its loss is what no margin gives, whatever the model says."""
+        return row | {"rejected": row["chosen"], "blank": True} | ({"margin": [0.0]} if "margin" in row else {})
+
+    @property
+    def undecided(self) -> float:
+        """The loss of a pair whose answers are as good as each other."""
+        return math.log(2)
+
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
-        return sum(pair_count(batch) for batch in batch_samples)
+        return int(total(sum(pair_count(batch) for batch in batch_samples)))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         loss = super().compute_loss(model, inputs, return_outputs)  # type: ignore[misc]
         # With its outputs, it is asked for by an evaluation, a batch at a time.
-        whole = num_items_in_batch is None or return_outputs
-        return loss if whole else loss * (pair_count(inputs) / num_items_in_batch)
+        if num_items_in_batch is None or return_outputs:
+            return loss
+        # What the ranks have is averaged, and each of them has but its share of the sum.
+        share = self.args.world_size / num_items_in_batch
+        blanks = len(inputs["blank"]) - pair_count(inputs)
+        return loss * (len(inputs["blank"]) * share) - blanks * self.undecided * share
 
 
 class Collator:
@@ -45,6 +61,7 @@ class Collator:
         batch = {
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=self._padding),
             "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+            "blank": torch.tensor(["blank" in pair for pair in pairs]),
         }
         if "chosen_mask" in pairs[0]:
             answers = [torch.tensor(pair[f"{side}_mask"]) for side in SIDES for pair in pairs]
@@ -60,5 +77,5 @@ def sizes(pairs: Dataset) -> list[int]:
 
 
 def pair_count(batch: Mapping[str, torch.Tensor]) -> int:
-    """How many pairs a batch has."""
-    return len(batch["input_ids"]) // 2
+    """How many pairs of a batch count."""
+    return int((~batch["blank"]).sum())

@@ -1,11 +1,13 @@
 """A reward model, as a method of the train stage."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tuneforge import (
     Artifact,
     Facts,
     Field,
+    Finding,
     Kinds,
     Known,
     Model,
@@ -15,6 +17,7 @@ from tuneforge import (
     Step,
     Train,
 )
+from tuneforge.launch import Launch
 
 from .options import NEEDS, Training
 
@@ -49,6 +52,16 @@ class Reward(Training, Train):
         also=("lr",),
         description="Highest learning rate; 1e-5, or 1e-4 for an adapter, where it is not set.",
     )
+
+    def check_launch(self, launch: Launch, facts: Known) -> Iterator[Finding]:
+        yield from super().check_launch(launch, facts)
+        if self.center:
+            yield Finding(
+                "center draws the scores of every pair to zero, also of those that fill up the last batch of several "
+                "processes",
+                "Leave center out, or train in one process.",
+                field="center",
+            )
 
     def prepare(self, model: Model, data: PreferenceData, step: Step) -> None:
         from .reward_engine import prepare

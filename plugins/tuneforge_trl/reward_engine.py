@@ -21,6 +21,7 @@ from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
 from .reward import Reward
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
 from .settings import arguments, settle
+from .sharding import strategy_arguments
 
 _FIGURES = {"reward_accuracy": "accuracy", "reward_margin": "margin", "reward": "mean_reward"}
 
@@ -63,20 +64,23 @@ def train(options: Reward, model: Model, step: Step) -> None:
     rate = options.rate(full=1e-5, adapter=1e-4, is_adapter=options.adapter is not None)
     settings = arguments(options, step, lengths=tokens, learning_rate=rate, model=model)
 
-    def load(model: Model, *, dtype: torch.dtype, trainable: bool, quantization: Any) -> Any:
-        return new_reward_model(model, dtype=dtype, seed=step.seed, quantization=quantization)
+    # Before the model: how it is loaded depends on how it will be spread.
+    args = RewardConfig(
+        **(settings | strategy_arguments(step, model)),
+        center_rewards_coefficient=options.center or None,
+        disable_dropout=False,
+        max_length=None,
+        remove_unused_columns=False,
+    )
+
+    def load(model: Model, *, dtype: torch.dtype, trainable: bool, on: torch.device | None, quantization: Any) -> Any:
+        return new_reward_model(model, dtype=dtype, seed=step.seed, on=on, quantization=quantization)
 
     # PEFT trains the score head as a whole, and keeps it with the adapter.
     adapted = load_for_training(model, options, step, settings["max_steps"], task="SEQ_CLS", load=load)
     trainer = _Trainer(
         model=adapted.model,
-        args=RewardConfig(
-            **settings,
-            center_rewards_coefficient=options.center or None,
-            disable_dropout=False,
-            max_length=None,
-            remove_unused_columns=False,
-        ),
+        args=args,
         data_collator=Collator(tokenizer.pad_token_id),
         train_dataset=pairs,
         processing_class=tokenizer,
@@ -89,5 +93,5 @@ def train(options: Reward, model: Model, step: Step) -> None:
     trained: Any = trainer.model
     if isinstance(trained, PeftModel):
         save(trainer, model, step, adapted)
-    else:
+    elif not step.rank:
         save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model))

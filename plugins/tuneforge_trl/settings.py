@@ -38,8 +38,11 @@ def compute_dtype(options: Training) -> torch.dtype:
 
 def settle(step: Step) -> None:
     """Settles what a training's numbers depend on besides its options."""
-    # One process trains on one GPU: TRL refuses to be shown several.
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    if step.launch is None:
+        # One process trains on one GPU: TRL refuses to be shown several.
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    elif torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     disable_progress_bars()
     torch.set_num_threads(step.threads)
     if device().type == "cuda":
@@ -62,7 +65,7 @@ def arguments(
     """
     kind = device().type
     steps = options.steps or math.ceil(options.epochs * math.ceil(len(lengths) / options.batch_size))
-    micro = options.micro(max(1, _TOKENS_AT_ONCE[kind != "cpu"] // max(lengths)))
+    micro = options.micro(max(1, _TOKENS_AT_ONCE[kind != "cpu"] // max(lengths)), step.world_size)
     checkpointing = options.gradient_checkpointing
     given = read_json(model.path / "adapter_config.json")
     able = options.adapter.checkpointable if options.adapter else not needs_cache(peft_type(given))
@@ -71,7 +74,7 @@ def arguments(
         "seed": step.seed,
         "max_steps": steps,
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": options.batch_size // micro,
+        "gradient_accumulation_steps": options.batch_size // micro // step.world_size,
         # One at a time, so that what is measured does not depend on padding or on how rows are batched.
         "per_device_eval_batch_size": 1,
         "learning_rate": learning_rate,

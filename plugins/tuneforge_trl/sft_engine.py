@@ -21,6 +21,7 @@ from .samples import before_answer, chat_prompts, write_prompts, write_text_prom
 from .settings import arguments, settle
 from .sft import Sft
 from .sft_rows import converter
+from .sharding import strategy_arguments
 from .texts import end_of_text
 
 
@@ -79,15 +80,17 @@ def make_trainer(
 ) -> tuple[SFTTrainer, Adapted]:
     """A trainer of `model` on token columns; `packed` ones have seq_lengths of their parts, blind to each other."""
     settings = arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=learning_rate, model=model)
+    # Before the model: how it is loaded depends on how it will be spread.
+    args = SFTConfig(
+        **(settings | strategy_arguments(step, model)),
+        max_length=longest_row(model, options),
+        packing=packed,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
     adapted = load_for_training(model, options, step, settings["max_steps"])
     trainer = _Trainer(
         model=adapted.model,
-        args=SFTConfig(
-            **settings,
-            max_length=longest_row(model, options),
-            packing=packed,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        ),
+        args=args,
         train_dataset=rows,
         processing_class=padding_tokenizer(model),
         peft_config=adapted.config,

@@ -16,6 +16,7 @@ from . import checkpoints
 from .evaluation import Evaluation
 from .monitor import Alarm, Moment, Monitor, Settings
 from .options import Training
+from .ranks import agreed, finish_checkpoint
 
 _UNSAVED, _SAVING = 600, 0.05
 """Seconds after which there is a checkpoint before `save_every`, and the share of the time that these may take."""
@@ -60,7 +61,7 @@ class Watch(TrainerCallback):
         now = time.monotonic()
         long_ago = now - self._saved > max(_UNSAVED, self._saving / _SAVING)
         due = long_ago or state.global_step % self._options.save_every == 0
-        control.should_save = due and state.global_step < state.max_steps
+        control.should_save = agreed(due) and state.global_step < state.max_steps
         return control
 
     def on_log(
@@ -74,7 +75,7 @@ class Watch(TrainerCallback):
         if tokens and under_loss is not None:
             entry["under_loss"] = under_loss / tokens
         figures = {name: logs[key] for name, key in FIGURES.items() if key in logs}
-        speed = (tokens or 0) / seconds
+        speed = args.world_size * (tokens or 0) / seconds  # as many on every rank, about
         if math.isfinite(logs["loss"]) and self._evaluation.due(state.global_step):
             found = self._evaluation.measure(state.global_step)
             figures |= found
@@ -99,7 +100,7 @@ class Watch(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         checkpoint = Path(args.output_dir or "") / f"checkpoint-{state.global_step}"
         self._evaluation.put_into(checkpoint)
-        checkpoints.finish(checkpoint)
+        finish_checkpoint(checkpoint)
         self._since = time.monotonic()
         self._saving = self._since - self._saved
 

@@ -25,8 +25,13 @@ def test_extras_are_what_plugins_need() -> None:
         if offered.needs:
             needs[offered.__module__.partition(".")[0].removeprefix("tuneforge_")].update(offered.needs)
     assert {name: sorted(wanted) for name, wanted in EXTRAS.items()} == {
-        name: sorted(wanted) for name, wanted in needs.items()
+        name: sorted(wanted) for name, wanted in (needs | strategies()).items()
     }
+
+
+def strategies() -> dict[str, set[str]]:
+    """What ways of launching a step need beside its method, by their names."""
+    return {kind.name: set(kind.needs) for method in Plugins() for kind in method.strategies if kind.needs}
 
 
 def test_what_one_option_alone_needs_is_not_installed_for_all() -> None:
@@ -35,5 +40,6 @@ def test_what_one_option_alone_needs_is_not_installed_for_all() -> None:
     assert set(Sft(adapter={"type": "qlora"}).requires()) == {*Sft.needs, *QLora.needs}
 
 
-def test_all_is_every_extra() -> None:
-    assert PROJECT["optional-dependencies"]["all"] == [f"tuneforge[{','.join(sorted(EXTRAS))}]"]
+def test_all_is_every_extra_of_a_plugin() -> None:
+    wanted = sorted(EXTRAS.keys() - strategies().keys())
+    assert PROJECT["optional-dependencies"]["all"] == [f"tuneforge[{','.join(wanted)}]"]

@@ -33,6 +33,7 @@ from tuneforge import (
     Train,
     hookimpl,
 )
+from tuneforge.launch import Hardware, Launch, Strategy
 from tuneforge.stages import Config
 
 
@@ -281,6 +282,77 @@ class Rehearse(Train):
         (step.out / "bag.json").write_text(json.dumps({"prepared": (step.scratch / "prepared").read_text()}))
 
 
+class Abreast(Strategy):
+    """Everyone sings the whole song."""
+
+    name = "abreast"
+
+    loud: bool = Field(False, description="Sing loudly.", also=("volume",))
+
+
+class InTurn(Strategy):
+    """Each sings a part."""
+
+    name = "in-turn"
+    alone = True
+    needs = ("packaging>=20",)
+
+    part: Literal["verse", "line"] = Field("line", description="What one sings.")
+
+    def check(self, launch: Launch, hardware: Hardware) -> Iterable[Finding]:
+        if self.part == "verse" and not hardware.gpus:
+            yield Finding("there is no GPU to sing a verse on", "Sing lines.", field="part")
+
+
+class Choir(Train):
+    """Is sung by several processes at once."""
+
+    name = "choir"
+    output = Bag
+    strategies = (Abreast, InTurn)
+
+    how: Literal["sing", "raise", "kill", "sleep", "exit", "lie"] = Field("sing", description="What `who` does.")
+    who: int = Field(1, description="The rank that does so; the others sing, and wait for it.")
+    seats: int = Field(64, description="How many may sing.")
+
+    def prepare(self, words: Words, step: Step) -> None:
+        (step.scratch / "notes").write_text(f"prepared by {os.getpid()}")
+        step.metrics(prepared=True)
+
+    def check_launch(self, launch: Launch, facts: Known) -> Iterable[Finding]:
+        if launch.world_size > self.seats:
+            yield Finding(f"{self.seats} seats for {launch.world_size} singers", "Add seats.", field="seats")
+
+    def run(self, words: Words, step: Step) -> None:
+        strategy = step.launch.strategy if step.launch else None
+        me = f"{step.rank} {os.getpid()} {os.getppid()} {step.threads} {os.environ.get('OMP_NUM_THREADS')}"
+        beside = step.scratch / f".{step.rank}"
+        beside.write_text(me)
+        beside.rename(step.scratch / f"singer-{step.rank}")
+        print(f"sung by {step.rank}")
+        step.log(f"rank {step.rank} of {step.world_size}")
+        step.progress(1, 1, loss=float(step.rank))
+        step.metrics(rank=step.rank)
+        (step.out / f"by-{step.rank}").write_text("la")
+        if step.rank == self.who or self.how == "sleep":
+            match self.how:
+                case "raise":
+                    raise StepError("a false note", "Sing it right.")
+                case "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exit":
+                    os._exit(3)
+                case "sleep":
+                    ctypes.PyDLL(None).sleep(600)  # in native code, and never lets go of the interpreter
+        singers = [step.scratch / f"singer-{rank}" for rank in range(step.world_size)]
+        while self.how in ("raise", "kill", "exit") or not all(path.exists() for path in singers):
+            time.sleep(0.01)
+        told = (step.scratch / "notes").read_text()
+        song = {"world": step.world_size, "loud": isinstance(strategy, Abreast) and strategy.loud}
+        (step.out / "bag.json").write_text(json.dumps(song))
+        assert told.startswith("prepared")
+
+
 @hookimpl
 def register_format() -> list[type[Format]]:
     return [Split]
@@ -288,7 +360,7 @@ def register_format() -> list[type[Format]]:
 
 @hookimpl
 def register_train() -> list[type[Train]]:
-    return [Count, Doom, Patient, Rehearse]
+    return [Count, Doom, Patient, Rehearse, Choir]
 
 
 @hookimpl

@@ -18,9 +18,10 @@ from tuneforge.plan import make_plan
 from tuneforge.recipe import read_recipe
 from tuneforge_registry import Registry
 from tuneforge_trl import advice
+from tuneforge_trl.adapters.lora import Lora
 from tuneforge_trl.advice import LARGE, TABLE, packing_gain
 from tuneforge_trl.dpo import Dpo
-from tuneforge_trl.options import Lora, Training
+from tuneforge_trl.options import Training
 from tuneforge_trl.settings import compute_dtype
 from tuneforge_trl.sft import Sft
 from tuneforge_trl.sizes import parameters

@@ -14,13 +14,13 @@ from typing import IO, Any
 
 from tuneforge_registry import Registry, RegistryError
 
-from ..child import exited_with, send
+from ..child import exited_with, how_it_died, send
 from ..environments import Environment, environment_for, lend, make
 from ..errors import Finding, RefusedError, TuneforgeError
 from ..plan import stored
 from ..plugins import Plugins
 from ..speakers import Manner, Message, Speaker
-from ..workers import artifact_request, how_it_died, start
+from ..workers import artifact_request, start
 
 
 @dataclass(frozen=True)

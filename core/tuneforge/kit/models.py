@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ _PASSING = ("transformers_version", "_name_or_path", "name_or_path", "is_local",
 
 
 def device() -> torch.device:
-    """The device models run on: the first CUDA device, else Apple's, else the CPU."""
+    """The device models run on: this process's CUDA device, else Apple's, else the CPU."""
     if torch.cuda.is_available():
-        return torch.device("cuda", 0)
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
@@ -148,20 +149,26 @@ def save_model(
     dtype: torch.dtype,
     like: Path | None = None,
     terminator: int | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Writes a model artifact into `folder`, weights in `dtype`; the model itself is cast to it.
 
     `tokenizer` is an object, or the folder whose tokenizer files are copied. `like` is the folder of the model that
     this one descends from without a change of architecture: its config.json and generation_config.json are kept to the
     letter, so that what reads the one reads the other, but for `terminator`, which the model's answers are to end at:
-    it joins the stop tokens of generation_config.json if it is not among them.
+    it joins the stop tokens of generation_config.json if it is not among them. `state` are the weights where the model
+    does not hold them, being cut up among processes.
     """
     disable_progress_bar()
     cast: Any = model
     if like is not None:
         # A trainer may have changed the one it has, which transformers then refuses to save.
         cast.generation_config = GenerationConfig()
-    cast.to(dtype).save_pretrained(folder)
+    if state is None:
+        cast.to(dtype).save_pretrained(folder)
+    else:
+        floating = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        cast.save_pretrained(folder, state_dict=floating)
     for name in ("config.json", "generation_config.json"):
         if like is not None:
             (folder / name).unlink(missing_ok=True)
@@ -179,19 +186,20 @@ def save_adapter(
     folder: Path,
     base: Artifact,
     given: tuple[PeftConfig, dict[str, torch.Tensor]] | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Writes the adapter called `default` of `model` as an adapter artifact into `folder`, naming `base` by digest.
 
     `tokenizer` is an object, or the folder whose tokenizer files are copied: with them the folder is enough for a chat.
     `given` is the adapter's configuration and weights where these are other than the model's: made from them, for the
-    base as it was.
+    base as it was. `state` are all weights where the model does not hold them, being cut up among processes.
     """
-    settings, state = given or (
+    settings, own = given or (
         model.peft_config["default"],
-        get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False),
+        get_peft_model_state_dict(model, state_dict=state, adapter_name="default", save_embedding_layers=False),
     )
     # Cloned, as safetensors refuses tensors that share memory.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in own.items()}
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = settings.to_dict()
     config |= {

@@ -18,15 +18,17 @@ from .chats import terminator
 from .models import device, full_model, load_tokenizer
 
 
-def new_reward_model(model: Model, *, dtype: torch.dtype, seed: int, quantization: Any = None) -> PreTrainedModel:
+def new_reward_model(
+    model: Model, *, dtype: torch.dtype, seed: int, on: torch.device | None = None, quantization: Any = None
+) -> PreTrainedModel:
     """A causal language model with a score head in place of its output head, drawn from `seed` alone.
 
-    It is on the device of `device()` and in training mode. `quantization` is how transformers is to round the model's
-    weights while it loads them; the score head stays as it is.
+    It is on the device of `device()`, or on the given one, and in training mode. `quantization` is how transformers is
+    to round the model's weights while it loads them; the score head stays as it is.
     """
-    rounded = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": device()}}
+    rounded = {} if quantization is None else {"quantization_config": quantization, "device_map": {"": on or device()}}
     loaded = _with_head(model.path, score_padding(load_tokenizer(model)), dtype, seed, **rounded)
-    return (loaded if rounded else loaded.to(device())).train()  # type: ignore[no-any-return]
+    return (loaded if rounded else loaded.to(on or device())).train()  # type: ignore[no-any-return]
 
 
 def load_reward_model(

@@ -15,13 +15,13 @@ from typing import Any
 
 from tuneforge_registry import Registry
 
-from ..child import kill_group
+from ..child import how_it_died, kill_group
 from ..environments import Environment, environment_for, lend, make
 from ..errors import TuneforgeError
 from ..lifecycle import HOOKS, Moment, StepMetrics
 from ..plugins import Origin, told
 from ..trackers import Tracker
-from ..workers import how_it_died, start
+from ..workers import start
 
 WAITING = 10_000
 """Figures that may wait for a slow tracker: some megabytes. Those that come while it is full are left out, counted."""

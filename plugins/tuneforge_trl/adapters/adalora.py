@@ -56,6 +56,10 @@ class AdaLora(OnLayers):
     )
 
     @property
+    def shardable(self) -> bool:
+        return False
+
+    @property
     def first_r(self) -> int:
         """The rank of each layer to begin with."""
         return self.init_r or -(-3 * self.target_r // 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ class Shrinking(Process):
     def callbacks(self) -> list[TrainerCallback]:
         return [self._allocator]
 
-    def result(self, model: PeftModel) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+    def result(
+        self, model: PeftModel, state: Mapping[str, torch.Tensor] | None
+    ) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
         own: Any = model.peft_config["default"]
         tensors, ranks, alphas = {}, {}, {}
         for name, layer in _layers(model):

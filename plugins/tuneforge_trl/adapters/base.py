@@ -49,6 +49,11 @@ class AdapterType(Config):
     """The usual learning rate, as a multiple of LoRA's."""
 
     @property
+    def shardable(self) -> bool:
+        """Whether a model with it can be cut up among processes while it is trained."""
+        return True
+
+    @property
     def kind(self) -> str:
         """The type's name, as in `type: lora`."""
         return str(self.__dict__["type"])

@@ -21,8 +21,8 @@ class Making:
 
     `task` is PEFT's task type, CAUSAL_LM or SEQ_CLS; `modules_to_save` are layers that are trained and kept whole, such
     as the score of a reward model; `steps` is the number of optimisation steps; `tokenizer` the folder of the model's;
-    `dtype` what is computed in; `warn` is told of what the person should know.
-    `model` is there once it is loaded.
+    `dtype` what is computed in; `sharded` is whether the model will be cut up among processes; `warn` is told of what
+    the person should know. `model` is there once it is loaded.
     """
 
     task: str = "CAUSAL_LM"
@@ -30,6 +30,7 @@ class Making:
     steps: int = 1
     tokenizer: Path | None = None
     dtype: torch.dtype = torch.float32
+    sharded: bool = False
     warn: Callable[[str], object] = print
     model: Any = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -47,8 +48,12 @@ class FromPrincipal(Process):
         self._initial = {name: tensor.clone() for name, tensor in get_peft_model_state_dict(wrapped).items()}
         return wrapped  # type: ignore[no-any-return]
 
-    def result(self, model: PeftModel) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
-        trained = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
+    def result(
+        self, model: PeftModel, state: Mapping[str, torch.Tensor] | None
+    ) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+        trained = get_peft_model_state_dict(
+            model, state_dict=state, adapter_name="default", save_embedding_layers=False
+        )
         tensors = {}
         for name, tensor in trained.items():
             initial = self._initial[name].to(tensor.device, tensor.dtype)

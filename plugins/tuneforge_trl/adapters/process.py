@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class Process:
         """What is done at the trainer's events."""
         return []
 
-    def result(self, model: PeftModel) -> tuple[PeftConfig, dict[str, torch.Tensor]] | None:
-        """The adapter that is written, for the base as it was; None where it is the one that was trained."""
+    def result(
+        self, model: PeftModel, state: Mapping[str, torch.Tensor] | None
+    ) -> tuple[PeftConfig, dict[str, torch.Tensor]] | None:
+        """The adapter that is written, for the base as it was; None where it is the one that was trained.
+
+        `state` are all weights where the model does not hold them, being cut up among processes.
+        """
         return None

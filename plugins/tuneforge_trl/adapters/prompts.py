@@ -98,6 +98,10 @@ class PTuning(BeforeText):
         None, ge=1, also=("encoder_hidden_size",), description="Width of the network; the model's where it is not set."
     )
 
+    @property
+    def shardable(self) -> bool:
+        return False
+
     def peft_config(self, making: "Making") -> "PromptEncoderConfig":
         from .prompts_engine import p_tuning_config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def p_tuning_config(options: PTuning, making: Making) -> PromptEncoderConfig:
 class AsPrompt(Process):
     """Writes the vectors alone, without how they began: a path to a tokenizer is part of that."""
 
-    def result(self, model: PeftModel) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+    def result(
+        self, model: PeftModel, state: Mapping[str, torch.Tensor] | None
+    ) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
         own: Any = model.peft_config["default"]
         config = PromptTuningConfig(
             task_type=own.task_type,

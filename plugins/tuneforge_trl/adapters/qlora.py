@@ -72,7 +72,11 @@ class QLora(LowRank):
             return bool(quantized.get("load_in_8bit"))
         return bool(quantized.get("load_in_4bit")) and quantized.get("bnb_4bit_quant_type", "fp4") == self.base
 
+    @property
+    def shardable(self) -> bool:
+        return self.base != "int8"
+
     def process(self, making: "Making") -> "Process":
         from .qlora_engine import OnRounded
 
-        return OnRounded(self, making.dtype)
+        return OnRounded(self, making)
