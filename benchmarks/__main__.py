@@ -1,12 +1,12 @@
-"""Run as: python -m benchmarks [startup] [share]"""
+"""Run as: python -m benchmarks [startup] [share] [training]; training only when named, as it installs other tools."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import share, startup
+from benchmarks import share, startup, training
 
-ALL = {"startup": startup.main, "share": share.main}
+ALL = {"startup": startup.main, "share": share.main, "training": training.main}
 
-for name in sys.argv[1:] or ALL:
+for name in sys.argv[1:] or ("startup", "share"):
     ALL[name]()
