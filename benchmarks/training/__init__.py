@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _SAME = ("threads", "trained", "dtypes", "micro_batch", "accumulation", "optimiz
 
 
 def main() -> None:
-    """Five interleaved rounds: what counts is the ratio to the script, as all tools share what else the machine does."""
+    """Five interleaved rounds; what counts is the ratio to the script, as all share what else the machine does."""
     with tempfile.TemporaryDirectory() as name:
         job = Job(Path(name))
         write(job)
@@ -65,29 +66,36 @@ def _carry_out(command: Sequence[str], job: Job) -> dict[str, Any]:
 
 
 def _report(seen: dict[str, list[dict[str, Any]]]) -> None:
-    medians = {tool: [_median_step(one) for one in rounds] for tool, rounds in seen.items()}
-    firsts = {tool: [one["ends"][0] - one["started"] for one in rounds] for tool, rounds in seen.items()}
-    plain = "plain TRL script"
-    print(f"\n{'training':20} {'step':>8} {'least':>8} {'most':>8} {'of TRL':>7} {'first step':>11} {'later':>7}  losses")
-    ours = seen["tuneforge"][0]["losses"]
+    heads = "".join(f"{name:>9}" for name in ("step", "least", "most", "cpu"))
+    print(f"\n{'training':18}{heads}{'of TRL':>8}{'cpu of TRL':>12}{'first':>9}{'later':>9}")
+    plain, ours = seen["plain TRL script"], seen["tuneforge"][0]["losses"]
     for tool, rounds in seen.items():
-        steps = medians[tool]
-        # Round by round, so that what slows one round slows both parts of its ratio.
-        ratio = statistics.median(a / b for a, b in zip(steps, medians[plain], strict=True))
-        later = statistics.median(a - b for a, b in zip(firsts[tool], firsts[plain], strict=True))
-        losses = rounds[0]["losses"]
-        apart = max(abs(a - b) for a, b in zip(losses, ours, strict=True))
+        walls, works = ([_step(one[figure]) for one in rounds] for figure in ("ends", "works"))
+        ratio, share = (_ratio(rounds, plain, figure) for figure in ("ends", "works"))
+        firsts = [one["ends"][0] - one["started"] for one in rounds]
+        later = statistics.median(a - (b["ends"][0] - b["started"]) for a, b in zip(firsts, plain, strict=True))
+        times = (statistics.median(walls), min(walls), max(walls), statistics.median(works))
         print(
-            f"  {tool:18} {1e3 * statistics.median(steps):5.0f} ms {1e3 * min(steps):5.0f} ms {1e3 * max(steps):5.0f} ms"
-            f" {ratio:7.2f} {statistics.median(firsts[tool]):9.2f} s {later:+5.2f} s"
-            f"  {losses[0]:.4f} to {losses[-1]:.4f}, at most {apart:.1e} from ours"
+            f"  {tool:16}"
+            + "".join(f"{1e3 * seconds:6.0f} ms" for seconds in times)
+            + f"{ratio:8.2f}{share:12.2f}{statistics.median(firsts):7.1f} s{later:+7.1f} s"
         )
     for tool, rounds in seen.items():
+        losses = rounds[0]["losses"]
+        apart = max(abs(a - b) for a, b in zip(losses, ours, strict=True))
         told = ", ".join(f"{name} {version}" for name, version in rounds[0]["versions"].items())
-        print(f"  {tool:18} {told}; " + ", ".join(f"{name} {rounds[0][name]}" for name in _SAME))
+        print(f"  {tool:16} loss {losses[0]:.4f} to {losses[-1]:.4f}, at most {apart:.1e} from ours; {told}")
+    for tool, rounds in seen.items():
+        print(f"  {tool:16} " + ", ".join(f"{name} {rounds[0][name]}" for name in _SAME))
 
 
-def _median_step(found: dict[str, Any]) -> float:
+def _ratio(rounds: list[dict[str, Any]], plain: list[dict[str, Any]], figure: str) -> float:
+    """Of the script's time, round by round, so that what slows one round slows both parts of its ratio."""
+    return statistics.median(
+        _step(one[figure]) / _step(other[figure]) for one, other in zip(rounds, plain, strict=True)
+    )
+
+
+def _step(ends: Sequence[float]) -> float:
     """Seconds of a step, with all that the tool does until the next: logging, callbacks, the next rows."""
-    ends = found["ends"]
-    return statistics.median(after - before for before, after in zip(ends, ends[1:], strict=False))
+    return statistics.median(after - before for before, after in pairwise(ends))

@@ -1,4 +1,4 @@
-"""The tools that carry out the job: how each is told of it, and the environments of those that need one of their own."""
+"""The tools that carry out the job: how each is told of it, and the environments of those that need their own."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from tuneforge.kit.chats import IGNORED, after_prompt, prompt_ids, tokenize_chat
 from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
+from .batches import Grouped
 from .dpo import Dpo
 from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
 from .loop import Quiet, fit, save
@@ -20,7 +21,7 @@ from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens
 from .settings import arguments, compute_dtype, settle
 
 
-class _Trainer(Quiet, DPOTrainer):
+class _Trainer(Quiet, Grouped, DPOTrainer):
     """TRL's trainer on rows that are tokens already, every pair of a batch counting alike however it is split."""
 
     loss_is_scaled_for_ga = True
@@ -85,6 +86,7 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
         processing_class=tokenizer,
         peft_config=lora_config(options.adapter),
     )
+    trainer.row_lengths = sizes
     fit(trainer, options, step)
     if held_out.kept:
         found = trainer.evaluate(held_out.dataset)

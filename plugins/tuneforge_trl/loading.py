@@ -12,6 +12,7 @@ from tuneforge import Adapter, Model, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import full_model, load_model, load_tokenizer
 
+from .acceleration import speed_up
 from .options import Lora, Training
 from .settings import compute_dtype
 
@@ -33,6 +34,7 @@ def load_for_training(model: Model | Adapter, options: Training) -> PreTrainedMo
     """The model to be trained. Weights that change are float32: steps of training are too small for bfloat16."""
     whole = options.adapter is None and isinstance(model, Model)
     loaded: Any = load_model(model, dtype=torch.float32 if whole else compute_dtype(), trainable=True)
+    speed_up(loaded, options)
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
     loaded.generation_config = GenerationConfig()
     return loaded  # type: ignore[no-any-return]

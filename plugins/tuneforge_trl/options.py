@@ -9,6 +9,7 @@ from tuneforge import Adapter, Artifact, Config, Facts, Field, Finding, Kinds, K
 from tuneforge.artifacts import context_length
 
 from .checks import check_training, divisor
+from .speed import Speed, check_speed
 
 NEEDS = (
     "accelerate>=1.10",
@@ -16,7 +17,7 @@ NEEDS = (
     "peft>=0.20",
     "pyarrow>=18",
     "torch>=2.9",
-    "transformers>=5.20",
+    "transformers>=5.21",
     "trl>=1.16,<2",
 )
 
@@ -54,7 +55,7 @@ class Lora(Config):
         return 2 * self.r if self.alpha is None else self.alpha
 
 
-class Training(Config):
+class Training(Speed):
     """How a model is fitted: the optimisation, and whether the whole model is trained or an adapter."""
 
     adapter: Lora | None = Field(
@@ -158,4 +159,5 @@ class Training(Config):
         return Facts(Adapter, config, {}, given.tokenizer, given.template, given)
 
     def check(self, facts: Known) -> Iterable[Finding]:
-        return check_training(self, facts)
+        yield from check_training(self, facts)
+        yield from check_speed(self)

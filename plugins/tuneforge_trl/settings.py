@@ -61,6 +61,7 @@ def arguments(options: Training, step: Step, *, lengths: Sequence[int], learning
         "max_grad_norm": options.max_grad_norm,
         "bf16": compute_dtype() is torch.bfloat16,
         "use_cpu": kind == "cpu",
+        "use_liger_kernel": options.liger,
         "gradient_checkpointing": kind != "cpu" if checkpointing is None else checkpointing,
         "logging_strategy": "steps",
         "logging_steps": 1,

@@ -3,9 +3,10 @@
 from tuneforge import Adapter, ChatData, Field, Model, Step, Train
 
 from .options import NEEDS, Training
+from .speed import CrossEntropy
 
 
-class Sft(Training, Train):
+class Sft(Training, CrossEntropy, Train):
     """Supervised fine-tuning: the model learns to write the assistant's turns of conversations.
 
     Loss is on the assistant's turns and the terminator of each, on nothing else; rows longer than `max_length` are left

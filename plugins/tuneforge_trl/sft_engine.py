@@ -13,14 +13,16 @@ from tuneforge import Adapter, ChatData, Model, Step
 from tuneforge.kit.chats import IGNORED, tokenize_chat
 from tuneforge.kit.rows import read_rows
 
+from .batches import Grouped
 from .loading import load_for_training, longest_row, lora_config, padding_tokenizer
 from .loop import Quiet, fit, save
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
 from .settings import arguments, settle
 from .sft import Sft
+from .token_loss import TokenLoss
 
 
-class _Trainer(Quiet, SFTTrainer):
+class _Trainer(Quiet, Grouped, TokenLoss, SFTTrainer):
     pass
 
 
@@ -55,6 +57,7 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         step.metrics(packs=len(rows))
     rate = options.rate(full=2e-5, adapter=2e-4, is_adapter=options.adapter is not None or isinstance(model, Adapter))
     trainer = _Trainer(
+        cross_entropy=options.cross_entropy,
         model=load_for_training(model, options),
         args=SFTConfig(
             **arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=rate),
@@ -66,6 +69,7 @@ def fine_tune(options: Sft, model: Model | Adapter, step: Step) -> None:
         processing_class=padding_tokenizer(model),
         peft_config=lora_config(options.adapter),
     )
+    trainer.row_lengths = lengths(rows, "input_ids")
     fit(trainer, options, step)
     if held_out.kept:
         step.metrics(eval_loss=_loss(trainer, held_out.dataset), eval_rows=held_out.kept)

@@ -51,10 +51,12 @@ def _add_clock(module: Any, path: str) -> None:
 
         def __init__(self) -> None:
             self.ends: list[float] = []
+            self.works: list[float] = []
             self.losses: list[float] = []
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             self.ends.append(time.time())
+            self.works.append(time.process_time())
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
@@ -63,9 +65,10 @@ def _add_clock(module: Any, path: str) -> None:
         def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             import torch
 
-            weights = [weight for weight in model.parameters()]
+            weights = list(model.parameters())
             seen = {
                 "ends": self.ends,
+                "works": self.works,
                 "losses": self.losses,
                 "threads": torch.get_num_threads(),
                 "trained": sum(weight.numel() for weight in weights if weight.requires_grad),
