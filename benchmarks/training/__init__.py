@@ -27,7 +27,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         job = Job(Path(name))
         write(job)
-        commands, seen = {}, {}
+        commands: dict[str, list[str]] = {}
+        seen: dict[str, list[dict[str, Any]]] = {}
         for tool, prepare in TOOLS.items():
             try:
                 commands[tool] = prepare(job)

@@ -17,6 +17,7 @@ class Dpo(Training, Align):
     """
 
     name = "dpo"
+    version = 2
     needs = NEEDS
     engine = "tuneforge_trl.dpo_engine"
 

@@ -15,7 +15,7 @@ from tuneforge.kit.models import device
 
 from .options import Training
 
-_TOKENS_AT_ONCE = (2048, 16384)
+_TOKENS_AT_ONCE = (1024, 16384)
 """About as many tokens as a CPU, and as a GPU, is best given at once: more only waits for memory, or is padding."""
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}

@@ -15,6 +15,7 @@ class Sft(Training, CrossEntropy, Train):
     """
 
     name = "sft"
+    version = 2
     needs = NEEDS
     engine = "tuneforge_trl.sft_engine"
 

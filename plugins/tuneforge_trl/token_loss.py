@@ -44,7 +44,7 @@ class TokenLoss:
             cross_entropy = "chunked" if tokens * base.config.get_text_config().vocab_size * 4 > _LOGITS else "plain"
         self._masked = prompts
         self._chunked = cross_entropy == "chunked" or prompts or not can_keep
-        if self._chunked:
+        if self._chunked and not trainer.aux_loss_enabled:
             add_fused_lm_head(base, outputs=("log_probs",))
         if is_flash(base) and not prompts:
             trainer.data_collator.padding_free = trainer.padding_free = True
@@ -53,10 +53,10 @@ class TokenLoss:
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         trainer: Any = self
-        if trainer.aux_loss_enabled or return_outputs:
+        if trainer.aux_loss_enabled or return_outputs:  # the balance of experts is in TRL's loss alone
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
-        given = dict(inputs) | {"use_cache": False}
-        labels = given["labels"]
+        given: dict[str, Any] = dict(inputs) | {"use_cache": False}
+        labels: torch.Tensor = given["labels"]
         if not self._masked:
             given.pop("attention_mask", None)
         if self._chunked:
