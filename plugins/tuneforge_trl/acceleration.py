@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from tuneforge import StepError
@@ -43,11 +44,9 @@ def _attention(model: Any, options: Speed) -> str | None:
     """None: what transformers has chosen, sdpa where the model has it."""
     if options.attention != "auto":
         return options.attention
-    # Flash attention computes in half precision alone, and compute_dtype() is that only where a GPU has bfloat16.
-    if not compute_dtype().is_floating_point or compute_dtype().itemsize > 2:
+    # Flash attention computes in half precision alone.
+    if compute_dtype() is torch.float32 or not model._supports_flash_attn:
         return None
-    if is_flash_attn_3_available() and getattr(model, "_supports_flash_attn", False):
+    if is_flash_attn_3_available():
         return "flash_attention_3"
-    if is_flash_attn_2_available() and getattr(model, "_supports_flash_attn", False):
-        return "flash_attention_2"
-    return None
+    return "flash_attention_2" if is_flash_attn_2_available() else None
