@@ -13,6 +13,7 @@ from tuneforge.kit.chats import IGNORED, after_prompt, prompt_ids, tokenize_chat
 from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
+from .batches import Grouped
 from .dpo import Dpo
 from .evaluation import HeldOut
 from .loading import load_for_training, longest_row, padding_tokenizer, placed
@@ -26,7 +27,7 @@ from .sharding import strategy_arguments
 _FIGURES = {"reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 
 
-class _Trainer(Pairwise, Quiet, DPOTrainer):
+class _Trainer(Pairwise, Quiet, Grouped, DPOTrainer):
     def blank(self, row: Any) -> Any:
         return super().blank(row) | {"rejected_mask": row["chosen_mask"]}
 
@@ -89,6 +90,7 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
         callbacks=adapted.callbacks,
     )
     _make_alike(trainer.model)
+    trainer.row_lengths = tokens
     fit(trainer, options, step, HeldOut(held_out, pair_count, _FIGURES))
     if held_out.kept:
         step.metrics(eval_pairs=held_out.kept)

@@ -12,6 +12,7 @@ from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import full_model, load_model, load_tokenizer, tokenizer_folder
 
+from .acceleration import speed_up
 from .adapters.engine import Adapted, Making, adapted
 from .adapters.process import Process
 from .options import Training
@@ -63,6 +64,7 @@ def load_for_training(
     quantization = None if already else process.quantization()
     loaded = load(model, dtype=dtype, trainable=True, on=place, quantization=quantization)
     freeze(loaded, options.freeze, step)
+    speed_up(loaded, options)
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
     loaded.generation_config = GenerationConfig()
     return Adapted(loaded) if new is None else adapted(loaded, new, making, process)

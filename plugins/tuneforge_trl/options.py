@@ -11,6 +11,7 @@ from tuneforge.launch import Launch, Strategy
 
 from .adapters import AnyAdapter
 from .checks import check_launch, check_training, divisor
+from .speed import Speed, check_speed
 from .strategies import Ddp, DeepSpeed, Fsdp
 from .watching import Watching, check_watching
 
@@ -20,7 +21,7 @@ NEEDS = (
     "peft>=0.20",
     "pyarrow>=18",
     "torch>=2.9",
-    "transformers>=5.20",
+    "transformers>=5.21",
     "trl>=1.16,<2",
 )
 
@@ -28,7 +29,7 @@ LONGEST = 4096
 """The longest sequence, in tokens, where none is set and the model's context allows more."""
 
 
-class Training(Watching):
+class Training(Watching, Speed):
     """How a model is fitted: the optimisation, and whether the whole model is trained or an adapter."""
 
     # What is not used in a recipe need not be compiled for it.
@@ -155,7 +156,7 @@ class Training(Watching):
         return Facts(Adapter, self.adapter.foretold(), {}, given.tokenizer, given.template, given)
 
     def check(self, facts: Known) -> Iterable[Finding]:
-        return [*check_watching(self), *check_training(self, facts)]
+        return [*check_watching(self), *check_training(self, facts), *check_speed(self)]
 
     def check_launch(self, launch: Launch, facts: Known) -> Iterable[Finding]:
         return check_launch(self, launch, facts)

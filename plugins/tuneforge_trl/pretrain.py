@@ -5,10 +5,11 @@ from typing import ClassVar
 from tuneforge import Adapter, Field, Model, Step, TextData, Train
 
 from .options import NEEDS, Training
+from .speed import CrossEntropy
 from .watching import Sampling
 
 
-class Pretrain(Sampling, Training, Train):
+class Pretrain(Sampling, Training, CrossEntropy, Train):
     """Continued pre-training: the model learns to go on with plain text, on as much of it as there is.
 
     Documents are joined, each ended by the end-of-text token, which is learnt, and cut into sequences of `max_length`

@@ -14,6 +14,7 @@ from tuneforge.kit.models import load_tokenizer, save_model, stored_dtype, token
 from tuneforge.kit.rewards import new_reward_model, score_padding
 from tuneforge.kit.rows import read_rows
 
+from .batches import Grouped
 from .evaluation import HeldOut
 from .loading import load_for_training, longest_row
 from .loop import Quiet, fit, save
@@ -26,7 +27,7 @@ from .sharding import strategy_arguments
 _FIGURES = {"reward_accuracy": "accuracy", "reward_margin": "margin", "reward": "mean_reward"}
 
 
-class _Trainer(Pairwise, Quiet, RewardTrainer):
+class _Trainer(Pairwise, Quiet, Grouped, RewardTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         seen = self._metrics["train"]
         if seen.get("accuracy"):
@@ -87,6 +88,7 @@ def train(options: Reward, model: Model, step: Step) -> None:
         peft_config=adapted.config,
         callbacks=adapted.callbacks,
     )
+    trainer.row_lengths = tokens
     fit(trainer, options, step, HeldOut(held_out, pair_count, _FIGURES))
     if held_out.kept:
         step.metrics(eval_pairs=held_out.kept)

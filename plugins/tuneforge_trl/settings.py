@@ -17,7 +17,7 @@ from tuneforge.kit.models import device
 
 from .options import Training
 
-_TOKENS_AT_ONCE = (2048, 16384)
+_TOKENS_AT_ONCE = (1024, 16384)
 """About as many tokens as a CPU, and as a GPU, is best given at once: more only waits for memory, or is padding."""
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
@@ -86,6 +86,7 @@ def arguments(
         "bf16": compute_dtype(options) is torch.bfloat16,
         "fp16": compute_dtype(options) is torch.float16,
         "use_cpu": kind == "cpu",
+        "use_liger_kernel": options.liger,
         "gradient_checkpointing": kind != "cpu" and able if checkpointing is None else checkpointing,
         "logging_strategy": "steps",
         "logging_steps": 1,

@@ -6,13 +6,14 @@ from typing import Literal
 from tuneforge import Adapter, ChatData, Field, Finding, Known, Model, Step, TextData, Train
 
 from .options import NEEDS, Training
+from .speed import CrossEntropy
 from .templates import hides_turns
 from .watching import Sampling
 
 LossOn = Literal["assistant", "last", "completion", "all"]
 
 
-class Sft(Sampling, Training, Train):
+class Sft(Sampling, Training, CrossEntropy, Train):
     """Supervised fine-tuning: the model learns to write the assistant's turns of conversations, or completions.
 
     Loss is on the assistant's turns and the terminator of each, or as `loss_on` says; of texts without a template, on

@@ -12,10 +12,11 @@ from tuneforge.kit.rows import read_rows
 
 from .adapters.engine import Adapted
 from .advice import packing_gain
+from .batches import Grouped
 from .evaluation import HeldOut, tokens_under_loss
 from .loading import load_for_training, longest_row, padding_tokenizer
 from .loop import Quiet, fit, save
-from .options import Training
+from .pretrain import Pretrain
 from .rows import HELD_OUT_TOKENS, lengths, read_tokens, write_tokens
 from .samples import before_answer, chat_prompts, write_prompts, write_text_prompts, written_chats
 from .settings import arguments, settle
@@ -23,9 +24,10 @@ from .sft import Sft
 from .sft_rows import converter
 from .sharding import strategy_arguments
 from .texts import end_of_text
+from .token_loss import TokenLoss
 
 
-class _Trainer(Quiet, SFTTrainer):
+class _Trainer(Quiet, Grouped, TokenLoss, SFTTrainer):
     pass
 
 
@@ -76,7 +78,7 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData | TextData, s
 
 
 def make_trainer(
-    options: Training, model: Model | Adapter, rows: Dataset, step: Step, *, learning_rate: float, packed: bool
+    options: Sft | Pretrain, model: Model | Adapter, rows: Dataset, step: Step, *, learning_rate: float, packed: bool
 ) -> tuple[SFTTrainer, Adapted]:
     """A trainer of `model` on token columns; `packed` ones have seq_lengths of their parts, blind to each other."""
     settings = arguments(options, step, lengths=lengths(rows, "input_ids"), learning_rate=learning_rate, model=model)
@@ -89,6 +91,7 @@ def make_trainer(
     )
     adapted = load_for_training(model, options, step, settings["max_steps"])
     trainer = _Trainer(
+        cross_entropy=options.cross_entropy,
         model=adapted.model,
         args=args,
         train_dataset=rows,
@@ -96,4 +99,5 @@ def make_trainer(
         peft_config=adapted.config,
         callbacks=adapted.callbacks,
     )
+    trainer.row_lengths = lengths(rows, "input_ids")
     return trainer, adapted
