@@ -42,8 +42,16 @@ def test_every_method_is_in_its_table(person: Person) -> None:
         assert f"| {method['stage']} | `{method['name']}` | {method['summary']} |" in README
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in (REPOSITORY / "recipes").glob("*.yaml")))
+SHIPPED = sorted(path.stem for path in (REPOSITORY / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", SHIPPED)
+def test_every_shipped_recipe_is_in_the_readme(recipe: str) -> None:
+    assert f"`{recipe}`" in README or f"recipe={recipe}" in README
+
+
+# Those that begin with a model of the Hub: tests/recipes/test_real_hardware.py plans them without it.
+@pytest.mark.parametrize("recipe", [recipe for recipe in SHIPPED if not recipe.startswith("llama")])
 def test_every_shipped_recipe_can_be_planned(person: Person, recipe: str) -> None:
     answer = person.tuneforge("plan", recipe)
     assert answer.code == 0, answer.err
-    assert f"`{recipe}`" in README or f"recipe={recipe}" in README
