@@ -173,7 +173,7 @@ class Evaluation:
         return found
 
     def _measured(self, rows: int) -> dict[str, float]:
-        """What rank 0 finds. All measure: TRL's trainers gather figures from each rank, and would wait for the others."""
+        """What rank 0 finds. All measure: TRL's trainers gather figures from each rank, and would wait for them."""
         assert self.held_out is not None
         found: dict[str, float] = agreed(measure(self._trainer, self.held_out, rows))
         return found

@@ -38,3 +38,10 @@ def test_killed_three_times_the_demonstration_ends_with_the_same() -> None:
 @pytest.mark.whole
 def test_killed_at_20_random_moments_and_while_it_trains_merges_and_publishes() -> None:
     assert crashes().startswith("23 of 23 kills")
+
+
+@pytest.mark.whole
+def test_every_kind_of_training_killed_again_and_again() -> None:
+    """All weights, LoRA, QLoRA and DoRA on packed rows with dropout, and a reward model."""
+    recipe = str(Path(__file__).parent / "trainings.yaml")
+    assert crashes("--recipe", recipe, "--kills", "15", "--during", "--seed", "5").startswith("15 of 15 kills")
