@@ -64,7 +64,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     odd = f"[[a, b, c], [{quoted('long ' * 30)}, {quoted(HOSTILE)}, c]]"
     run = bench.report(
         RECIPE.replace(
-            "as: pupil}", "each: {steps: [2, 10, 50], answers: [[right, a, no], [right, a, yes], [no, a, b]]}}"
+            "    as: pupil\n",
+            "    each: {steps: [2, 10, 50], answers: [[right, a, no], [right, a, yes], [no, a, b]]}\n",
         )
         + f"  other: {{train: learn, data: rows, each: {{answers: {odd}}}}}\n"
         + "  rest: {evaluate: quiz, models: other, with: {prompts: [a, b, c], expected: [a, x, y]}}\n"
