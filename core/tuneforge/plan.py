@@ -253,10 +253,11 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
     plan.steps[spec.name] = step
     if not wanted:
         step.status, step.reason = "skipped", "outside --from and --until"
-    unfit = _spread(plan, step, ends)
-    needs = (*step.method.requires(), *(step.launch.strategy.needs if step.launch else ()))
-    step.environment = environment_for(needs, plan.registry.home)
+    unfit: list[Finding] = []
     try:
+        unfit = _spread(plan, step, ends)
+        needs = (*step.method.requires(), *(step.launch.strategy.needs if step.launch else ()))
+        step.environment = environment_for(needs, plan.registry.home)
         if _ask_method(plan, step, ends, wanted):
             step.key = plan.key(step)
             _look_up(plan, step)
@@ -366,9 +367,14 @@ def _ends(plan: Plan, spec: StepSpec) -> dict[str, list[Result]] | None:
 
 
 def _kind_alone(plan: Plan, wire: str) -> Result | None:
-    """A step whose configuration is wrong still has a kind, so that wires to it are checked in the same round."""
+    """A step whose configuration is wrong still has a kind, so that wires to it are checked in the same round.
+
+    None where the kind may hang on the configuration.
+    """
     spec = plan.recipe.steps.get(wire)
-    return Result(spec.kind.output, Facts(spec.kind.output)) if spec and wire not in plan.steps else None
+    if spec is None or wire in plan.steps or spec.kind.writes is not Method.writes:
+        return None
+    return Result(spec.kind.output, Facts(spec.kind.output))
 
 
 def _refer(plan: Plan, spec: StepSpec, name: str, wire: str) -> None:
