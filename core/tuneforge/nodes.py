@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +109,11 @@ def _take_part(
     launch = request["launch"]
     log(f"{request['name']}: {launch['processes']} of its ranks run here")
     env = settings(max(1, threads // launch["processes"]), launch["python_path"])
-    with Ranks(order, launch, node, launch["python"] or sys.executable, env, log=_log_of(order, node)) as ranks:
+    python = launch["python"] or sys.executable
+    with (
+        tempfile.TemporaryDirectory(prefix="tuneforge-", ignore_cleanup_errors=True) as local,
+        Ranks(order, launch, node, Path(local), python, env, log=_log_of(order, node)) as ranks,
+    ):
         over: float | None = None
         while ranks.process.poll() is None:
             time.sleep(_LOOK)
