@@ -106,6 +106,7 @@ class Run:
             os.close(self._life)
             os.close(self._lifeline)
             self.record |= {"status": status, "ended": _now()}
+            self._keep_warnings_of_the_interrupted()
             self._write()
             held.release()
             Path(held.lock_file).unlink(missing_ok=True)  # its name was this run's alone
@@ -114,6 +115,13 @@ class Run:
                 self._write()
             self._write_page()
         return self.record
+
+    def _keep_warnings_of_the_interrupted(self) -> None:
+        """A step that was interrupted has no entry of its own; what it warned of stands where it was planned."""
+        ended = {entry["name"] for entry in self.record["steps"]}
+        for entry in self.record["planned"]:
+            if entry["name"] in self._warnings and entry["name"] not in ended:
+                entry["warnings"] = self._warnings[entry["name"]]
 
     def _write_page(self) -> None:
         """Writes the report. If that goes wrong it is told, and the run is what it is."""
