@@ -32,13 +32,8 @@ _LOOK = 0.2
 
 
 def rendezvous_of(plan: Plan) -> str | None:
-    """Where the nodes of a plan meet; None if it needs but one. Raises StepError for two places."""
-    places = {step.launch.rendezvous or "" for step in _launched(plan) if step.launch and step.launch.nodes > 1}
-    if len(places) > 1:
-        raise StepError(
-            f"steps of one recipe meet at different places: {', '.join(sorted(places))}", "Give all one rendezvous."
-        )
-    return next(iter(places), None)
+    """Where the nodes of a plan meet; None if it needs but one."""
+    return next((step.launch.rendezvous for step in _launched(plan) if step.launch.nodes > 1), None)
 
 
 def lead(registry: Registry, rendezvous: str, run_id: str) -> None:

@@ -214,6 +214,7 @@ def make_plan(
     plan.findings = [*recipe.problems, *told_once(told, recipe.repeats)]
     plan.findings.extend(recipe.plugins.extend_plan(list(plan.steps.values())))
     plan.findings.extend(check_trackers(recipe))
+    plan.findings.extend(_check_meeting(plan))
     digests.save()
     return plan
 
@@ -284,6 +285,20 @@ def _spread(plan: Plan, step: PlannedStep, ends: dict[str, list[Result]] | None)
     facts = {name: [end.facts for end in given] for name, given in (ends or {}).items()}
     step.launch, findings = settle(step.spec.launch, step.method, facts, plan.hardware)
     return [replace(finding, place=_place_of_launch(plan, step.spec, finding.field)) for finding in findings]
+
+
+def _check_meeting(plan: Plan) -> list[Finding]:
+    """Other machines wait for the whole run at one place: the first step that would meet elsewhere."""
+    places: dict[str, PlannedStep] = {}
+    for step in plan.steps.values():
+        if step.status == "run" and step.launch and step.launch.nodes > 1 and step.launch.rendezvous:
+            places.setdefault(step.launch.rendezvous, step)
+    if len(places) < 2:
+        return []
+    first, last = list(places)[:2]
+    place = _place_of_launch(plan, places[last].spec, "rendezvous")
+    problem = f"{places[first].name} meets at {first}, and {places[last].name} at {last}"
+    return [Finding(problem, "Give all steps of a recipe one rendezvous.", place=place)]
 
 
 def _unreadable(error: OSError, place: str) -> Finding:

@@ -172,6 +172,17 @@ def register_train(): return [Solo]
     assert f"plugin solo.py: Solo failed while it was planned: {problem}" in ended.err
 
 
+def test_steps_that_meet_at_two_places_are_refused(bench: Bench, machine: Any) -> None:
+    machine(0, 8)
+    text = recipe("{processes: 1, nodes: 2, rendezvous: 'a:1'}")
+    text += "  more: {train: choir, words: words, launch: {processes: 1, nodes: 2, rendezvous: 'b:1'}}\n"
+    assert told(bench.plan(text).errors) == [
+        f"{bench.folder}/recipe.yaml:5:71: song meets at a:1, and more at b:1\n"
+        "    Give all steps of a recipe one rendezvous."
+    ]
+    assert not bench.plan(text.replace("b:1", "a:1")).errors
+
+
 def test_a_launch_counts_for_no_key_and_a_cached_step_needs_no_hardware(bench: Bench, machine: Any) -> None:
     machine(0, 8)
     keys = {bench.plan(recipe(launch)).steps["song"].key for launch in ("{processes: 2}", "{strategy: in-turn}")}
