@@ -178,14 +178,14 @@ def sbatch(
 
     from .console import show_findings
     from .errors import REFUSED
-    from .launch import Hardware
+    from .launch import Hardware, launch_settings
     from .plan import make_plan
     from .preflight import home_folder
     from .recipe import find_recipe, read_recipe
     from .slurm import sbatch_script
 
     path, home = find_recipe(recipe), home_folder(obj["home"])
-    given = launch.split(",") if launch else []
+    given = launch_settings(launch)
     asked = [f"nodes={nodes}", f"processes={gpus or 1}", *(["rendezvous=node-0:29500"] if nodes > 1 else []), *given]
     # As it will be there: what this machine has says nothing of those that will do the work.
     made = make_plan(read_recipe(path, settings, launch=asked), Registry(home), hardware=Hardware(gpus, 2**16))
@@ -362,11 +362,12 @@ def _plan(
     # after, is a sixth of the time.
     gc.disable()
     try:
+        from .launch import launch_settings
         from .plan import make_plan
         from .preflight import home_folder, preflight
         from .recipe import find_recipe, read_recipe
 
-        read = read_recipe(find_recipe(recipe), settings, launch=launch.split(",") if launch else ())
+        read = read_recipe(find_recipe(recipe), settings, launch=launch_settings(launch))
         made = make_plan(read, Registry(home_folder(obj["home"])), start, until, again)
     except RefusedError as error:
         if as_json:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 from pydantic import ValidationError
 
-from .errors import Finding
+from .errors import Finding, RefusedError
 from .fields import Field
 from .stages import Config, Known, Method
 
@@ -146,6 +146,16 @@ def read_launch(method: type[Method], block: Any, say: Say) -> Asked | None:
     settings = blocks.get(name)
     strategy = _configure(kinds[name], {} if settings is None else settings, (name,), (), say)
     return Asked(options, strategy) if isinstance(strategy, Strategy) else None
+
+
+def launch_settings(text: str | None) -> list[str]:
+    """`key=value,...` of the command line as its parts; commas inside of brackets part nothing. Raises RefusedError."""
+    parts = [part.strip() for part in re.split(r",(?![^\[{]*[\]}])", text or "")]
+    for part in parts:
+        if part and not re.match(r"[^=\s]+=", part):
+            fix = "For example --launch processes=2,strategy=ddp."
+            raise RefusedError(f"{part!r} is not of the form key=value", fix, place="--launch")
+    return [part for part in parts if part]
 
 
 def _configure(kind: type[Config], block: Any, keys: tuple[str, ...], others: Sequence[str], say: Say) -> Config | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,13 +32,8 @@ _LOOK = 0.2
 
 
 def rendezvous_of(plan: Plan) -> str | None:
-    """Where the nodes of a plan meet; None if it needs but one. Raises StepError for two places."""
-    places = {step.launch.rendezvous or "" for step in _launched(plan) if step.launch and step.launch.nodes > 1}
-    if len(places) > 1:
-        raise StepError(
-            f"steps of one recipe meet at different places: {', '.join(sorted(places))}", "Give all one rendezvous."
-        )
-    return next(iter(places), None)
+    """Where the nodes of a plan meet; None if it needs but one."""
+    return next((step.launch.rendezvous for step in _launched(plan) if step.launch.nodes > 1), None)
 
 
 def lead(registry: Registry, rendezvous: str, run_id: str) -> None:
@@ -108,7 +104,11 @@ def _take_part(
     launch = request["launch"]
     log(f"{request['name']}: {launch['processes']} of its ranks run here")
     env = settings(max(1, threads // launch["processes"]), launch["python_path"])
-    with Ranks(order, launch, node, launch["python"] or sys.executable, env, log=_log_of(order, node)) as ranks:
+    python = launch["python"] or sys.executable
+    with (
+        tempfile.TemporaryDirectory(prefix="tuneforge-", ignore_cleanup_errors=True) as local,
+        Ranks(order, launch, node, Path(local), python, env, log=_log_of(order, node)) as ranks,
+    ):
         over: float | None = None
         while ranks.process.poll() is None:
             time.sleep(_LOOK)

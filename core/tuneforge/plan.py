@@ -214,6 +214,7 @@ def make_plan(
     plan.findings = [*recipe.problems, *told_once(told, recipe.repeats)]
     plan.findings.extend(recipe.plugins.extend_plan(list(plan.steps.values())))
     plan.findings.extend(check_trackers(recipe))
+    plan.findings.extend(_check_meeting(plan))
     digests.save()
     return plan
 
@@ -253,10 +254,11 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
     plan.steps[spec.name] = step
     if not wanted:
         step.status, step.reason = "skipped", "outside --from and --until"
-    unfit = _spread(plan, step, ends)
-    needs = (*step.method.requires(), *(step.launch.strategy.needs if step.launch else ()))
-    step.environment = environment_for(needs, plan.registry.home)
+    unfit: list[Finding] = []
     try:
+        unfit = _spread(plan, step, ends)
+        needs = (*step.method.requires(), *(step.launch.strategy.needs if step.launch else ()))
+        step.environment = environment_for(needs, plan.registry.home)
         if _ask_method(plan, step, ends, wanted):
             step.key = plan.key(step)
             _look_up(plan, step)
@@ -283,6 +285,20 @@ def _spread(plan: Plan, step: PlannedStep, ends: dict[str, list[Result]] | None)
     facts = {name: [end.facts for end in given] for name, given in (ends or {}).items()}
     step.launch, findings = settle(step.spec.launch, step.method, facts, plan.hardware)
     return [replace(finding, place=_place_of_launch(plan, step.spec, finding.field)) for finding in findings]
+
+
+def _check_meeting(plan: Plan) -> list[Finding]:
+    """Other machines wait for the whole run at one place: the first step that would meet elsewhere."""
+    places: dict[str, PlannedStep] = {}
+    for step in plan.steps.values():
+        if step.status == "run" and step.launch and step.launch.nodes > 1 and step.launch.rendezvous:
+            places.setdefault(step.launch.rendezvous, step)
+    if len(places) < 2:
+        return []
+    first, last = list(places)[:2]
+    place = _place_of_launch(plan, places[last].spec, "rendezvous")
+    problem = f"{places[first].name} meets at {first}, and {places[last].name} at {last}"
+    return [Finding(problem, "Give all steps of a recipe one rendezvous.", place=place)]
 
 
 def _unreadable(error: OSError, place: str) -> Finding:
@@ -366,9 +382,14 @@ def _ends(plan: Plan, spec: StepSpec) -> dict[str, list[Result]] | None:
 
 
 def _kind_alone(plan: Plan, wire: str) -> Result | None:
-    """A step whose configuration is wrong still has a kind, so that wires to it are checked in the same round."""
+    """A step whose configuration is wrong still has a kind, so that wires to it are checked in the same round.
+
+    None where the kind may hang on the configuration.
+    """
     spec = plan.recipe.steps.get(wire)
-    return Result(spec.kind.output, Facts(spec.kind.output)) if spec and wire not in plan.steps else None
+    if spec is None or wire in plan.steps or spec.kind.writes is not Method.writes:
+        return None
+    return Result(spec.kind.output, Facts(spec.kind.output))
 
 
 def _refer(plan: Plan, spec: StepSpec, name: str, wire: str) -> None:

@@ -37,7 +37,7 @@ def work(order: Path, local: Path) -> int:
         request = json.loads(order.read_text(encoding="utf-8"))
         with contextlib.ExitStack() as held:
             # What other ranks write into `out` is thrown away, whatever libraries do there.
-            out = request["out"] if rank == 0 else held.enter_context(tempfile.TemporaryDirectory())
+            out = request["out"] if rank == 0 else held.enter_context(tempfile.TemporaryDirectory(dir=local))
             events = os.open(local / "events", os.O_WRONLY) if rank == 0 else os.open(os.devnull, os.O_WRONLY)
             send(events, _run(request, rank, Path(out), events))
     except BaseException as error:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +51,8 @@ def beside(order: Path, what: str) -> Path:
 class Ranks:
     """The ranks of one machine. Leaving the block ends them, however it is left.
 
-    What they print goes to the file `log`, or where what this process prints goes.
+    What they print goes to the file `log`, or where what this process prints goes. `local` is a folder of this machine,
+    in which pipes and what torchrun writes may lie; it is removed by whoever made it, since this process may be killed.
     """
 
     def __init__(
@@ -61,20 +60,20 @@ class Ranks:
         order: Path,
         launch: Mapping[str, Any],
         node: int,
+        local: Path,
         python: str,
         env: Mapping[str, str],
         log: Path | None = None,
     ) -> None:
-        self._local = Path(tempfile.mkdtemp(prefix="tuneforge-"))
         for pipe in ("life", "events"):
-            os.mkfifo(self._local / pipe, 0o600)
-        self._life = os.open(self._local / "life", os.O_RDWR)  # also for reading: opening it does not wait for a reader
-        self._events = os.open(self._local / "events", os.O_RDWR)
+            os.mkfifo(local / pipe, 0o600)
+        self._life = os.open(local / "life", os.O_RDWR)  # also for reading: opening it does not wait for a reader
+        self._events = os.open(local / "events", os.O_RDWR)
         command = [python, "-P", "-m", "tuneforge.agent", str(beside(order, f"ended-{node}"))]
         command += _meeting(launch, node)
         command += ["--nproc-per-node", str(launch["processes"]), "--max-restarts", "0", "--monitor-interval", "0.1"]
-        command += ["--log-dir", str(self._local), "--tee", "3"]
-        command += ["-m", "tuneforge.rank", str(order), str(self._local)]
+        command += ["--log-dir", str(local), "--tee", "3"]
+        command += ["-m", "tuneforge.rank", str(order), str(local)]
         # -P does not reach the ranks by itself.
         own = {"PYTHONSAFEPATH": "1", "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank ${rank}] "}
         with contextlib.ExitStack() as files:
@@ -82,7 +81,8 @@ class Ranks:
             self.process = subprocess.Popen(
                 command, env={**env, **own}, stdin=subprocess.DEVNULL, stdout=to, stderr=to and subprocess.STDOUT
             )
-        threading.Thread(target=self._end_events, daemon=True).start()
+        self._ender = threading.Thread(target=self._end_events, daemon=True)
+        self._ender.start()
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What rank 0 tells, until all ranks of this machine have ended."""
@@ -109,8 +109,8 @@ class Ranks:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self._ender.join(1)  # it must not write where the next file has this one's descriptor
         os.close(self._events)
-        shutil.rmtree(self._local, ignore_errors=True)
 
 
 def carry_out(
@@ -123,7 +123,7 @@ def carry_out(
     launch = request["launch"]
     order = write_order(request)
     done: dict[str, Any] | None = None
-    with Ranks(order, launch, 0, python, env) as ranks:
+    with Ranks(order, launch, 0, Path(request["local"]), python, env) as ranks:
         for event in ranks.events():
             if event["event"] == "done":
                 done = event

@@ -329,7 +329,9 @@ def _configure(
                 word = problem["ctx"]["tag"]
                 _say(recipe, (*at, "type"), f"{name}: there is no type {word}", unknown_variant(kind, loc, word))
             elif problem["type"] == "union_tag_not_found":
-                _say(recipe, at, f"{name} is a block of options", f"{name}: {{type: {problem['input']}}}")
+                word = problem["input"]
+                fix = f"{name}: {{type: {word}}}" if isinstance(word, str) else unknown_variant(kind, loc, "")
+                _say(recipe, at, f"{name} is a block of options", fix)
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 given = problem["input"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -105,6 +106,7 @@ class Run:
             os.close(self._life)
             os.close(self._lifeline)
             self.record |= {"status": status, "ended": _now()}
+            self._keep_warnings_of_the_interrupted()
             self._write()
             held.release()
             Path(held.lock_file).unlink(missing_ok=True)  # its name was this run's alone
@@ -113,6 +115,13 @@ class Run:
                 self._write()
             self._write_page()
         return self.record
+
+    def _keep_warnings_of_the_interrupted(self) -> None:
+        """A step that was interrupted has no entry of its own; what it warned of stands where it was planned."""
+        ended = {entry["name"] for entry in self.record["steps"]}
+        for entry in self.record["planned"]:
+            if entry["name"] in self._warnings and entry["name"] not in ended:
+                entry["warnings"] = self._warnings[entry["name"]]
 
     def _write_page(self) -> None:
         """Writes the report. If that goes wrong it is told, and the run is what it is."""
@@ -190,13 +199,17 @@ class Run:
         spread = f"-{step.launch.world_size}-{step.launch.strategy.name}" if step.launch else ""
         scratch = self.registry.scratch(f"{key}-{environment.name}{spread}")
         log = self.registry.run_folder(self.id) / f"{step.name}.log"
-        with self.registry.workspace() as workspace:
+        with (
+            self.registry.workspace() as workspace,
+            tempfile.TemporaryDirectory(prefix="tuneforge-", ignore_cleanup_errors=True) as local,
+        ):
             out = workspace / "out"
             out.mkdir()
             recorder = Recorder(log.parent, step.name, key, lambda text: self.observer(Logged(step.name, text)))
             try:
                 outcome = self._server(environment).carry_out(
-                    self._request(step, out, scratch, log), lambda event: self._tell(step, event, log, recorder)
+                    self._request(step, out, scratch, log, local),
+                    lambda event: self._tell(step, event, log, recorder),
                 )
             finally:
                 recorder.close()
@@ -255,7 +268,7 @@ class Run:
     def _file(self, step: PlannedStep) -> Path | None:
         return self.plan.recipe.plugins.origin(step.spec.kind).file
 
-    def _request(self, step: PlannedStep, out: Path, scratch: Path, log: Path) -> dict[str, Any]:
+    def _request(self, step: PlannedStep, out: Path, scratch: Path, log: Path, local: str) -> dict[str, Any]:
         kind = type(step.method)
         file = self._file(step)
         return {
@@ -271,6 +284,7 @@ class Run:
             "out": str(out),
             "scratch": str(scratch),
             "log": str(log),
+            "local": local,
             "seed": self.plan.recipe.seed,
             "threads": self.threads,
             "lineage": self.plan.lineage(step) if step.method.traced else {},
@@ -371,8 +385,8 @@ class Run:
                 "peak_memory": outcome.peak_memory,
                 "reads": outcome.reads,
             }
-            if step.launch:
-                entry["launch"] = step.launch.to_json()
+        if step.launch and status in ("done", "failed"):
+            entry["launch"] = step.launch.to_json()
         if step.name in self._warnings:
             entry["warnings"] = self._warnings[step.name]
         if error:

@@ -150,11 +150,12 @@ def _step(method: type[Method], references: Mapping[Any, str]) -> dict[str, Any]
 def _launch(method: type[Method], references: Mapping[Any, str]) -> dict[str, Any]:
     shared = LaunchOptions.model_json_schema()["properties"]
     shared["strategy"] |= {"enum": [kind.name for kind in method.strategies]}
+    settings = {kind.name: {"anyOf": [{"$ref": references[kind]}, {"type": "null"}]} for kind in method.strategies}
     return {
         "type": "object",
         "description": "Spreads the step over several processes.",
         "additionalProperties": False,
-        "properties": shared | {kind.name: {"$ref": references[kind]} for kind in method.strategies},
+        "properties": {name: _or_variable(option) for name, option in shared.items()} | settings,
     }
 
 

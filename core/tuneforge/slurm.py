@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,12 +25,13 @@ def sbatch_script(
     `launch` are `key=value` beside nodes, processes and rendezvous; `options` are `name=value` for sbatch itself. Paths
     are made absolute: a job begins elsewhere, and each node must find the same files there.
     """
+    job = re.sub(r"[^\w.-]+", "-", name).strip("-") or "recipe"  # a directive ends at a space, a file's name holds no /
     directives = [
-        f"job-name={name}",
+        f"job-name={job}",
         f"nodes={nodes}",
         "ntasks-per-node=1",
         *([f"gpus-per-node={gpus}"] if gpus else []),
-        f"output={name}-%j.log",
+        f"output={job}-%j.log",
         "open-mode=append",
         "requeue",  # what is started again goes on from its checkpoints
         *options,

@@ -17,7 +17,7 @@ from tests.core.bench import Bench, step_of, told
 from tests.core.test_runner import alive, wait_for
 from tuneforge import nodes, plan
 from tuneforge.errors import StepError
-from tuneforge.launch import Hardware, Launch, hardware
+from tuneforge.launch import Hardware, Launch, hardware, launch_settings
 from tuneforge.plan import Plan
 from tuneforge.recipe import read_recipe
 
@@ -119,6 +119,70 @@ def test_the_command_line_launches_what_can_be(bench: Bench, machine: Any) -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        (None, []),
+        ("processes=2,", ["processes=2"]),
+        (" processes=2, strategy=ddp", ["processes=2", "strategy=ddp"]),
+        ("fsdp.wrap=[A, B],nodes=2", ["fsdp.wrap=[A, B]", "nodes=2"]),
+        ("in-turn={part: line, of: 2},nodes=2", ["in-turn={part: line, of: 2}", "nodes=2"]),
+    ],
+)
+def test_the_parts_of_a_launch_on_the_command_line(given: str | None, parts: list[str]) -> None:
+    assert launch_settings(given) == parts
+
+
+def test_a_launch_without_values_is_refused_by_its_own_name(bench: Bench) -> None:
+    ended = bench.command("plan", str(bench.write(recipe("{}"))), "--launch", "processes")
+    assert ended.code == 2
+    told = "--launch: 'processes' is not of the form key=value\n    For example --launch processes=2,strategy=ddp.\n"
+    assert ended.err == told
+
+
+@pytest.mark.parametrize(
+    ("member", "problem"),
+    [
+        ("def requires(self): raise ValueError('what?')", "ValueError: what?"),
+        ("def requires(self): return ('no requirement',)", "InvalidRequirement: "),
+        ("def check_launch(self, launch, facts): raise ValueError('what?')", "ValueError: what?"),
+    ],
+)
+def test_a_method_that_breaks_while_it_is_spread_is_told_with_its_plugin(
+    member: str, problem: str, bench: Bench
+) -> None:
+    (bench.folder / "solo.py").write_text(f"""from tuneforge import Step, Train, hookimpl
+from tuneforge.launch import Strategy
+class Side(Strategy):
+    "Side by side."
+    name = "side"
+class Solo(Train):
+    "Sings."
+    name = "solo"
+    strategies = (Side,)
+    {member}
+    def run(self, step: Step) -> None: ...
+@hookimpl
+def register_train(): return [Solo]
+""")
+    text = "plugins: [solo.py]\nsteps: {song: {train: solo, launch: {processes: 2}}}\n"
+    (bench.folder / "recipe.yaml").write_text(text)
+    ended = bench.command("plan", "recipe.yaml")
+    assert ended.code == 2
+    assert f"plugin solo.py: Solo failed while it was planned: {problem}" in ended.err
+
+
+def test_steps_that_meet_at_two_places_are_refused(bench: Bench, machine: Any) -> None:
+    machine(0, 8)
+    text = recipe("{processes: 1, nodes: 2, rendezvous: 'a:1'}")
+    text += "  more: {train: choir, words: words, launch: {processes: 1, nodes: 2, rendezvous: 'b:1'}}\n"
+    assert told(bench.plan(text).errors) == [
+        f"{bench.folder}/recipe.yaml:5:71: song meets at a:1, and more at b:1\n"
+        "    Give all steps of a recipe one rendezvous."
+    ]
+    assert not bench.plan(text.replace("b:1", "a:1")).errors
+
+
 def test_a_launch_counts_for_no_key_and_a_cached_step_needs_no_hardware(bench: Bench, machine: Any) -> None:
     machine(0, 8)
     keys = {bench.plan(recipe(launch)).steps["song"].key for launch in ("{processes: 2}", "{strategy: in-turn}")}
@@ -185,6 +249,7 @@ def test_ranks_carry_a_step_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
 def test_a_rank_that_fails_says_why(how: str, problem: str, bench: Bench) -> None:
     record = bench.run(recipe("{processes: 2}", how))
     assert step_of(record, "song")["error"].startswith(problem)
+    assert step_of(record, "song")["launch"]["processes"] == 2
     ranks = singers(bench.home)
     assert sorted(ranks) == [0, 1]
     assert {tuple(rank[2:]) for rank in ranks.values()} == {("1", "1")}
@@ -223,6 +288,21 @@ def test_all_ranks_die_with_the_run(whom: str, bench: Bench, started: Any) -> No
     _, err = command.communicate(timeout=60)
     if whom == "torchrun":
         assert "torchrun: its process was killed (SIGKILL)" in err
+
+
+@pytest.mark.slow
+def test_an_interrupted_launch_leaves_nothing_in_the_folder_for_temporary_files(
+    bench: Bench, started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    command = started("run", str(bench.write(recipe("{processes: 2}", "sleep"))))
+    ranks_of(bench, 2)
+    assert [path.name for path in folder.glob("tuneforge-*/*") if path.is_fifo()]
+    command.send_signal(signal.SIGINT)
+    command.communicate(timeout=60)
+    assert not list(folder.glob("tuneforge-*"))
 
 
 def test_what_went_wrong_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,6 +452,11 @@ def test_a_job_for_slurm(bench: Bench) -> None:
 def test_a_job_for_one_node(bench: Bench) -> None:
     assert "rendezvous" not in job(bench, "--gpus", "0")
     assert play(bench, "0")[-2:] == ["--launch", "nodes=1,processes=1"]
+
+
+def test_a_job_is_named_so_that_slurm_can_read_it(bench: Bench) -> None:
+    lines = job(bench, "--set", "name=my songs/new").splitlines()
+    assert {"#SBATCH --job-name=my-songs-new", "#SBATCH --output=my-songs-new-%j.log"} <= set(lines)
 
 
 def test_a_job_is_checked_for_the_machines_it_is_for(bench: Bench) -> None:

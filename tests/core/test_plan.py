@@ -301,16 +301,17 @@ def test_wires_of_the_wrong_kind_are_told_all_at_once(bench: Bench) -> None:
   bag: {train: count, data: [words, bag0]}
   bag0: {train: count, data: [words]}
   note: {align: remark, bag: words}
-  grade: {evaluate: grade, bags: [bag0, note0], words: bag0}
-  note0: {align: remark, bag: bag0, with: {txt: x}}
+  grade: {evaluate: grade, bags: [bag0, note0], words: bag1}
+  note0: {align: remark, bag: bag0}
+  bag1: {train: count, data: [words], with: {tpo: 1}}
 """)
     place = f"{bench.folder}/recipe.yaml"
     assert sorted((finding.place, finding.problem, finding.fix) for finding in plan.errors) == [
         (f"{place}:4:23", "data takes list of words, but bag0 gives bag", "Steps that do: words."),
         (f"{place}:6:25", "bag takes bag or note, but words gives words", "Steps that do: bag0."),
         (f"{place}:7:28", "bags takes list of bag, but note0 gives note", "Steps that do: bag0."),
-        (f"{place}:7:49", "words takes words, but bag0 gives bag", "Steps that do: words."),
-        (f"{place}:8:44", "align: remark has no option txt", "Did you mean text?"),
+        (f"{place}:7:49", "words takes words, but bag1 gives bag", "Steps that do: words."),
+        (f"{place}:9:46", "train: count has no option tpo", "Did you mean top?"),
     ]
 
 
@@ -318,6 +319,12 @@ def test_the_kind_of_a_result_may_depend_on_the_configuration(bench: Bench) -> N
     recipe = RECIPE + "  again: {train: count, data: [words]}\n  graded: {evaluate: grade, bags: [note]}\n"
     assert len(bench.plan(recipe).errors) == 1
     assert not bench.plan(recipe, "steps.note.with.whole=true").errors
+
+
+def test_nothing_is_said_of_a_kind_that_hangs_on_a_wrong_configuration(bench: Bench) -> None:
+    recipe = RECIPE + "  again: {train: count, data: [words]}\n  graded: {evaluate: grade, bags: [note]}\n"
+    (problem,) = bench.plan(recipe, "steps.note.with.whole=true", "steps.note.with.text=[]").errors
+    assert problem.problem.startswith("text: ")
 
 
 def test_findings_point_at_the_option_that_is_wrong(bench: Bench) -> None:

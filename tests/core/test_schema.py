@@ -164,6 +164,18 @@ def register_format(): return [Listed]
     assert not Draft202012Validator(schema).is_valid(load(recipe.replace("0.5", "half")))
 
 
+@pytest.mark.parametrize("launch", ['{processes: "${n}", in-turn: {part: "${part}"}}', "{processes: 2, abreast: }"])
+def test_it_takes_a_launch(launch: str, schema: dict[str, Any], bench: Bench, load: Callable[[str], Any]) -> None:
+    recipe = f"""vars: {{n: 2, part: line}}
+steps:
+  words: {{format: split, with: {{path: text.txt}}}}
+  song: {{train: choir, words: words, launch: {launch}}}
+"""
+    Draft202012Validator(schema).validate(load(recipe))
+    assert not bench.read(recipe).problems, "as the core does"
+    assert not Draft202012Validator(schema).is_valid(load(recipe.replace("processes:", "proceses:")))
+
+
 def test_an_editor_is_told_the_option_that_is_wrong(schema: dict[str, Any], load: Callable[[str], Any]) -> None:
     error = best_match(Draft202012Validator(schema).iter_errors(load(RECIPE.replace("rate:", "rte:"))))
     assert error

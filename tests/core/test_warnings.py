@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.core.bench import Bench, step_of
+from tuneforge.events import Event, Logged
 from tuneforge.report.gather import gather
+from tuneforge.runner import Run
 
 RECIPE = """steps:
   words: {format: split, with: {path: text.txt}}
@@ -33,6 +35,19 @@ def test_warnings_are_in_the_record_with_how_far_the_step_was(bench: Bench, fail
     log = (bench.home / "runs" / record["id"] / "play.log").read_text()
     assert "warning: a slip in part 2\n    Slow down.\n" in log
     assert "warning: a slip in part 2\n    Slow down." in bench.said()
+
+
+def test_what_an_interrupted_step_warned_of_is_in_its_report(bench: Bench) -> None:
+    def watch(event: Event) -> None:
+        if isinstance(event, Logged) and "part 2" in event.text:
+            raise KeyboardInterrupt
+
+    work = Run(bench.plan(RECIPE), watch, threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        work.carry_out()
+    play = gather(work.registry, work.id).step("play")
+    assert play.status == "interrupted"
+    assert [told.problem for told in play.warnings] == [told["problem"] for told in WARNED[:2]]
 
 
 def test_warnings_are_told_at_the_end_and_in_json(bench: Bench) -> None:

@@ -335,9 +335,9 @@ class Choir(Train):
         step.metrics(rank=step.rank)
         (step.out / f"by-{step.rank}").write_text("la")
         singers = [step.scratch / f"singer-{rank}" for rank in range(step.world_size)]
+        while not all(path.exists() for path in singers):
+            time.sleep(0.01)
         if step.rank == self.who or self.how == "sleep":
-            while self.how in ("raise", "kill", "exit") and not all(path.exists() for path in singers):
-                time.sleep(0.01)  # it is while the others sing
             match self.how:
                 case "raise":
                     raise StepError("a false note", "Sing it right.")
@@ -347,7 +347,7 @@ class Choir(Train):
                     os._exit(3)
                 case "sleep":
                     ctypes.PyDLL(None).sleep(600)  # in native code, and never lets go of the interpreter
-        while self.how in ("raise", "kill", "exit") or not all(path.exists() for path in singers):
+        while self.how in ("raise", "kill", "exit"):
             time.sleep(0.01)
         told = (step.scratch / "notes").read_text()
         song = {"world": step.world_size, "loud": isinstance(strategy, Abreast) and strategy.loud}

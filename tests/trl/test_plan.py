@@ -258,6 +258,11 @@ def test_the_usual_learning_rate_of_a_type() -> None:
         ("{type: prefix_tuning}", "adapter: there is no type prefix_tuning / It is called prefix here."),
         ("lora", "adapter is a block of options / adapter: {type: lora}"),
         (
+            "[lora]",
+            "adapter is a block of options / There are: lora, qlora, dora, rslora, pissa, adalora, ia3, loha, vera, "
+            "oft, prefix, prompt, p-tuning, houlsby, pfeiffer.",
+        ),
+        (
             "{type: qlora, base: nf5}",
             "adapter.base: input should be 'nf4', 'fp4' or 'int8', not 'nf5' / adapter.base takes nf4 | fp4 | int8: "
             "What the base's weights are rounded to: 4-bit normal floats, 4-bit floats, or 8-bit integers.",

@@ -226,9 +226,9 @@ def _steps(
         took = told if seconds is None else seconds - elapsed
         samples = samples_of(registry, run_id, step.name)
         curves = curves_of(points)
-        yield replace(
-            step, status=status, began=elapsed, seconds=took, curves=curves, points=len(points), samples=samples
-        )
+        warnings = tuple(_warnings(registry, entry))
+        step = replace(step, status=status, began=elapsed, seconds=took, samples=samples, warnings=warnings)
+        yield replace(step, curves=curves, points=len(points))
 
 
 def _step(
@@ -267,7 +267,7 @@ def _step(
 
 def _warnings(registry: Registry, entry: Mapping[str, Any]) -> Iterator[Warned]:
     """What the step warned of; of one that was cached, when its result was made."""
-    if entry["status"] == "cached" and entry.get("digest"):
+    if entry.get("status") == "cached" and entry.get("digest"):
         for maker, name in registry.made_by(entry["digest"]):
             found = [step for step in registry.run(maker)["steps"] if step["name"] == name]
             if found and found[0]["status"] == "done":
