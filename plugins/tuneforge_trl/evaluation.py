@@ -173,10 +173,9 @@ class Evaluation:
         return found
 
     def _measured(self, rows: int) -> dict[str, float]:
-        """What rank 0 finds, where it has the model; all of them where none has."""
+        """What rank 0 finds. All ranks measure: TRL's trainers gather what they find, which takes every one."""
         assert self.held_out is not None
-        alone = self._sharded or self._step.rank == 0
-        found: dict[str, float] = agreed(measure(self._trainer, self.held_out, rows) if alone else {})
+        found: dict[str, float] = agreed(measure(self._trainer, self.held_out, rows))
         return found
 
     def _count(self, step: int, loss: float) -> bool:
@@ -219,9 +218,9 @@ class Evaluation:
         if self.every:
             self._step.metrics(kept_step=kept)
         if self.held_out is not None:
-            kept_rows = self.held_out.tokens.kept
-            known = self._latest is not None and self._latest[0] == kept and self.rows == kept_rows
-            found = self._latest[1] if known and self._latest else self._measured(kept_rows)
+            rows = len(self.held_out.tokens.dataset)
+            known = self._latest is not None and self._latest[0] == kept and self.rows == rows
+            found = self._latest[1] if known and self._latest else self._measured(rows)
             self._step.metrics(**found)
 
 
