@@ -19,6 +19,7 @@ from tuneforge import (
 )
 from tuneforge.launch import Launch
 
+from .adapters.prompts import Prompt, PTuning
 from .options import NEEDS, Training
 
 
@@ -52,6 +53,16 @@ class Reward(Training, Train):
         also=("lr",),
         description="Highest learning rate; 1e-5, or 1e-4 for an adapter, where it is not set.",
     )
+
+    def check(self, facts: Known) -> Iterator[Finding]:
+        yield from super().check(facts)
+        if isinstance(self.adapter, (Prompt, PTuning)):
+            # Transformers finds the last token by the ids, and a prompt hands it embedded words in their place.
+            yield Finding(
+                f"{self.adapter.kind} adapters hide where a conversation ends, so that scores are read at its padding",
+                "Take prefix, or lora.",
+                field="adapter.type",
+            )
 
     def check_launch(self, launch: Launch, facts: Known) -> Iterator[Finding]:
         yield from super().check_launch(launch, facts)
