@@ -1,4 +1,4 @@
-"""Recipes for models that no test machine holds: planned with the real models' shapes, on files that hold no weights."""
+"""Recipes for models that no test machine holds: planned with the real models' shapes, on files without weights."""
 
 from __future__ import annotations
 
