@@ -17,10 +17,12 @@ from tuneforge import (
     Step,
     Train,
 )
+from tuneforge.artifacts import Tensor
 from tuneforge.launch import Launch
 
 from .adapters.prompts import Prompt, PTuning
 from .options import NEEDS, Training
+from .targets import is_head
 
 
 class Reward(Training, Train):
@@ -55,7 +57,7 @@ class Reward(Training, Train):
     )
 
     def check(self, facts: Known) -> Iterator[Finding]:
-        yield from super().check(facts)
+        yield from super().check({**facts, "model": [_scoring(given) for given in facts.get("model", ())]})
         if isinstance(self.adapter, (Prompt, PTuning)):
             # Transformers finds the last token by the ids, and a prompt hands it embedded words in their place.
             yield Finding(
@@ -89,3 +91,12 @@ class Reward(Training, Train):
 
     def foresee(self, facts: Known) -> Facts:
         return replace(super().foresee(facts), kind=self.writes({}))
+
+
+def _scoring(model: Facts) -> Facts:
+    """A language model with a score in place of its output head, as it is trained."""
+    if not model.tensors:
+        return model
+    kept = {name: tensor for name, tensor in model.tensors.items() if not is_head(name.rpartition(".")[0])}
+    config = {**model.config, "tie_word_embeddings": False}
+    return replace(model, config=config, tensors={**kept, "score.weight": Tensor("F32", (1, 1))})

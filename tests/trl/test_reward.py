@@ -197,6 +197,15 @@ def test_a_plan(base: Model) -> None:
     assert list(whole.check({"model": [model]})) == list(lora.check({"model": [model]})) == []
     assert "no chat template" in next(iter(whole.check({"model": [replace(model, template=None)]}))).problem
     assert not issubclass(RewardModel, Model)
+    (finding,) = Reward(freeze=["lm_head"]).check({"model": [model]})
+    assert finding.field == "freeze" and "no weights that are called lm_head" in finding.problem
+    tied = replace(
+        model,
+        config={**model.config, "tie_word_embeddings": True},
+        tensors={name: tensor for name, tensor in model.tensors.items() if "lm_head" not in name},
+    )
+    for given in (model, tied):  # the score is left
+        assert list(Reward(freeze=["model"]).check({"model": [given]})) == []
     for kind in ("prompt", "p-tuning"):
         (finding,) = Reward(adapter={"type": kind}).check({"model": [model]})
         assert finding.field == "adapter.type" and "padding" in finding.problem
