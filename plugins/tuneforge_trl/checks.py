@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tuneforge import Adapter, Facts, Finding, Known, TextData
 from tuneforge.artifacts import context_length
+from tuneforge.kit.adapters import is_prompt, needs_cache, peft_type
 
 from .advice import advise
 from .freezing import check_freeze
@@ -16,6 +17,7 @@ from .targets import check_targets
 if TYPE_CHECKING:
     from tuneforge.launch import Launch
 
+    from .adapters.base import AdapterType
     from .options import Training
 
 
@@ -35,30 +37,37 @@ def check_training(options: Training, facts: Known) -> Iterator[Finding]:
             else f"Make it {batch} or less: batch_size counts all rows of a step, micro_batch_size those in memory.",
             field="micro_batch_size",
         )
-    yield from _check_adapter(options)
+    if getattr(options, "packing", False):
+        fix = "Set packing: false, or take another type of adapter."
+        yield from check_packing(options.adapter, facts, "packing", fix)
+    yield from _check_checkpointing(options, facts)
     chats = not any(issubclass(given.kind, TextData) for given in facts.get("data", ()))
     for given in facts.get("model", ()):
         yield from _check_model(options, given, chats)
     yield from advise(options, facts)
 
 
-def _check_adapter(options: Training) -> Iterator[Finding]:
+def _check_checkpointing(options: Training, facts: Known) -> Iterator[Finding]:
     adapter = options.adapter
-    if adapter is None:
-        return
-    kind = adapter.kind
-    if getattr(options, "packing", False) and not adapter.packable:
-        yield Finding(
-            f"{kind} adapters cannot tell the rows of a packed sequence apart",
-            "Set packing: false, or take another type of adapter.",
-            field="packing",
-        )
-    if options.gradient_checkpointing and not adapter.checkpointable:
+    kind = adapter.kind if adapter and not adapter.checkpointable else next(filter(needs_cache, _given(facts)), None)
+    if options.gradient_checkpointing and kind:
         yield Finding(
             f"{kind} adapters cannot be trained with gradient checkpointing, which would compute without them",
             "Leave gradient_checkpointing out, or take another type of adapter.",
             field="gradient_checkpointing",
         )
+
+
+def check_packing(adapter: AdapterType | None, facts: Known, field: str, fix: str) -> Iterator[Finding]:
+    """Findings on an adapter, new or trained on, that is to be trained on packed rows."""
+    kind = adapter.kind if adapter and not adapter.packable else next(filter(is_prompt, _given(facts)), None)
+    if kind:
+        yield Finding(f"{kind} adapters cannot tell the rows of a packed sequence apart", fix, field=field)
+
+
+def _given(facts: Known) -> list[str]:
+    """PEFT's names for the adapters that are trained on."""
+    return [peft_type(model.config) for model in facts.get("model", ()) if model.kind is Adapter]
 
 
 def check_launch(options: Training, launch: Launch, facts: Known) -> Iterator[Finding]:

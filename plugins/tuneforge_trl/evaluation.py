@@ -18,6 +18,7 @@ from tuneforge import Step
 from tuneforge.kit.chats import IGNORED
 
 from . import samples
+from .options import Training
 from .pairs import SIDES
 from .ranks import agreed
 from .rows import Tokens, lengths
@@ -115,7 +116,7 @@ class Evaluation:
     weights so far are a file in the step's scratch folder, of which each checkpoint gets a link.
     """
 
-    def __init__(self, trainer: Any, options: Watching, step: Step, held_out: HeldOut | None, longest: int) -> None:
+    def __init__(self, trainer: Any, options: Training, step: Step, held_out: HeldOut | None, longest: int) -> None:
         self._trainer, self._options, self._step, self._longest = trainer, options, step, longest
         self.held_out = held_out if held_out is not None and held_out.tokens.kept else None
         self._steps = trainer.args.max_steps
@@ -129,6 +130,7 @@ class Evaluation:
         # Weights that are cut up among processes cannot be set aside, nor answer without all of them.
         self._sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
         self.keeps_best = bool(self.every) and options.keep != "last" and not self._sharded
+        self._settled = options.adapter.settled(self._steps) if options.adapter else 0
         self._best: tuple[int, float] | None = None
         self._waited = 0  # measurements since the best
         self._latest: tuple[int, dict[str, float]] | None = None
@@ -173,12 +175,14 @@ class Evaluation:
         return found
 
     def _measured(self, rows: int) -> dict[str, float]:
-        """What rank 0 finds. All measure: TRL's trainers gather figures from each rank, and would wait for them."""
+        """What rank 0 finds. All ranks measure: TRL's trainers gather what they find, which takes every one."""
         assert self.held_out is not None
         found: dict[str, float] = agreed(measure(self._trainer, self.held_out, rows))
         return found
 
     def _count(self, step: int, loss: float) -> bool:
+        if step < self._settled:  # what there is could not be the result
+            return False
         is_best = self._best is None or loss <= self._best[1]  # of equal ones the later has learnt from more
         if is_best:
             self._best = step, loss
@@ -218,9 +222,9 @@ class Evaluation:
         if self.every:
             self._step.metrics(kept_step=kept)
         if self.held_out is not None:
-            kept_rows = len(self.held_out.tokens.dataset)  # of texts, more or fewer than there were
-            known = self._latest is not None and self._latest[0] == kept and self.rows == kept_rows
-            found = self._latest[1] if known and self._latest else self._measured(kept_rows)
+            rows = len(self.held_out.tokens.dataset)
+            known = self._latest is not None and self._latest[0] == kept and self.rows == rows
+            found = self._latest[1] if known and self._latest else self._measured(rows)
             self._step.metrics(**found)
 
 

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 
 def muon(model: Any, *, learning_rate: float, weight_decay: float) -> Optimizer:
-    """Muon for the matrices between the embedding and the output head, AdamW for all else that is trained.
+    """Muon for the matrices between the embedding and the output head, or score, AdamW for all else that is trained.
 
     Muon's steps are scaled to the size of AdamW's, so that both take the same learning rate. Jordan et al. 2024,
     https://kellerjordan.github.io/posts/muon; Liu et al. 2025, https://arxiv.org/abs/2502.16982
@@ -20,6 +20,7 @@ def muon(model: Any, *, learning_rate: float, weight_decay: float) -> Optimizer:
     head = model.get_output_embeddings()
     if head is not None:
         ends.add(id(head.weight))
+    ends |= {id(weight) for name, weight in model.named_parameters() if "score" in name.split(".")}
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     inner = [weight for weight in trained if weight.ndim == 2 and id(weight) not in ends]
     outer = [weight for weight in trained if weight.ndim > 2 or (weight.ndim == 2 and id(weight) in ends)]

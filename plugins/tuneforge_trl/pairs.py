@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,12 +26,12 @@ class Pairwise:
 
     def blank(self, row: Any) -> Any:
         """A pair of two like answers: its loss is what no margin gives, whatever the model says."""
-        return row | {"rejected": row["chosen"], "blank": True} | ({"margin": [0.0]} if "margin" in row else {})
+        return row | {"rejected": row["chosen"], "blank": True}
 
     @property
     def undecided(self) -> float:
-        """The loss of a pair whose answers are as good as each other."""
-        return math.log(2)
+        """The loss of a blank pair."""
+        raise NotImplementedError
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
         return int(total(sum(pair_count(batch) for batch in batch_samples)))

@@ -1,9 +1,11 @@
 """Continued pre-training, as a method of the train stage."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
-from tuneforge import Adapter, Field, Model, Step, TextData, Train
+from tuneforge import Adapter, Field, Finding, Known, Model, Step, TextData, Train
 
+from .checks import check_packing
 from .options import NEEDS, Training
 from .speed import CrossEntropy
 from .watching import Sampling
@@ -45,6 +47,10 @@ class Pretrain(Sampling, Training, CrossEntropy, Train):
         also=("cross_document_attention", "sample_packing_cross_attention"),
         description="Whether the documents of a sequence see those before them; else each is blind to the others.",
     )
+
+    def check(self, facts: Known) -> Iterator[Finding]:
+        yield from super().check(facts)
+        yield from check_packing(self.adapter, facts, "adapter.type", "pretrain packs documents: take lora.")
 
     def prepare(self, model: Model | Adapter, data: TextData, step: Step) -> None:
         from .pretrain_engine import prepare

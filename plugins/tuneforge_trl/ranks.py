@@ -34,7 +34,7 @@ class Spread:
 
     def blank(self, row: Row) -> Row:
         """A row in place of one that is not there, from which nothing is learnt: this one without labels."""
-        return row | {"labels": [IGNORED] * len(row["labels"])}
+        return row | {"labels": [IGNORED] * len(row["input_ids"])}
 
     def get_train_dataloader(self) -> Any:
         if self.args.world_size == 1:

@@ -17,9 +17,12 @@ from tuneforge import (
     Step,
     Train,
 )
+from tuneforge.artifacts import Tensor
 from tuneforge.launch import Launch
 
+from .adapters.prompts import Prompt, PTuning
 from .options import NEEDS, Training
+from .targets import is_head
 
 
 class Reward(Training, Train):
@@ -53,6 +56,16 @@ class Reward(Training, Train):
         description="Highest learning rate; 1e-5, or 1e-4 for an adapter, where it is not set.",
     )
 
+    def check(self, facts: Known) -> Iterator[Finding]:
+        yield from super().check({**facts, "model": [_scoring(given) for given in facts.get("model", ())]})
+        if isinstance(self.adapter, (Prompt, PTuning)):
+            # Transformers finds the last token by the ids, and a prompt hands it embedded words in their place.
+            yield Finding(
+                f"{self.adapter.kind} adapters hide where a conversation ends, so that scores are read at its padding",
+                "Take prefix, or lora.",
+                field="adapter.type",
+            )
+
     def check_launch(self, launch: Launch, facts: Known) -> Iterator[Finding]:
         yield from super().check_launch(launch, facts)
         if self.center:
@@ -78,3 +91,12 @@ class Reward(Training, Train):
 
     def foresee(self, facts: Known) -> Facts:
         return replace(super().foresee(facts), kind=self.writes({}))
+
+
+def _scoring(model: Facts) -> Facts:
+    """A language model with a score in place of its output head, as it is trained."""
+    if not model.tensors:
+        return model
+    kept = {name: tensor for name, tensor in model.tensors.items() if not is_head(name.rpartition(".")[0])}
+    config = {**model.config, "tie_word_embeddings": False}
+    return replace(model, config=config, tensors={**kept, "score.weight": Tensor("F32", (1, 1))})

@@ -19,6 +19,7 @@ from .evaluation import HeldOut
 from .loading import load_for_training, longest_row
 from .loop import Quiet, fit, save
 from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
+from .ranks import whole_state
 from .reward import Reward
 from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
 from .settings import arguments, settle
@@ -27,7 +28,19 @@ from .sharding import strategy_arguments
 _FIGURES = {"reward_accuracy": "accuracy", "reward_margin": "margin", "reward": "mean_reward"}
 
 
+_NEGLIGIBLE = -1e4
+"""A margin so low that a pair has no loss, and no gradient."""
+
+
 class _Trainer(Pairwise, Quiet, Grouped, RewardTrainer):
+    def blank(self, row: Any) -> Any:
+        # Dropout, which DPO does without, gives two like answers two scores.
+        return super().blank(row) | {"margin": [_NEGLIGIBLE]}
+
+    @property
+    def undecided(self) -> float:
+        return 0.0
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         seen = self._metrics["train"]
         if seen.get("accuracy"):
@@ -95,5 +108,7 @@ def train(options: Reward, model: Model, step: Step) -> None:
     trained: Any = trainer.model
     if isinstance(trained, PeftModel):
         save(trainer, model, step, adapted)
-    elif not step.rank:
-        save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model))
+        return
+    state = whole_state(trainer)
+    if not step.rank:
+        save_model(trained, tokenizer_folder(model), step.out, stored_dtype(model), state=state)

@@ -72,7 +72,8 @@ class Watch(TrainerCallback):
         entry = state.log_history[-1]  # what is added to it is in the next checkpoint
         seconds = time.monotonic() - self._since
         tokens, under_loss = (None if count is None else int(count) for count in self._counted)
-        if tokens and under_loss is not None:
+        # Rank 0's alone: another's rows may all be blank ones.
+        if tokens and under_loss is not None and not self._step.rank:
             entry["under_loss"] = under_loss / tokens
         figures = {name: logs[key] for name, key in FIGURES.items() if key in logs}
         speed = args.world_size * (tokens or 0) / seconds  # as many on every rank, about

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.trl.colours import CHATS
+from tests.trl.colours import CHATS, MISTAKEN
 from tests.trl.test_resume import assert_resumed, killed_at
 from tuneforge import Manner, Model, Step
 from tuneforge.kit.models import load_model, load_tokenizer
@@ -201,6 +201,19 @@ def test_adalora_ends_with_the_ranks_it_was_to_have(trained: Any) -> None:
     assert run.figures["trainable_parameters"] > sum(
         weight.numel() for weight in load_file(run.step.out / "adapter_model.safetensors").values()
     )
+
+
+def test_adalora_keeps_no_weights_from_before_its_ranks_had_shrunk(
+    base: Model, make_chats: Any, carry_out: Any
+) -> None:
+    """Though the held-out loss is lowest there."""
+    method = Sft(steps=12, batch_size=4, learning_rate=5e-2, evaluate_every=1, samples=0, adapter={"type": "adalora"})
+    data = make_chats(CHATS, MISTAKEN[:3])
+    run = carry_out(method, base, data)
+    assert sum(ranks(run.step.out).values()) == 8 * 14
+    assert run.figures["kept_step"] >= 9
+    stopped = carry_out(method.model_copy(update={"patience": 1}), base, data)
+    assert stopped.figures["steps"] > 9 and sum(ranks(stopped.step.out).values()) == 8 * 14
 
 
 @pytest.mark.parametrize("kind", ["dora", "pissa", "adalora", "vera", "prefix", "p-tuning", "houlsby"])

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tuneforge import Model
 from tuneforge.kit.models import load_model
+from tuneforge.kit.rewards import new_reward_model
 from tuneforge_trl.optimizers import muon
 from tuneforge_trl.sft import Sft
 
@@ -34,6 +35,16 @@ def test_matrices_are_muons_and_the_rest_is_adamws(model: Any) -> None:
     assert ends <= names_in(of_adamw, model)
     assert names_in(of_muon, model) == {name for name in everything - ends if "norm" not in name}
     assert names_in(of_muon, model) | names_in(of_adamw, model) == everything
+
+
+def test_a_score_is_adamws(base: Model) -> None:
+    model = new_reward_model(base, dtype=torch.float32, seed=1)
+    adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules="all-linear"))
+    for given in (model, adapted):
+        joint: Any = muon(given, learning_rate=1e-3, weight_decay=0.0)
+        of_muon, of_adamw = joint._parts
+        assert not any("score" in name for name in names_in(of_muon, given))
+        assert any("score" in name for name in names_in(of_adamw, given))
 
 
 def test_gains_do_not_decay(model: Any) -> None:

@@ -92,6 +92,12 @@ def test_an_adapter_on_an_adapter(model: Facts) -> None:
     ]
 
 
+def test_a_prompt_that_is_trained_on(model: Facts) -> None:
+    adapter = Facts(Adapter, {"peft_type": "PREFIX_TUNING"}, {}, model.tokenizer, model.template, model)
+    found = list(Sft(packing=True, gradient_checkpointing=True).check({"model": [adapter]}))
+    assert [finding.field for finding in found] == ["packing", "gradient_checkpointing"]
+
+
 def test_a_quantized_model(model: Facts) -> None:
     quantized = replace(model, config={**model.config, "quantization_config": {"quant_method": "gptq"}})
     assert [finding.field for finding in Sft().check({"model": [quantized]})] == ["adapter"]

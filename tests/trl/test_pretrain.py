@@ -101,6 +101,21 @@ def test_an_adapter_resumes_to_the_same_bytes(base: Model, make_texts: Any, carr
 
 
 @pytest.mark.slow
+def test_all_of_a_long_held_out_document_is_measured(base: Model, make_texts: Any, carry_out: Any) -> None:
+    """It is cut into several sequences, each of which counts."""
+    method = {"steps": 1, "batch_size": 2, "learning_rate": 1e-9, "max_length": 6}
+    long = "roses are red, violets are blue"
+    runs = [carry_out(Pretrain(**method, evaluate_every=every), base, make_texts(POEM, [long])) for every in (0, 1)]
+    assert len(Dataset.from_file(str(runs[0].step.scratch / "rows" / "held_out.arrow"))) > 2
+    assert runs[0].figures["eval_loss"] == runs[1].figures["eval_loss"]
+    # Two documents that share a sequence are one row.
+    one, two = (
+        carry_out(Pretrain(**method | {"max_length": 64}), base, make_texts(POEM, [long] * count)) for count in (1, 2)
+    )
+    assert two.figures["eval_loss"] == pytest.approx(one.figures["eval_loss"], rel=1e-4)
+
+
+@pytest.mark.slow
 def test_no_template_is_needed(base: Model, make_texts: Any, carry_out: Any, tmp_path: Path) -> None:
     import shutil
 
@@ -121,6 +136,9 @@ def test_what_a_plan_says(base: Model) -> None:
     for method in (Pretrain(), Sft()):
         assert list(method.check({"model": [bare], "data": [texts]})) == []
     assert "no chat template" in next(iter(Sft().check({"model": [bare], "data": [chats]}))).problem
+    for method in (Pretrain(adapter={"type": "prefix"}), Pretrain(adapter={"type": "p-tuning"}, across_documents=True)):
+        (finding,) = method.check({"model": [model], "data": [texts]})
+        assert finding.field == "adapter.type" and "packed" in finding.problem
     (finding,) = Pretrain(max_length=999).check({"model": [model], "data": [texts]})
     assert finding.field == "max_length"
     assert [str(given) for given in inputs_of(Pretrain).values()] == ["model or adapter", "text-data"]

@@ -24,7 +24,9 @@ from tuneforge import Model, Step, StepError
 from tuneforge.launch import Hardware, Launch
 from tuneforge.stages import Method
 from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.pretrain import Pretrain
 from tuneforge_trl.ranks import Share
+from tuneforge_trl.reward import Reward
 from tuneforge_trl.sft import Sft
 from tuneforge_trl.sharding import assure, assure_equal, deepspeed_settings, repeated_blocks, unsharded
 from tuneforge_trl.strategies import Ddp, DeepSpeed, Fsdp
@@ -40,10 +42,13 @@ SAME: dict[str, Method] = {
     "whole": Sft(**SHORT, steps=6, batch_size=4, micro_batch_size=1),
     "packed": Sft(**SHORT, steps=6, batch_size=2, packing=True, max_length=32, adapter=LORA),
     "dpo": Dpo(**SHORT, steps=6, batch_size=4, micro_batch_size=2, adapter=LORA),
+    "reward": Reward(**SHORT, steps=4, batch_size=4, micro_batch_size=2, adapter=LORA, evaluate_every=2),
+    "pretrain": Pretrain(**SHORT, steps=4, batch_size=4, micro_batch_size=2, max_length=6, adapter=LORA),
 }
 MORE: dict[str, Method] = {
     "hinge": Dpo(**SHORT, steps=4, batch_size=4, micro_batch_size=2, adapter=LORA, loss="hinge"),
     "ipo": Dpo(**SHORT, steps=4, batch_size=4, micro_batch_size=2, adapter=LORA, loss="ipo"),
+    "reward-whole": Reward(**SHORT | {"learning_rate": 1e-3}, steps=4, batch_size=4, micro_batch_size=1),
     "dpo-whole": Dpo(**SHORT | {"learning_rate": 1e-3}, steps=4, batch_size=4, micro_batch_size=1),
     "muon": Sft(**SHORT, steps=4, batch_size=4, optimizer="muon"),
 }
@@ -52,9 +57,14 @@ MORE: dict[str, Method] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAME)
 def test_two_processes_learn_as_one(
-    name: str, base: Model, make_chats: Any, make_pairs: Any, carry_out: Any, tmp_path: Path
+    name: str, base: Model, make_chats: Any, make_pairs: Any, make_texts: Any, carry_out: Any, tmp_path: Path
 ) -> None:
-    assert_same(SAME[name], base, make_chats, make_pairs, carry_out, tmp_path)
+    if name == "pretrain":
+        texts = [" has the colour ".join(message["content"] for message in chat["messages"]) for chat in CHATS]
+        data = make_texts(texts, texts[:2])
+    else:
+        data = rows_for(SAME[name], make_chats, make_pairs)
+    assert_same(SAME[name], base, data, carry_out, tmp_path)
 
 
 @pytest.mark.whole
@@ -62,16 +72,19 @@ def test_two_processes_learn_as_one(
 def test_two_processes_learn_as_one_with_every_loss(
     name: str, base: Model, make_chats: Any, make_pairs: Any, carry_out: Any, tmp_path: Path
 ) -> None:
-    assert_same(MORE[name], base, make_chats, make_pairs, carry_out, tmp_path)
+    assert_same(MORE[name], base, rows_for(MORE[name], make_chats, make_pairs), carry_out, tmp_path)
 
 
-def assert_same(method: Method, base: Model, make_chats: Any, make_pairs: Any, carry_out: Any, folder: Path) -> None:
-    if isinstance(method, Dpo):
+def rows_for(method: Method, make_chats: Any, make_pairs: Any) -> Any:
+    if isinstance(method, (Dpo, Reward)):
         assert len(PAIRS) % 4, "else no step is short"
-        data = make_pairs(held_out=PAIRS[:3])
-    else:
-        data = make_chats(held_out=CHATS[:3])
+        return make_pairs(held_out=PAIRS[:3])
+    return make_chats(held_out=CHATS[:3])
+
+
+def assert_same(method: Method, base: Model, data: Any, carry_out: Any, folder: Path) -> None:
     one = carry_out(method, base, data)
+    assert one.figures.get("sequences", 1) % 4, "else no step is short"
     two = Together(method, base, data, folder)
     assert two.exits == [0, 0], two.problems
     assert two.losses == pytest.approx(one.losses, rel=2e-4)
@@ -84,6 +97,14 @@ def assert_same(method: Method, base: Model, make_chats: Any, make_pairs: Any, c
         distance = (ours[key].float() - tensor.float()).norm() / tensor.float().norm()
         assert distance < (NOISE if tensor.dtype == torch.float32 else 2**-8), (key, float(distance))
     assert not list((folder / "thrown-away-1").iterdir()), "what other ranks write is written twice"
+
+
+@pytest.mark.slow
+def test_a_rank_that_has_blank_rows_alone_is_in_no_trouble(base: Model, make_chats: Any, tmp_path: Path) -> None:
+    assert len(CHATS) % 2 == 1
+    method = Sft(**SHORT, steps=4, batch_size=2, adapter=LORA, monitor={"stop_on": ["no_labels"]})
+    two = Together(method, base, make_chats(), tmp_path)
+    assert two.exits == [0, 0], two.problems
 
 
 def by_command(base: Model, folder: Path, launch: str) -> tuple[dict[str, Any], str]:

@@ -17,6 +17,7 @@ from tuneforge.inputs import inputs_of
 from tuneforge.kit.chats import chat_ids
 from tuneforge.kit.models import load_tokenizer
 from tuneforge.kit.rewards import load_reward_model, new_reward_model, score, score_padding
+from tuneforge_trl import reward_engine
 from tuneforge_trl.reward import Reward
 
 SHORT = {"batch_size": 2, "log_every": 1, "save_every": 4}
@@ -196,6 +197,52 @@ def test_a_plan(base: Model) -> None:
     assert list(whole.check({"model": [model]})) == list(lora.check({"model": [model]})) == []
     assert "no chat template" in next(iter(whole.check({"model": [replace(model, template=None)]}))).problem
     assert not issubclass(RewardModel, Model)
+    (finding,) = Reward(freeze=["lm_head"]).check({"model": [model]})
+    assert finding.field == "freeze" and "no weights that are called lm_head" in finding.problem
+    tied = replace(
+        model,
+        config={**model.config, "tie_word_embeddings": True},
+        tensors={name: tensor for name, tensor in model.tensors.items() if "lm_head" not in name},
+    )
+    for given in (model, tied):  # the score is left
+        assert list(Reward(freeze=["model"]).check({"model": [given]})) == []
+    for kind in ("prompt", "p-tuning"):
+        (finding,) = Reward(adapter={"type": kind}).check({"model": [model]})
+        assert finding.field == "adapter.type" and "padding" in finding.problem
+
+
+class _CaughtError(Exception):
+    pass
+
+
+def test_nothing_is_learnt_from_a_blank_pair(
+    base: Model, make_pairs: Any, carry_out: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropout gives its two like answers two scores."""
+
+    def fit(trainer: Any, *_: Any) -> None:
+        batch = trainer.data_collator([trainer.blank(trainer.train_dataset[0])] * 2)
+        loss = trainer.compute_loss(trainer.model.train(), batch, num_items_in_batch=1)
+        loss.backward()
+        assert float(loss) == 0
+        gradients = [weight.grad for weight in trainer.model.parameters() if weight.grad is not None]
+        assert gradients and not any(gradient.any() for gradient in gradients)
+        raise _CaughtError
+
+    monkeypatch.setattr(reward_engine, "fit", fit)
+    method = Reward(**SHORT, steps=1, adapter={"r": 4, "dropout": 0.5})
+    with pytest.raises(_CaughtError):
+        carry_out(method, base, make_pairs())
+
+
+@pytest.mark.slow
+def test_weights_that_were_cut_up_are_written_whole(
+    base: Model, make_pairs: Any, carry_out: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered = {"score.weight": torch.full((1, 64), 0.5)}
+    monkeypatch.setattr(reward_engine, "whole_state", lambda trainer: trainer.model.state_dict() | gathered)
+    run = carry_out(Reward(**SHORT, steps=1), base, make_pairs())
+    assert load_file(run.step.out / "model.safetensors")["score.weight"].unique().tolist() == [0.5]
 
 
 @pytest.mark.slow

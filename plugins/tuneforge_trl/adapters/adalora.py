@@ -69,6 +69,14 @@ class AdaLora(OnLayers):
         """What is divided by the first rank to scale the adapter's output."""
         return 2 * self.first_r if self.alpha is None else self.alpha
 
+    def schedule(self, steps: int) -> tuple[int, int]:
+        """Of a training's steps, how many there are before the first rank is taken away, and after the last one is."""
+        first = int(self.begin * steps)
+        return first, min(int(self.end * steps), steps - first - 1)
+
+    def settled(self, steps: int) -> int:
+        return steps - self.schedule(steps)[1]
+
     def foretold(self) -> dict[str, Any]:
         return super().foretold() | {"r": self.target_r}
 

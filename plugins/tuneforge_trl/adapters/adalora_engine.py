@@ -26,8 +26,7 @@ _MEANS = ("exp_avg_ipt", "exp_avg_unc")
 def adalora_config(options: AdaLora, making: Making) -> AdaLoraConfig:
     """An AdaLoRA whose schedule fits the number of steps."""
     steps = making.steps
-    first = int(options.begin * steps)
-    last = min(int(options.end * steps), steps - first - 1)
+    first, last = options.schedule(steps)
     return AdaLoraConfig(
         **making.common(),
         target_r=options.target_r,

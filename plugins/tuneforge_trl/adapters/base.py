@@ -58,6 +58,10 @@ class AdapterType(Config):
         """The type's name, as in `type: lora`."""
         return str(self.__dict__["type"])
 
+    def settled(self, steps: int) -> int:
+        """The step, of a training of that many, from which on the adapter has the shape that its result is to have."""
+        return 0
+
     def foretold(self) -> dict[str, Any]:
         """What adapter_config.json will say, as far as later steps read it."""
         return {"peft_type": self.peft_type}
