@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from trl import SFTConfig, SFTTrainer, pack_dataset  # type: ignore[attr-defined]
 
 from tuneforge import Adapter, ChatData, Model, Step, TextData
+from tuneforge.disk import persist
 from tuneforge.kit.chats import IGNORED, terminator
 from tuneforge.kit.rows import read_rows
 
@@ -42,6 +46,8 @@ def prepare(options: Sft, model: Model | Adapter, data: ChatData | TextData, ste
     convert = converter(tokenizer, data, options.loss_on, longest_row(model, options))
     write_tokens(read_rows(data, "train"), convert, "train", step)
     write_tokens(read_rows(data, "held_out"), convert, "held_out", step, HELD_OUT_TOKENS)
+    if options.packing:
+        _write_packs(longest_row(model, options), step)
     rows = read_rows(data, "held_out")
     if isinstance(data, ChatData):
         asked = ((before_answer(row["messages"]), row.get("tools")) for row in rows)
@@ -50,11 +56,30 @@ def prepare(options: Sft, model: Model | Adapter, data: ChatData | TextData, ste
         write_text_prompts(options, tokenizer, rows, step)
 
 
+def _write_packs(longest: int, step: Step) -> None:
+    """Puts the tokens of several rows into one sequence each, unless that was done before."""
+    folder = _packs(step)
+    if folder.exists():
+        return
+    disable_progress_bars()
+    # Neighbours in the data are often alike; packed together they would fill whole batches.
+    packs = pack_dataset(read_tokens("train", step).dataset.shuffle(seed=step.seed), longest)
+    beside = folder.with_suffix(".new")
+    shutil.rmtree(beside, ignore_errors=True)  # its writer was killed
+    packs.save_to_disk(beside)
+    persist(beside)
+    beside.rename(folder)
+
+
+def _packs(step: Step) -> Path:
+    return step.scratch / "rows" / "packs"
+
+
 def fine_tune(options: Sft, model: Model | Adapter, data: ChatData | TextData, step: Step) -> None:
     """Fits `model` to the rows that were prepared and writes what comes of it into `step.out`."""
     settle(step)
     train, held_out = read_tokens("train", step), read_tokens("held_out", step)
-    longest, rows = longest_row(model, options), train.dataset
+    rows = train.dataset
     step.metrics(
         rows=train.kept,
         tokens=sum(lengths(rows, "input_ids")),
@@ -62,8 +87,7 @@ def fine_tune(options: Sft, model: Model | Adapter, data: ChatData | TextData, s
         left_out=train.left_out,
     )
     if options.packing:
-        # Neighbours in the data are often alike; packed together they would fill whole batches.
-        rows = pack_dataset(rows.shuffle(seed=step.seed), longest)
+        rows = Dataset.load_from_disk(_packs(step))
         step.metrics(packs=len(rows))
         finding = packing_gain(train.kept, len(rows))
         if finding:
