@@ -41,8 +41,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "prefix": {"tokens": 6},
     "prompt": {"tokens": 6, "text": "What colour has it?"},
     "p-tuning": {"tokens": 6},
-    "houlsby": {"size": 16, "activation": "gelu"},
-    "pfeiffer": {"size": 16},
+    "houlsby": {"reduction_factor": 4, "activation": "gelu"},
+    "pfeiffer": {"reduction_factor": 4},
 }
 ALL = list(OPTIONS)
 MERGEABLE = [kind for kind in ALL if TYPES[kind].mergeable]

@@ -69,7 +69,7 @@ def test_the_template_and_the_other_stop_tokens_stay(poem: Any, base: Model) -> 
 @pytest.mark.slow
 def test_the_loss_is_that_of_the_documents_alone(base: Model, make_texts: Any, carry_out: Any) -> None:
     """Packed, and each blind to the others: what the model says of each document by itself."""
-    run = carry_out(Pretrain(steps=1, batch_size=8, learning_rate=1e-5), base, make_texts(POEM))
+    run = carry_out(Pretrain(epochs=1, batch_size=8, learning_rate=1e-5), base, make_texts(POEM))
     model, tokenizer = load_model(base, dtype=torch.float32), load_tokenizer(base)
     total, count = 0.0, 0
     for text in POEM:
