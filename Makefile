@@ -16,6 +16,8 @@ pip_links = $${PIP_FIND_LINKS:-$$($(PYTHON) -m pip config get global.find-links 
 links := $(venv)/.find-links
 with_links = UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(cat $(links))}"
 new_enough := -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))'
+# A test trains on one thread, and there are as many at once as processors.
+pytest := $(bin)/pytest -n auto --dist worksteal
 
 .PHONY: run install check test test-all bench lock clean
 
@@ -41,17 +43,17 @@ check: $(stamp)
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
-	$(with_links) $(bin)/pytest -q -m "not slow and not whole" tests
+	$(with_links) $(pytest) -q -m "not slow and not whole" tests
 
 test: $(stamp)
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
-	$(with_links) $(bin)/pytest -m "not whole" tests
+	$(with_links) $(pytest) -m "not whole" tests
 
 test-all: $(stamp)
-	$(with_links) $(bin)/pytest tests
+	$(with_links) $(pytest) tests
 
 bench: $(stamp)
 	$(bin)/python -m benchmarks

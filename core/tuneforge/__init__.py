@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .errors import Finding, StepError
     from .fields import Field, Source, Target
     from .hookspecs import hookimpl
+    from .launch.hardware import Hardware
+    from .launch.options import Launch, Strategy
     from .lifecycle import RunFinished, RunStarted, StepFinished, StepMetrics, StepStarted
     from .speakers import Manner, Message, Speaker, Voice
     from .stages import (
@@ -51,6 +53,8 @@ _MODULES = {
     "errors": ("Finding", "StepError"),
     "fields": ("Field", "Source", "Target"),
     "hookspecs": ("hookimpl",),
+    "launch.hardware": ("Hardware",),
+    "launch.options": ("Launch", "Strategy"),
     "lifecycle": ("RunFinished", "RunStarted", "StepFinished", "StepMetrics", "StepStarted"),
     "speakers": ("Manner", "Message", "Speaker", "Voice"),
     "stages": (
@@ -75,8 +79,10 @@ __all__ = [
     "Follower",
     "Format",
     "Gguf",
+    "Hardware",
     "Kinds",
     "Known",
+    "Launch",
     "LoadModel",
     "Manner",
     "Merge",
@@ -99,6 +105,7 @@ __all__ = [
     "StepFinished",
     "StepMetrics",
     "StepStarted",
+    "Strategy",
     "Target",
     "TextData",
     "Tracker",

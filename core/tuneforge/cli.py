@@ -117,7 +117,7 @@ def run(
     if made.errors:
         sys.exit(REFUSED)
     if node:
-        from .nodes import follow
+        from .launch.nodes import follow
 
         sys.exit(follow(made, node, threads_for(threads), lambda text: click.echo(text, err=True)))
     with watch(made, stderr=as_json) as observer:
@@ -178,11 +178,12 @@ def sbatch(
 
     from .console import show_findings
     from .errors import REFUSED
-    from .launch import Hardware, launch_settings
+    from .launch.hardware import Hardware
+    from .launch.options import launch_settings
+    from .launch.slurm import sbatch_script
     from .plan import make_plan
     from .preflight import home_folder
     from .recipe import find_recipe, read_recipe
-    from .slurm import sbatch_script
 
     path, home = find_recipe(recipe), home_folder(obj["home"])
     given = launch_settings(launch)
@@ -315,7 +316,7 @@ def schema(recipe: str | None) -> None:
 @click.option("--markdown", is_flag=True, help="Print a page of documentation.")
 def plugins(method: str | None, as_json: bool, markdown: bool) -> None:
     """List the methods at hand, or show one with its inputs, options, defaults and documentation."""
-    from .method_pages import list_methods, methods_markdown, show_method
+    from .pages.methods import list_methods, methods_markdown, show_method
     from .plugins import Plugins
 
     found = Plugins()
@@ -362,7 +363,7 @@ def _plan(
     # after, is a sixth of the time.
     gc.disable()
     try:
-        from .launch import launch_settings
+        from .launch.options import launch_settings
         from .plan import make_plan
         from .preflight import home_folder, preflight
         from .recipe import find_recipe, read_recipe

@@ -15,12 +15,13 @@ from .environments import Environment, environment_for
 from .errors import Finding, PluginError, RefusedError, TuneforgeError
 from .inputs import inputs_of
 from .keys import shown_config, step_key
-from .launch import Hardware, Launch, hardware, settle
+from .launch.hardware import Hardware, hardware
+from .launch.options import Launch, settle
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
-from .repeats import told_once
 from .sources import Digests
 from .stages import Method, Publish
+from .sweeps.repeats import told_once
 from .tracking.checking import check_trackers
 
 Status = Literal["cached", "run", "skipped", "blocked"]

@@ -8,26 +8,22 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-
+from .configure import Say, configured
 from .documents import Document
 from .errors import Finding, PluginError, RefusedError
-from .hints import allowed_value, owner, unknown_option, unknown_variant
 from .inputs import inputs_of
-from .launch import Asked, read_launch
+from .launch.options import Asked, read_launch
 from .plugins import Plugins
-from .repeats import expand, overwriting, told_once
 from .stages import STAGES, Method
+from .sweeps.repeats import expand, overwriting, told_once
 from .trackers import Tracker
 
 STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _TOP = ("name", "description", "seed", "vars", "plugins", "trackers", "steps")
 REGISTRY = "registry:"
-
-Configured = TypeVar("Configured", Method, Tracker)
 
 
 @dataclass(frozen=True)
@@ -222,7 +218,7 @@ def _read_trackers(recipe: Recipe, block: Any) -> None:
             _say(recipe, keys, found.problem, found.fix)
         elif not isinstance(config, (dict, type(None))):
             _say(recipe, keys, f"{name} is a block of options", f"{name}: {{}}, or {name}: false to leave it out")
-        elif tracker := _configure(recipe, keys, found, config or {}, f"tracker {name}"):
+        elif tracker := configured(found, config or {}, f"tracker {name}", name, _sayer(recipe, keys)):
             recipe.trackers[name] = tracker
 
 
@@ -255,12 +251,12 @@ def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSp
         label = None
     config = body.get("with")
     called, options = f"{stage}: {found.name}", {} if config is None else config
-    method = _configure(recipe, (*keys, "with"), found, options, called, list(inputs_of(found)))
+    say = _sayer(recipe, (*keys, "with"))
+    method = configured(found, options, called, "with", say, list(inputs_of(found)))
     given = tuple(_leaves(config)) if isinstance(config, dict) else ()
     launch = None
     if "launch" in body:
-        at = (*keys, "launch")
-        launch = read_launch(found, body["launch"], lambda inner, *said: _say(recipe, (*at, *inner), *said))
+        launch = read_launch(found, body["launch"], _sayer(recipe, (*keys, "launch")))
     return StepSpec(name, found, method, inputs, recipe.document.place(keys), label and str(label), given, launch)
 
 
@@ -299,59 +295,6 @@ def _read_inputs(
     return inputs
 
 
-def _configure(
-    recipe: Recipe,
-    keys: tuple[str | int, ...],
-    kind: type[Configured],
-    config: Any,
-    called: str,
-    inputs: Sequence[str] = (),
-) -> Configured | None:
-    if not isinstance(config, dict):
-        _say(recipe, keys, "with: is a block of options", "with: {option: value}")
-        return None
-    try:
-        return kind(**config)
-    except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            loc: tuple[str | int, ...] = tuple(problem["loc"])
-            written: tuple[str | int, ...] = _written(config, loc)
-            at: tuple[str | int, ...] = (*keys, *written)
-            name = ".".join(str(part) for part in written) or kind.name
-            whose = owner(kind, called, loc)
-            if problem["type"] == "extra_forbidden":
-                hint = unknown_option(kind, called, loc, [str(part) for part in written], inputs)
-                _say(recipe, at, f"{whose} has no option {name if whose == called else written[-1]}", hint)
-            elif problem["type"] == "missing":
-                missing = ".".join((*(str(part) for part in written), str(loc[-1])))
-                _say(recipe, at, f"{whose} needs the option {missing}", f"Add {missing}: to {keys[-1]}:.")
-            elif problem["type"] == "union_tag_invalid":
-                word = problem["ctx"]["tag"]
-                _say(recipe, (*at, "type"), f"{name}: there is no type {word}", unknown_variant(kind, loc, word))
-            elif problem["type"] == "union_tag_not_found":
-                word = problem["input"]
-                fix = f"{name}: {{type: {word}}}" if isinstance(word, str) else unknown_variant(kind, loc, "")
-                _say(recipe, at, f"{name} is a block of options", fix)
-            else:
-                message = problem["msg"].removeprefix("Value error, ")
-                given = problem["input"]
-                tail = f", not {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
-                _say(recipe, at, f"{name}: {message[:1].lower()}{message[1:]}{tail}", allowed_value(kind, loc))
-        return None
-
-
-def _written(config: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The part of a pydantic location that is written in the recipe: names of union members are none of it."""
-    path: list[str | int] = []
-    at: Any = config
-    for part in loc:
-        inside = part in at if isinstance(at, dict) else isinstance(at, list) and part in range(len(at))
-        if inside:
-            at = at[part]
-            path.append(part)
-    return tuple(path)
-
-
 def _leaves(config: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = []
     for key, value in config.items():
@@ -385,6 +328,11 @@ def _ordered(recipe: Recipe, specs: dict[str, StepSpec]) -> dict[str, StepSpec]:
 def _near(word: str, names: Sequence[str]) -> str:
     close = get_close_matches(word, names, 1, 0.6)
     return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(names)}."
+
+
+def _sayer(recipe: Recipe, keys: Sequence[str | int]) -> Say:
+    """Says what is wrong inside of the block at `keys`."""
+    return lambda inner, problem, fix: _say(recipe, (*keys, *inner), problem, fix)
 
 
 def _say(recipe: Recipe, keys: Sequence[str | int], problem: str, fix: str) -> None:

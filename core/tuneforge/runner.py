@@ -22,7 +22,7 @@ from .errors import Finding, TuneforgeError
 from .events import Ended, Logged, Observer, Progressed, Started
 from .hints import options, variants
 from .inputs import inputs_of
-from .nodes import LAUNCHED, lead, rendezvous_of
+from .launch.nodes import LAUNCHED, lead, rendezvous_of
 from .plan import Plan, PlannedStep, described, receipt_holds
 from .provenance import checkout, machine, packages
 from .report.points import Recorder

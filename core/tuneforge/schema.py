@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from .documents import VARIABLE
 from .hints import blocks_in
 from .inputs import Input, inputs_of
-from .launch import LaunchOptions
+from .launch.options import LaunchOptions
 from .plugins import Plugins
 from .recipe import RELEASE_NAME, STEP_NAME
 from .stages import STAGES, Method

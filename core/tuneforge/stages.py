@@ -17,7 +17,7 @@ from .artifacts import Artifact, Facts, Model, Release, Report
 from .errors import Finding
 
 if TYPE_CHECKING:
-    from .launch import Launch, Strategy
+    from .launch.options import Launch, Strategy
 
 Kinds = Mapping[str, Sequence[type[Artifact]]]
 Known = Mapping[str, Sequence[Facts]]

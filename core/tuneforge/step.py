@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .artifacts import Artifact
 
 if TYPE_CHECKING:
-    from .launch import Launch
+    from .launch.options import Launch
 
 
 @dataclass

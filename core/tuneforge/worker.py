@@ -22,8 +22,8 @@ from typing import Any
 
 from .child import artifact, die_with, exited_with, failure, kill_group, send, settings
 from .inputs import inputs_of
+from .launch.torchrun import carry_out
 from .plugins import import_file
-from .ranks import carry_out
 from .stages import Config, Method
 from .step import Step
 

@@ -10,12 +10,12 @@ from tuneforge.artifacts import context_length
 from tuneforge.kit.adapters import is_prompt, needs_cache, peft_type
 
 from .advice import advise
-from .freezing import check_freeze
-from .strategies import Ddp
-from .targets import check_targets
+from .layers.freezing import check_freeze
+from .layers.targets import check_targets
+from .spread.strategies import Ddp
 
 if TYPE_CHECKING:
-    from tuneforge.launch import Launch
+    from tuneforge import Launch
 
     from .adapters.base import AdapterType
     from .options import Training

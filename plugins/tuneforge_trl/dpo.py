@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from tuneforge import Adapter, Align, Field, Finding, Known, Model, PreferenceData, Step
 
 from .options import NEEDS, Training
-from .watching import Sampling
+from .watching.options import Sampling
 
 
 class Dpo(Sampling, Training, Align):

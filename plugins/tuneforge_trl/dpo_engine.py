@@ -13,16 +13,16 @@ from tuneforge.kit.chats import IGNORED, after_prompt, prompt_ids, tokenize_chat
 from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
-from .batches import Grouped
 from .dpo import Dpo
-from .evaluation import HeldOut
 from .loading import load_for_training, longest_row, padding_tokenizer, placed
 from .loop import Quiet, fit, save
-from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
-from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
-from .samples import chat_prompts, write_prompts, written_chats
+from .rows.batches import Grouped
+from .rows.pairs import SIDES, Collator, Pairwise, pair_count, sizes
+from .rows.tokens import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
 from .settings import arguments, compute_dtype, settle
-from .sharding import strategy_arguments
+from .spread.sharding import strategy_arguments
+from .watching.evaluation import HeldOut
+from .watching.samples import chat_prompts, write_prompts, written_chats
 
 _FIGURES = {"reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 

@@ -12,13 +12,13 @@ from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import full_model, load_model, load_tokenizer, tokenizer_folder
 
-from .acceleration import speed_up
 from .adapters.engine import Adapted, Making, adapted
 from .adapters.process import Process
+from .layers.parameters import freeze
 from .options import Training
-from .parameters import freeze
 from .settings import compute_dtype
-from .strategies import Ddp
+from .speed.acceleration import speed_up
+from .spread.strategies import Ddp
 
 
 def padding_tokenizer(model: Model | Adapter) -> PreTrainedTokenizerBase:

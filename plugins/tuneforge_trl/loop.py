@@ -16,13 +16,13 @@ from tuneforge.kit.models import full_model, load_tokenizer, save_adapter, save_
 
 from . import checkpoints
 from .adapters.engine import Adapted
-from .evaluation import Evaluation, HeldOut
+from .layers.parameters import count, tell
 from .optimizers import muon
 from .options import Training
-from .parameters import count, tell
-from .ranks import Spread, newest_checkpoint, whole_state
-from .sharding import Assured
-from .watch import Watch
+from .spread.ranks import Spread, newest_checkpoint, whole_state
+from .spread.sharding import Assured
+from .watching.callback import Watch
+from .watching.evaluation import Evaluation, HeldOut
 
 
 class Quiet(Spread):

@@ -5,15 +5,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from tuneforge import Adapter, Artifact, Facts, Field, Finding, Kinds, Known, Model
+from tuneforge import Adapter, Artifact, Facts, Field, Finding, Kinds, Known, Launch, Model, Strategy
 from tuneforge.artifacts import context_length
-from tuneforge.launch import Launch, Strategy
 
 from .adapters import AnyAdapter
 from .checks import check_launch, check_training, divisor
-from .speed import Speed, check_speed
-from .strategies import Ddp, DeepSpeed, Fsdp
-from .watching import Watching, check_watching
+from .speed.options import Speed, check_speed
+from .spread.strategies import Ddp, DeepSpeed, Fsdp
+from .watching.options import Watching, check_watching
 
 NEEDS = (
     "accelerate>=1.10",

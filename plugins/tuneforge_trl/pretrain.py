@@ -7,8 +7,8 @@ from tuneforge import Adapter, Field, Finding, Known, Model, Step, TextData, Tra
 
 from .checks import check_packing
 from .options import NEEDS, Training
-from .speed import CrossEntropy
-from .watching import Sampling
+from .speed.options import CrossEntropy
+from .watching.options import Sampling
 
 
 class Pretrain(Sampling, Training, CrossEntropy, Train):

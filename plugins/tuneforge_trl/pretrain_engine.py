@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator
 from tuneforge import Adapter, Model, Step, TextData
 from tuneforge.kit.rows import read_rows
 
-from .evaluation import HeldOut, tokens_under_loss
 from .loading import longest_row, padding_tokenizer
 from .loop import fit, save
-from .packing import pack
 from .pretrain import Pretrain
-from .rows import HELD_OUT_TOKENS, Columns, Row, lengths, read_tokens, write_tokens
-from .samples import write_text_prompts
+from .rows.packing import pack
+from .rows.texts import end_of_text, tokenize_text
+from .rows.tokens import HELD_OUT_TOKENS, Columns, Row, lengths, read_tokens, write_tokens
 from .settings import settle
 from .sft_engine import make_trainer
-from .texts import end_of_text, tokenize_text
+from .watching.evaluation import HeldOut, tokens_under_loss
+from .watching.samples import write_text_prompts
 
 
 def prepare(options: Pretrain, model: Model | Adapter, data: TextData, step: Step) -> None:

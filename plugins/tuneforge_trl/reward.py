@@ -10,6 +10,7 @@ from tuneforge import (
     Finding,
     Kinds,
     Known,
+    Launch,
     Model,
     PreferenceData,
     RewardAdapter,
@@ -18,11 +19,10 @@ from tuneforge import (
     Train,
 )
 from tuneforge.artifacts import Tensor
-from tuneforge.launch import Launch
 
 from .adapters.prompts import Prompt, PTuning
+from .layers.targets import is_head
 from .options import NEEDS, Training
-from .targets import is_head
 
 
 class Reward(Training, Train):

@@ -14,16 +14,16 @@ from tuneforge.kit.models import load_tokenizer, save_model, stored_dtype, token
 from tuneforge.kit.rewards import new_reward_model, score_padding
 from tuneforge.kit.rows import read_rows
 
-from .batches import Grouped
-from .evaluation import HeldOut
 from .loading import load_for_training, longest_row
 from .loop import Quiet, fit, save
-from .pairs import SIDES, Collator, Pairwise, pair_count, sizes
-from .ranks import whole_state
 from .reward import Reward
-from .rows import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
+from .rows.batches import Grouped
+from .rows.pairs import SIDES, Collator, Pairwise, pair_count, sizes
+from .rows.tokens import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
 from .settings import arguments, settle
-from .sharding import strategy_arguments
+from .spread.ranks import whole_state
+from .spread.sharding import strategy_arguments
+from .watching.evaluation import HeldOut
 
 _FIGURES = {"reward_accuracy": "accuracy", "reward_margin": "margin", "reward": "mean_reward"}
 

@@ -6,9 +6,9 @@ from typing import Literal
 from tuneforge import Adapter, ChatData, Field, Finding, Known, Model, Step, TextData, Train
 
 from .options import NEEDS, Training
-from .speed import CrossEntropy
-from .templates import hides_turns
-from .watching import Sampling
+from .rows.templates import hides_turns
+from .speed.options import CrossEntropy
+from .watching.options import Sampling
 
 LossOn = Literal["assistant", "last", "completion", "all"]
 

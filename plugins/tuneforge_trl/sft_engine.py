@@ -16,19 +16,19 @@ from tuneforge.kit.rows import read_rows
 
 from .adapters.engine import Adapted
 from .advice import packing_gain
-from .batches import Grouped
-from .evaluation import HeldOut, tokens_under_loss
 from .loading import load_for_training, longest_row, padding_tokenizer
 from .loop import Quiet, fit, save
 from .pretrain import Pretrain
-from .rows import HELD_OUT_TOKENS, lengths, read_tokens, write_tokens
-from .samples import before_answer, chat_prompts, write_prompts, write_text_prompts, written_chats
+from .rows.batches import Grouped
+from .rows.labels import converter
+from .rows.texts import end_of_text
+from .rows.tokens import HELD_OUT_TOKENS, lengths, read_tokens, write_tokens
 from .settings import arguments, settle
 from .sft import Sft
-from .sft_rows import converter
-from .sharding import strategy_arguments
-from .texts import end_of_text
-from .token_loss import TokenLoss
+from .speed.token_loss import TokenLoss
+from .spread.sharding import strategy_arguments
+from .watching.evaluation import HeldOut, tokens_under_loss
+from .watching.samples import before_answer, chat_prompts, write_prompts, write_text_prompts, written_chats
 
 
 class _Trainer(Quiet, Grouped, TokenLoss, SFTTrainer):

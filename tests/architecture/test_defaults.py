@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tuneforge.hints import options
-from tuneforge.method_pages import describe
+from tuneforge.pages.methods import describe
 from tuneforge.plugins import Plugins
 
 SNAPSHOT = Path(__file__).with_name("defaults.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.adapters import declared
 from tuneforge import hookspecs
-from tuneforge.method_pages import methods_markdown, signature
+from tuneforge.pages.methods import methods_markdown, signature
 from tuneforge.plugins import Plugins
 from tuneforge_trl.adapters import TYPES
 

@@ -15,9 +15,11 @@ import pytest
 
 from tests.core.bench import Bench, step_of, told
 from tests.core.test_runner import alive, wait_for
-from tuneforge import nodes, plan
+from tuneforge import plan
 from tuneforge.errors import StepError
-from tuneforge.launch import Hardware, Launch, hardware, launch_settings
+from tuneforge.launch import nodes
+from tuneforge.launch.hardware import Hardware, hardware
+from tuneforge.launch.options import Launch, launch_settings
 from tuneforge.plan import Plan
 from tuneforge.recipe import read_recipe
 
@@ -62,12 +64,13 @@ def test_what_is_asked_for(launch: str, wanted: str, bench: Bench, machine: Any)
     ("launch", "problem", "fix"),
     [
         ("2", "launch: is a block", "launch: {processes: 2}"),
-        ("{processes: 0}", "processes: input should be greater than or equal to 1, not 0", "Processes on each machine"),
-        ("{processes: many}", "processes: input should be a valid integer", "Processes on each machine"),
-        ("{proceses: 2}", "launch has no key proceses", "Did you mean processes?"),
-        ("{nproc_per_node: 2}", "launch has no key nproc_per_node", "It is called processes here."),
+        ("{processes: 0}", "processes: input should be greater than or equal to 1, not 0", "processes takes "),
+        ("{processes: many}", "processes: input should be a valid integer", "processes takes "),
+        ("{proceses: 2}", "launch has no option proceses", "Did you mean processes?"),
+        ("{nproc_per_node: 2}", "launch has no option nproc_per_node", "It is called processes here."),
+        ("{abreat: {loud: true}}", "launch has no option abreat", "Did you mean abreast?"),
         ("{strategy: in_turn}", "train: choir cannot be launched with in_turn", "Did you mean in-turn?"),
-        ("{abreast: {volume: 1}}", "launch.abreast has no key volume", "It is called loud here."),
+        ("{abreast: {volume: 1}}", "launch: abreast has no option volume", "It is called loud here."),
         ("{abreast: {}, in-turn: {}}", "abreast and in-turn are different strategies", "Keep the settings of one."),
         ("{strategy: abreast, in-turn: {}}", "the strategy is abreast, and these are settings of in-turn", "Keep one"),
         ("{processes: 9}", "9 processes on a machine with 8 processors, and no GPU", "Set processes to 8 or less"),
@@ -152,7 +155,7 @@ def test_a_method_that_breaks_while_it_is_spread_is_told_with_its_plugin(
     member: str, problem: str, bench: Bench
 ) -> None:
     (bench.folder / "solo.py").write_text(f"""from tuneforge import Step, Train, hookimpl
-from tuneforge.launch import Strategy
+from tuneforge import Strategy
 class Side(Strategy):
     "Side by side."
     name = "side"
@@ -206,7 +209,7 @@ def test_needs_of_a_strategy_are_those_of_its_steps(bench: Bench, machine: Any) 
 
 
 def test_gpus_are_counted_as_they_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneforge.launch._nvidia_gpus", lambda: 4)
+    monkeypatch.setattr("tuneforge.launch.hardware._nvidia_gpus", lambda: 4)
     for visible, count in ((None, 4), ("0,2", 2), ("", 0), ("-1", 0), ("0,1,2,3,4,5", 4)):
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         if visible is not None:
@@ -307,21 +310,21 @@ def test_an_interrupted_launch_leaves_nothing_in_the_folder_for_temporary_files(
 
 def test_what_went_wrong_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rank that is killed is to blame, unless torchrun did it because another one had failed."""
-    from tuneforge import ranks
+    from tuneforge.launch import torchrun
 
-    monkeypatch.setattr(ranks, "_GRACE", 0.2)
+    monkeypatch.setattr(torchrun, "_GRACE", 0.2)
     launch = {"nodes": 2}
-    order = tmp_path / f"song{ranks.ORDER}"
+    order = tmp_path / f"song{torchrun.ORDER}"
 
     def why(failed: dict[int, float], *ended: dict[int, tuple[int, float]]) -> str:
         for path in tmp_path.iterdir():
             path.unlink()
         for rank, when in failed.items():
             failure = {"rank": rank, "time": when, "problem": f"problem {rank}", "fix": "", "traceback": ""}
-            ranks.write_whole(ranks.beside(order, f"failed-{rank}"), failure)
+            torchrun.write_whole(torchrun.beside(order, f"failed-{rank}"), failure)
         for node, exits in enumerate(ended):
-            ranks.write_whole(ranks.beside(order, f"ended-{node}"), exits)
-        return str(ranks._why(order, launch, 1)["problem"])
+            torchrun.write_whole(torchrun.beside(order, f"ended-{node}"), exits)
+        return str(torchrun._why(order, launch, 1)["problem"])
 
     assert why({1: 10.0, 0: 10.5}, {0: (1, 11), 1: (1, 11)}) == "rank 1: problem 1"
     assert why({0: 10.5}, {0: (1, 10), 1: (-9, 10)}) == "rank 1: its process was killed (SIGKILL)"

@@ -33,7 +33,8 @@ from tuneforge import (
     Train,
     hookimpl,
 )
-from tuneforge.launch import Hardware, Launch, Strategy
+from tuneforge.launch.hardware import Hardware
+from tuneforge.launch.options import Launch, Strategy
 from tuneforge.stages import Config
 
 

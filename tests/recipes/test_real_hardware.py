@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tuneforge.launch import Hardware
+from tuneforge.launch.hardware import Hardware
 from tuneforge.plan import Plan, make_plan
 from tuneforge.recipe import find_recipe, read_recipe
 from tuneforge_registry import Registry

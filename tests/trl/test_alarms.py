@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneforge_trl.monitor import Alarm, Moment, Monitor, Settings
+from tuneforge_trl.watching.monitor import Alarm, Moment, Monitor, Settings
 
 CURVES = json.loads(Path(__file__).with_name("curves.json").read_text())
 """Losses and gradient norms of real trainings of the built-in model, healthy ones, in their order."""

@@ -11,9 +11,9 @@ from tests.trl.colours import CHATS, MISTAKEN, PAIRS
 from tests.trl.test_resume import killed_at
 from tuneforge import Model
 from tuneforge_trl.dpo import Dpo
-from tuneforge_trl.evaluation import plan
 from tuneforge_trl.sft import Sft
-from tuneforge_trl.watching import Watching
+from tuneforge_trl.watching.evaluation import plan
+from tuneforge_trl.watching.options import Watching
 
 OVERFIT = {"steps": 48, "batch_size": 7, "learning_rate": 5e-3, "evaluate_every": 4, "samples": 0}
 LORA = {"type": "lora", "r": 8, "dropout": 0.2}

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tuneforge import Adapter, ChatData, Facts, Finding, Model, StepError
 from tuneforge.artifacts import Tensor
 from tuneforge_models import fresh
-from tuneforge_trl.freezing import UnknownWeightsError, chosen
+from tuneforge_trl.layers.freezing import UnknownWeightsError, chosen
 from tuneforge_trl.sft import Sft
 
 FREEZE = ["embeddings", "layers 0", "*.mlp.down_proj"]

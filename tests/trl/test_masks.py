@@ -13,10 +13,10 @@ from tuneforge import ChatData, Facts, Model, StepError, TextData
 from tuneforge.kit.chats import IGNORED, ChatRefusedError, TurnsUntoldError, tokenize_chat
 from tuneforge.kit.models import load_tokenizer
 from tuneforge_trl.pretrain import Pretrain
-from tuneforge_trl.rows import LeftOutError
+from tuneforge_trl.rows.labels import converter
+from tuneforge_trl.rows.templates import hides_turns
+from tuneforge_trl.rows.tokens import LeftOutError
 from tuneforge_trl.sft import Sft
-from tuneforge_trl.sft_rows import converter
-from tuneforge_trl.templates import hides_turns
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"

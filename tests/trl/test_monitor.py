@@ -17,9 +17,9 @@ from tests.core.bench import new, step_of
 from tests.trl.colours import CHATS, MISTAKEN
 from tests.trl.test_resume import killed_at
 from tuneforge import Model, StepError
-from tuneforge_trl import monitor
 from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.sft import Sft
+from tuneforge_trl.watching import monitor
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from tuneforge_trl.packing import pack
-from tuneforge_trl.rows import Columns
+from tuneforge_trl.rows.packing import pack
+from tuneforge_trl.rows.tokens import Columns
 
 
 def learnt(sequences: list[Columns]) -> list[int]:

@@ -21,15 +21,16 @@ from torch.distributed.fsdp import fully_shard
 from tests.trl.colours import CHATS, PAIRS
 from tests.trl.together import Together, on_ranks
 from tuneforge import Model, Step, StepError
-from tuneforge.launch import Hardware, Launch
+from tuneforge.launch.hardware import Hardware
+from tuneforge.launch.options import Launch
 from tuneforge.stages import Method
 from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.pretrain import Pretrain
-from tuneforge_trl.ranks import Share
 from tuneforge_trl.reward import Reward
 from tuneforge_trl.sft import Sft
-from tuneforge_trl.sharding import assure, assure_equal, deepspeed_settings, repeated_blocks, unsharded
-from tuneforge_trl.strategies import Ddp, DeepSpeed, Fsdp
+from tuneforge_trl.spread.ranks import Share
+from tuneforge_trl.spread.sharding import assure, assure_equal, deepspeed_settings, repeated_blocks, unsharded
+from tuneforge_trl.spread.strategies import Ddp, DeepSpeed, Fsdp
 
 SHORT: dict[str, Any] = {"learning_rate": 1e-2, "log_every": 1, "save_every": 4}
 LORA = {"type": "lora", "r": 8}

@@ -17,10 +17,11 @@ import pytest
 from tests.crashes.power import watched
 from tuneforge import Adapter, ChatData, Model, PreferenceData
 from tuneforge.stages import Method
-from tuneforge_trl import checkpoints, watch
+from tuneforge_trl import checkpoints
 from tuneforge_trl.checkpoints import FINISHED, newest
 from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.sft import Sft
+from tuneforge_trl.watching import callback as watch
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tuneforge_trl import speed
 from tuneforge_trl.sft import Sft
+from tuneforge_trl.speed import options as speed
 
 
 def found(monkeypatch: pytest.MonkeyPatch, installed: bool, gpu: bool, **options: Any) -> list[tuple[str, str, str]]:
@@ -45,7 +45,7 @@ def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_of_a_step_are_the_trainers_own_by_length() -> None:
     from accelerate.data_loader import SeedableRandomSampler
 
-    from tuneforge_trl.batches import ByLength
+    from tuneforge_trl.rows.batches import ByLength
 
     lengths = [row * 7 % 10 for row in range(21)]
     order = list(SeedableRandomSampler(lengths, data_seed=3))

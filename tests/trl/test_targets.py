@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from tuneforge import Facts, Model, StepError
 from tuneforge.artifacts import Tensor
 from tuneforge_trl.adapters.lora import Lora
+from tuneforge_trl.layers.targets import check_targets, linear_layers
+from tuneforge_trl.layers.targets_engine import endings, target_modules, text_layers
 from tuneforge_trl.sft import Sft
-from tuneforge_trl.targets import check_targets, linear_layers
-from tuneforge_trl.targets_engine import endings, target_modules, text_layers
 
 SIZES = {
     "vocab_size": 64,

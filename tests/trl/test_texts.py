@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from tuneforge import Model, StepError
 from tuneforge.kit.chats import IGNORED, Tokens
 from tuneforge.kit.models import load_tokenizer
-from tuneforge_trl.texts import end_of_text, tokenize_text
+from tuneforge_trl.rows.texts import end_of_text, tokenize_text
 
 
 @pytest.fixture(scope="session")

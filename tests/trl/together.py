@@ -16,9 +16,9 @@ from typing import Any
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from tuneforge import Step, StepError
-from tuneforge.launch import Launch, Strategy
+from tuneforge.launch.options import Launch, Strategy
 from tuneforge.stages import Method
-from tuneforge_trl.strategies import Ddp
+from tuneforge_trl.spread.strategies import Ddp
 
 Send = Callable[[dict[str, Any]], None]
 

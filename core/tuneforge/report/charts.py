@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..recipe import REGISTRY
-from ..repeats import word_of
+from ..sweeps.repeats import word_of
 from .figures import duration, number, words
 from .gather import StepReport
 from .graph import Box, Picture

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..each import as_written
-from ..repeats import word_of
 from ..stages import Align, Train
+from ..sweeps.axes import as_written
+from ..sweeps.repeats import word_of
 from .figures import is_number, words
 from .scores import Evaluation
 from .texts import as_text

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from transformers import PreTrainedModel
 
-from ..targets_engine import target_modules
+from ..layers.targets_engine import target_modules
 from .base import OnLayers
 from .engine import Making
 from .lora import LowRank

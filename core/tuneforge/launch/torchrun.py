@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .child import how_it_died
+from ..child import how_it_died
 
 ORDER = ".order.json"
 _GRACE = 10.0
@@ -69,11 +69,11 @@ class Ranks:
             os.mkfifo(local / pipe, 0o600)
         self._life = os.open(local / "life", os.O_RDWR)  # also for reading: opening it does not wait for a reader
         self._events = os.open(local / "events", os.O_RDWR)
-        command = [python, "-P", "-m", "tuneforge.agent", str(beside(order, f"ended-{node}"))]
+        command = [python, "-P", "-m", "tuneforge.launch.agent", str(beside(order, f"ended-{node}"))]
         command += _meeting(launch, node)
         command += ["--nproc-per-node", str(launch["processes"]), "--max-restarts", "0", "--monitor-interval", "0.1"]
         command += ["--log-dir", str(local), "--tee", "3"]
-        command += ["-m", "tuneforge.rank", str(order), str(local)]
+        command += ["-m", "tuneforge.launch.rank", str(order), str(local)]
         # -P does not reach the ranks by itself.
         own = {"PYTHONSAFEPATH": "1", "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank ${rank}] "}
         with contextlib.ExitStack() as files:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Protocol
 
-from .watching import TroubleName
+from .options import TroubleName
 
 SLOW_SECONDS = 30.0
 """How long a training must have been slow before it is called so: a busy machine is slow for a moment."""

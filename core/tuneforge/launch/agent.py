@@ -1,7 +1,7 @@
 """torchrun on one machine, which in the end writes down how its ranks ended.
 
-`python -m tuneforge.agent ENDED ...`: what follows are torchrun's own arguments. ENDED becomes a JSON object: for each
-rank that failed its exit code, minus the signal if one ended it, and when that was seen, in seconds since 1970.
+`python -m tuneforge.launch.agent ENDED ...`: what follows are torchrun's own arguments. ENDED becomes a JSON object:
+for each rank that failed its exit code, minus the signal if one ended it, and when, in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from .child import die_with_parent
-from .ranks import write_whole
+from ..child import die_with_parent
+from .torchrun import write_whole
 
 
 def launch(ended: Path, arguments: list[str]) -> int:

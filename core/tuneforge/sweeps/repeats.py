@@ -19,12 +19,12 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import combinations, product
 from typing import Any
 
-from .documents import Document, Keys
-from .each import Axis, Path, as_written, axes_of
-from .errors import Finding
-from .inputs import inputs_of
-from .plugins import Plugins
-from .stages import STAGES, Method, Publish
+from ..documents import Document, Keys
+from ..errors import Finding
+from ..inputs import inputs_of
+from ..plugins import Plugins
+from ..stages import STAGES, Method, Publish
+from .axes import Axis, Path, as_written, axes_of
 
 _MOST = 1000  # repeats of a step; far more than anyone waits for, and few enough to be planned at once
 _WORD = 40  # characters of one value in a name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .rows import Columns
+from .tokens import Columns
 
 
 def pack(documents: Iterable[Columns], length: int, across: bool) -> Iterator[Columns]:

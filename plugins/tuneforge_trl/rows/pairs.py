@@ -9,8 +9,8 @@ import torch
 from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
 
-from .ranks import total
-from .rows import Columns, lengths
+from ..spread.ranks import total
+from .tokens import Columns, lengths
 
 SIDES = ("chosen", "rejected")
 

@@ -15,8 +15,8 @@ from trl.trainer.utils import add_fused_lm_head
 
 from tuneforge.kit.chats import IGNORED
 
+from ..rows.tokens import lengths
 from .acceleration import is_flash
-from .rows import lengths
 
 _LOGITS = 1 << 30
 """Bytes of float32 logits that a micro batch may have; the gradient and the softmax take as much again."""

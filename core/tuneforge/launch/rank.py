@@ -1,4 +1,4 @@
-"""One rank of a launched step: `python -m tuneforge.rank ORDER LOCAL`, started by torchrun; see `tuneforge.ranks`."""
+"""One rank of a launched step, started by torchrun: `python -m tuneforge.launch.rank ORDER LOCAL`; see `.torchrun`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .child import die_with, die_with_parent, failure, send
-from .errors import StepError
-from .launch import Launch
-from .ranks import beside, write_whole
-from .stages import Config
-from .step import Step
-from .worker import inputs, method_of
+from ..child import die_with, die_with_parent, failure, send
+from ..errors import StepError
+from ..stages import Config
+from ..step import Step
+from ..worker import inputs, method_of
+from .options import Launch
+from .torchrun import beside, write_whole
 
 
 def work(order: Path, local: Path) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from tuneforge import Field, Finding
-from tuneforge.launch import Hardware, Launch, Strategy
+from tuneforge import Field, Finding, Hardware, Launch, Strategy
 
 
 class Ddp(Strategy):

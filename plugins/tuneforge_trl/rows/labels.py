@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerBase
 from tuneforge import ChatData, StepError, TextData
 from tuneforge.kit.chats import Messages, Tokens, TurnsUntoldError, chat_ids, tokenize_chat
 
-from .rows import Columns, Row, check_fit
-from .sft import LossOn
+from ..sft import LossOn
 from .texts import tokenize_text
+from .tokens import Columns, Row, check_fit
 
 
 def converter(

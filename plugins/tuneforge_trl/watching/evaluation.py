@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from tuneforge import Step
 from tuneforge.kit.chats import IGNORED
 
+from ..options import Training
+from ..rows.pairs import SIDES
+from ..rows.tokens import Tokens, lengths
+from ..spread.ranks import agreed
 from . import samples
-from .options import Training
-from .pairs import SIDES
-from .ranks import agreed
-from .rows import Tokens, lengths
-from .watching import Sampling, Watching
+from .options import Sampling, Watching
 
 _TIMES, _SHARE = 5, 0.05
 """How often the held-out loss is measured where it is not said, and the share of the time that all of it may take."""

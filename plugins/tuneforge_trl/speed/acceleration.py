@@ -10,8 +10,8 @@ from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_
 from tuneforge import StepError
 from tuneforge.kit.models import device
 
-from .options import Training
-from .settings import compute_dtype
+from ..options import Training
+from ..settings import compute_dtype
 
 
 def speed_up(model: Any, options: Training) -> None:

@@ -12,13 +12,13 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from .console import open_console
-from .errors import RefusedError
-from .inputs import inputs_of
-from .option_pages import described_blocks, described_options, summary, tables, told
-from .other_pages import others, others_markdown
-from .plugins import Plugins
-from .stages import STAGES, Method
+from ..console import open_console
+from ..errors import RefusedError
+from ..inputs import inputs_of
+from ..plugins import Plugins
+from ..stages import STAGES, Method
+from .options import described_blocks, described_options, summary, tables, told
+from .others import others, others_markdown
 
 
 def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from .hints import blocks_in, options, value_type, variants
+from ..hints import blocks_in, options, value_type, variants
 
 
 def described_options(block: type[BaseModel], inside: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:

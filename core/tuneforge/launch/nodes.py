@@ -16,10 +16,10 @@ from typing import Any
 
 from tuneforge_registry import Registry, RegistryError
 
-from .child import settings
-from .errors import DONE, STEP_FAILED, StepError
-from .plan import Plan
-from .ranks import ORDER, Ranks, beside, write_whole
+from ..child import settings
+from ..errors import DONE, STEP_FAILED, StepError
+from ..plan import Plan
+from .torchrun import ORDER, Ranks, beside, write_whole
 
 LAUNCHED = "launched"
 """The folder of a run with the orders for its ranks."""

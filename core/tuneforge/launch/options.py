@@ -6,34 +6,21 @@ the strategies that it can be launched with, each a block of settings.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
-from pydantic import ValidationError
 
-from .errors import Finding, RefusedError
-from .fields import Field
-from .stages import Config, Known, Method
-
-Say = Callable[[Sequence[str | int], str, str], None]
-"""Tells a problem with the value at the given keys of the block, and what to do."""
+from ..configure import Say, configured
+from ..errors import Finding, RefusedError
+from ..fields import Field
+from ..stages import Config, Known, Method
+from .hardware import Hardware
 
 _RENDEZVOUS = re.compile(r"[A-Za-z0-9._-]+:(\d+)|\[[0-9A-Fa-f:]+\]:(\d+)")
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What one machine has to run processes on."""
-
-    gpus: int
-    cores: int
 
 
 class Strategy(Config):
@@ -124,14 +111,14 @@ def read_launch(method: type[Method], block: Any, say: Say) -> Asked | None:
         say((), "launch: is a block", "launch: {processes: 2}")
         return None
     blocks = {name: block[name] for name in block if name in kinds}
-    options = _configure(
-        LaunchOptions, {name: block[name] for name in block if name not in kinds}, (), list(kinds), say
-    )
-    wrong = False
+    meant = {name: near[0] for name in block if name not in kinds and (near := get_close_matches(name, kinds, 1, 0.6))}
+    for name, kind in meant.items():
+        say((name,), f"launch has no option {name}", f"Did you mean {kind}?")
+    shared = {name: block[name] for name in block if name not in (*kinds, *meant)}
+    options = configured(LaunchOptions, shared, "launch", "launch", say)
     if len(blocks) > 1:
         say((), f"{' and '.join(blocks)} are different strategies", "Keep the settings of one.")
-        wrong = True
-    if not isinstance(options, LaunchOptions) or wrong:
+    if options is None or len(blocks) > 1 or meant:
         return None
     name = options.strategy or next(iter(blocks), next(iter(kinds)))
     if name not in kinds:
@@ -143,9 +130,9 @@ def read_launch(method: type[Method], block: Any, say: Say) -> Asked | None:
         (other,) = blocks
         say((other,), f"the strategy is {name}, and these are settings of {other}", "Keep one of the two.")
         return None
-    settings = blocks.get(name)
-    strategy = _configure(kinds[name], {} if settings is None else settings, (name,), (), say)
-    return Asked(options, strategy) if isinstance(strategy, Strategy) else None
+    settings = {} if blocks.get(name) is None else blocks[name]
+    strategy = configured(kinds[name], settings, f"launch: {name}", name, lambda at, *said: say((name, *at), *said))
+    return Asked(options, strategy) if strategy else None
 
 
 def launch_settings(text: str | None) -> list[str]:
@@ -156,43 +143,6 @@ def launch_settings(text: str | None) -> list[str]:
             fix = "For example --launch processes=2,strategy=ddp."
             raise RefusedError(f"{part!r} is not of the form key=value", fix, place="--launch")
     return [part for part in parts if part]
-
-
-def _configure(kind: type[Config], block: Any, keys: tuple[str, ...], others: Sequence[str], say: Say) -> Config | None:
-    if not isinstance(block, dict):
-        say(keys, f"{'.'.join(keys)} is a block of settings", "")
-        return None
-    try:
-        return kind(**block)
-    except ValidationError as error:
-        seen = set()
-        for problem in error.errors(include_url=False):
-            word = str(problem["loc"][0])
-            if word in seen:  # a union tells of each of its members
-                continue
-            seen.add(word)
-            info = kind.model_fields.get(word)
-            if info is None:
-                say((*keys, word), f"{'.'.join(('launch', *keys))} has no key {word}", _called(kind, word, others))
-            else:
-                message = problem["msg"].removeprefix("Value error, ")
-                say(
-                    (*keys, word),
-                    f"{word}: {message[:1].lower()}{message[1:]}, not {problem['input']!r}",
-                    info.description or "",
-                )
-        return None
-
-
-def _called(kind: type[Config], word: str, others: Sequence[str]) -> str:
-    for name, info in kind.model_fields.items():
-        extra = info.json_schema_extra
-        also = extra.get("also", []) if isinstance(extra, dict) else []
-        if isinstance(also, list) and word in also:
-            return f"It is called {name} here."
-    names = [*kind.model_fields, *others]
-    near = get_close_matches(word, names, 1, 0.6)
-    return f"Did you mean {near[0]}?" if near else f"It knows: {', '.join(names)}."
 
 
 def settle(asked: Asked, method: Method, facts: Known, hardware: Hardware) -> tuple[Launch | None, list[Finding]]:
@@ -235,25 +185,3 @@ def _check(launch: Launch, hardware: Hardware) -> Iterator[Finding]:
             yield Finding(
                 f"{launch.rendezvous!r} is not of the form host:port", "For example node-0:29500.", field="rendezvous"
             )
-
-
-def hardware() -> Hardware:
-    """This machine's: the NVIDIA GPUs that may be used, counted without torch, and the processors."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = _nvidia_gpus()
-    if there and visible is not None:
-        named = [name for name in visible.split(",") if name.strip()]
-        there = 0 if "-1" in named else min(there, len(named))
-    return Hardware(there, cores)
-
-
-def _nvidia_gpus() -> int:
-    count = ctypes.c_uint()
-    with suppress(OSError, AttributeError):  # no driver
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
-        if nvml.nvmlInit_v2() == 0:
-            if nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
-                count.value = 0
-            nvml.nvmlShutdown()
-    return count.value

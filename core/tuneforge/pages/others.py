@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from .option_pages import described_blocks, described_options, summary, tables
-from .plugins import Plugins
+from ..plugins import Plugins
+from .options import described_blocks, described_options, summary, tables
 
 
 def others(plugins: Plugins) -> Iterator[dict[str, Any]]:

@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from itertools import permutations
 from typing import Any
 
-from .documents import Keys
-from .hints import options, unknown_option
-from .inputs import inputs_of
-from .stages import Method
+from ..documents import Keys
+from ..hints import options, unknown_option
+from ..inputs import inputs_of
+from ..stages import Method
 
 _FORM = "each: {learning_rate: [1e-4, 2e-4]}"
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 from tuneforge import Step
 from tuneforge.kit.chats import IGNORED
 
-from . import checkpoints
+from .. import checkpoints
 
 Row = dict[str, Any]
 

@@ -12,11 +12,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tuneforge import Step, StepError
 
-from . import checkpoints
+from .. import checkpoints
+from ..options import Training
+from ..spread.ranks import agreed, finish_checkpoint
 from .evaluation import Evaluation
 from .monitor import Alarm, Moment, Monitor, Settings
-from .options import Training
-from .ranks import agreed, finish_checkpoint
 
 _UNSAVED, _SAVING = 600, 0.05
 """Seconds after which there is a checkpoint before `save_every`, and the share of the time that these may take."""

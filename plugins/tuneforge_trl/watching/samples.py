@@ -14,8 +14,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from tuneforge import Step
 from tuneforge.kit.chats import ChatRefusedError, Messages, Tools, prompt_ids, stop_tokens
 
-from .texts import begun
-from .watching import Sampling
+from ..rows.texts import begun
+from .options import Sampling
 
 _BEGINNING = 80
 """Characters of a document from which the model goes on."""

@@ -1,0 +1,1 @@
+"""Steps on several processes and machines: as they are asked for, and as torchrun starts them."""

@@ -1,0 +1,1 @@
+"""Methods, trackers and speakers as a person or a program reads them."""

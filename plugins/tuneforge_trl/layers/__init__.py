@@ -1,0 +1,1 @@
+"""Which layers of a model get an adapter, and which weights are trained."""

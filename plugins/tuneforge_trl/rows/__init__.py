@@ -1,0 +1,1 @@
+"""Rows of a data artifact into labelled tokens, sequences and batches."""
