@@ -10,8 +10,10 @@ if TYPE_CHECKING:
         ChatData,
         Facts,
         Gguf,
+        GgufAdapter,
         Model,
         PreferenceData,
+        QuantizedModel,
         Release,
         Report,
         RewardAdapter,
@@ -47,8 +49,8 @@ __version__ = "0.1.0"
 # Imported when asked for: `tuneforge --help` must not wait for pydantic.
 _MODULES = {
     "artifacts": (
-        *("Adapter", "Artifact", "ChatData", "Facts", "Gguf", "Model", "PreferenceData", "Release", "Report"),
-        *("RewardAdapter", "RewardModel", "TextData"),
+        *("Adapter", "Artifact", "ChatData", "Facts", "Gguf", "GgufAdapter", "Model"),
+        *("PreferenceData", "QuantizedModel", "Release", "Report", "RewardAdapter", "RewardModel", "TextData"),
     ),
     "errors": ("Finding", "StepError"),
     "fields": ("Field", "Source", "Target"),
@@ -79,6 +81,7 @@ __all__ = [
     "Follower",
     "Format",
     "Gguf",
+    "GgufAdapter",
     "Hardware",
     "Kinds",
     "Known",
@@ -92,6 +95,7 @@ __all__ = [
     "PreferenceData",
     "Publish",
     "Quantize",
+    "QuantizedModel",
     "Release",
     "Report",
     "RewardAdapter",

@@ -173,10 +173,37 @@ class TextData(_Data):
     kind = "text-data"
 
 
+class QuantizedModel(Artifact):
+    """A causal language model in fewer bits, in the layout of transformers: `quantization_config` of its config.json
+    tells which. No `Model`, since it can neither be trained nor merged nor quantized again."""
+
+    kind = "quantized-model"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from Model.missing(path)
+        if not read_json(path / "config.json").get("quantization_config"):
+            yield "quantization_config in config.json"
+
+    @classmethod
+    def facts(cls, path: Path, base: Facts | None = None) -> Facts:
+        return replace(Model.facts(path, base), kind=cls)
+
+
 class Gguf(Artifact):
     """One model in llama.cpp's GGUF format."""
 
     kind = "gguf"
+
+    @classmethod
+    def missing(cls, path: Path) -> Iterator[str]:
+        yield from _without(path, "*.gguf")
+
+
+class GgufAdapter(Artifact):
+    """An adapter in llama.cpp's GGUF format; `base` is the full model that it sits on."""
+
+    kind = "gguf-adapter"
 
     @classmethod
     def missing(cls, path: Path) -> Iterator[str]:

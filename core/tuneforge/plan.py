@@ -20,7 +20,7 @@ from .launch.options import Launch, settle
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
 from .sources import Digests
-from .stages import Method, Publish
+from .stages import Known, Method, Publish
 from .sweeps.repeats import told_once
 from .tracking.checking import check_trackers
 
@@ -257,10 +257,11 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
         step.status, step.reason = "skipped", "outside --from and --until"
     unfit: list[Finding] = []
     try:
-        unfit = _spread(plan, step, ends)
-        needs = (*step.method.requires(), *(step.launch.strategy.needs if step.launch else ()))
+        facts = {name: [end.facts for end in given] for name, given in (ends or {}).items()}
+        unfit = _spread(plan, step, facts)
+        needs = (*step.method.requires(facts), *(step.launch.strategy.needs if step.launch else ()))
         step.environment = environment_for(needs, plan.registry.home)
-        if _ask_method(plan, step, ends, wanted):
+        if ends is not None and _ask_method(plan, step, facts, wanted):
             step.key = plan.key(step)
             _look_up(plan, step)
     except TuneforgeError as error:
@@ -278,12 +279,11 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
         plan.findings.extend(unfit)
 
 
-def _spread(plan: Plan, step: PlannedStep, ends: dict[str, list[Result]] | None) -> list[Finding]:
+def _spread(plan: Plan, step: PlannedStep, facts: Known) -> list[Finding]:
     """Finds out how the step is spread over processes, and gives what of that cannot work here."""
     if step.spec.launch is None:
         return []
     plan.hardware = plan.hardware or hardware()
-    facts = {name: [end.facts for end in given] for name, given in (ends or {}).items()}
     step.launch, findings = settle(step.spec.launch, step.method, facts, plan.hardware)
     return [replace(finding, place=_place_of_launch(plan, step.spec, finding.field)) for finding in findings]
 
@@ -309,19 +309,16 @@ def _unreadable(error: OSError, place: str) -> Finding:
     return Finding(problem, "Name a file or folder that is there.", place=place)
 
 
-def _ask_method(plan: Plan, step: PlannedStep, ends: dict[str, list[Result]] | None, wanted: bool) -> bool:
+def _ask_method(plan: Plan, step: PlannedStep, facts: Known, wanted: bool) -> bool:
     """Pins the method, and has it check its inputs and foresee its result; whether that found no error."""
     if wanted:
         step.method = step.method.pin()
-    if ends is None:
-        return False
-    facts = {name: [end.facts for end in given] for name, given in ends.items()}
     findings = list(step.method.check(facts)) if wanted else []
     for finding in findings:
         place = finding.place or _place(plan, step.spec, finding.field)
         plan.findings.append(replace(finding, place=place))
     sound = all(finding.level != "error" for finding in findings)
-    kind = step.method.writes({name: [end.kind for end in given] for name, given in ends.items()})
+    kind = step.method.writes({name: [known.kind for known in given] for name, given in facts.items()})
     plan.recipe.plugins.take_kind(kind)
     step.result = Result(kind, step.method.foresee(facts) if sound else Facts(kind))
     return sound

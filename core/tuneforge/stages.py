@@ -93,8 +93,8 @@ class Method(Config):
         """The kind of the result, given the kinds of the inputs."""
         return self.output
 
-    def requires(self) -> tuple[str, ...]:
-        """The requirement strings of this configuration: `needs`, and what an option asks for besides."""
+    def requires(self, facts: Known) -> tuple[str, ...]:
+        """The requirement strings of this configuration on such inputs: `needs`, and what these ask for besides."""
         return self.needs
 
     def pin(self) -> Self:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneforge import Manner, Message, StepError
-
-from .llamacpp import loaded
+from tuneforge.kit.llamacpp import loaded
 
 _CONTEXT = 8192
 _TEMPLATE = b"tokenizer.chat_template"

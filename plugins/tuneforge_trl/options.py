@@ -139,7 +139,7 @@ class Training(Watching, Speed):
         context = (context_length(config) or 2 * LONGEST) - getattr(self.adapter, "tokens", 0)
         return self.max_length or max(1, min(LONGEST, context))
 
-    def requires(self) -> tuple[str, ...]:
+    def requires(self, facts: Known) -> tuple[str, ...]:
         return (*NEEDS, *(self.adapter.needs if self.adapter else ()))
 
     def writes(self, kinds: Kinds) -> type[Artifact]:

@@ -36,8 +36,8 @@ def strategies() -> dict[str, set[str]]:
 
 def test_what_one_option_alone_needs_is_not_installed_for_all() -> None:
     assert {name: PROJECT["optional-dependencies"][name] for name in OPTIONAL} == OPTIONAL
-    assert Sft().requires() == Sft.needs
-    assert set(Sft(adapter={"type": "qlora"}).requires()) == {*Sft.needs, *QLora.needs}
+    assert Sft().requires({}) == Sft.needs
+    assert set(Sft(adapter={"type": "qlora"}).requires({})) == {*Sft.needs, *QLora.needs}
 
 
 def test_all_is_every_extra_of_a_plugin() -> None:

@@ -146,8 +146,8 @@ def test_a_launch_without_values_is_refused_by_its_own_name(bench: Bench) -> Non
 @pytest.mark.parametrize(
     ("member", "problem"),
     [
-        ("def requires(self): raise ValueError('what?')", "ValueError: what?"),
-        ("def requires(self): return ('no requirement',)", "InvalidRequirement: "),
+        ("def requires(self, facts): raise ValueError('what?')", "ValueError: what?"),
+        ("def requires(self, facts): return ('no requirement',)", "InvalidRequirement: "),
         ("def check_launch(self, launch, facts): raise ValueError('what?')", "ValueError: what?"),
     ],
 )

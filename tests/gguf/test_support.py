@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.gguf.small_models import byte_level, write_model
+from tuneforge.kit.llamacpp import LlamaCpp, loaded
 from tuneforge_gguf.export import export
-from tuneforge_gguf.llamacpp import LlamaCpp, loaded
 from tuneforge_gguf.support import architecture_supported, pre_tokenizer, tokenizer_support
 
 SPLITTINGS = ("gpt-2", "smollm", "qwen2", "smaug-bpe", "llama-bpe")

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.gguf.small_models import byte_level, rewrite, write_model
 from tuneforge import StepError
+from tuneforge.kit.llamacpp import loaded
 from tuneforge_gguf.export import export
-from tuneforge_gguf.llamacpp import loaded
 from tuneforge_gguf.verify import verify
 
 pytestmark = pytest.mark.slow

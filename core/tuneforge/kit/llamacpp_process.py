@@ -1,6 +1,6 @@
 """llama.cpp as a process of its own, by xllamacpp: what it cannot stand ends it, and not the step.
 
-Run as: python serve.py FILE THREADS CONTEXT
+Run as: python llamacpp_process.py FILE THREADS CONTEXT
 Prints where it listens, and serves until its standard input ends: with whoever started it, however that one ended.
 """
 

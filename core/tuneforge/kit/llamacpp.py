@@ -90,7 +90,14 @@ class LlamaCpp:
 @contextmanager
 def loaded(file: Path, *, threads: int, context: int) -> Iterator[LlamaCpp]:
     """A GGUF file in llama.cpp, with room for `context` tokens. Raises StepError when llama.cpp does not load it."""
-    command = [sys.executable, "-P", str(Path(__file__).with_name("serve.py")), str(file), str(threads), str(context)]
+    command = [
+        sys.executable,
+        "-P",
+        str(Path(__file__).with_name("llamacpp_process.py")),
+        str(file),
+        str(threads),
+        str(context),
+    ]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
