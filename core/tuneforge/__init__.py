@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         TextData,
     )
     from .errors import Finding, StepError
+    from .extensions import Addition, Extension
     from .fields import Field, Source, Target
     from .hookspecs import hookimpl
     from .launch.hardware import Hardware
@@ -53,6 +54,7 @@ _MODULES = {
         *("PreferenceData", "QuantizedModel", "Release", "Report", "RewardAdapter", "RewardModel", "TextData"),
     ),
     "errors": ("Finding", "StepError"),
+    "extensions": ("Addition", "Extension"),
     "fields": ("Field", "Source", "Target"),
     "hookspecs": ("hookimpl",),
     "launch.hardware": ("Hardware",),
@@ -70,11 +72,13 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Adapter",
+    "Addition",
     "Align",
     "Artifact",
     "ChatData",
     "Config",
     "Evaluate",
+    "Extension",
     "Facts",
     "Field",
     "Finding",

@@ -405,7 +405,7 @@ def _plan_document(made: Plan) -> dict[str, Any]:
         "steps": [
             {
                 "name": step.name,
-                **step.spec.as_repeat(),
+                **step.spec.marks(),
                 "stage": step.method.stage,
                 "method": step.method.name,
                 "status": step.status,

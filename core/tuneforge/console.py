@@ -92,13 +92,13 @@ def _cells(step: PlannedStep) -> tuple[str, ...]:
 
 
 def _note(step: PlannedStep) -> str:
-    notes = [step.reason]
+    notes = [f"added by {step.spec.added_by}" if step.spec.added_by else "", step.reason]
     if step.status == "run" and step.launch:
         notes.append(f"on {step.launch}")
     if step.status == "run" and step.environment and step.environment.own:
         state = "ready" if step.environment.ready else "to be made"
         notes.append(f"in an environment of its own ({state}): {', '.join(step.environment.unmet)}")
-    return "; ".join(notes)
+    return "; ".join(note for note in notes if note)
 
 
 def _aligned(rows: Sequence[Sequence[str]], justify: Callable[[str, int], str] = str.ljust) -> Iterator[list[str]]:

@@ -12,6 +12,7 @@ from .lifecycle import RunFinished, RunStarted, StepFinished, StepMetrics, StepS
 from .stages import Align, Evaluate, Format, LoadModel, Merge, Publish, Quantize, Train
 
 if TYPE_CHECKING:
+    from .extensions import Extension
     from .plan import PlannedStep
     from .speakers import Speaker
     from .trackers import Tracker
@@ -68,6 +69,11 @@ def register_chat() -> list[type[Speaker]]:  # type: ignore[empty-body]
 @hookspec
 def register_tracker() -> list[type[Tracker]]:  # type: ignore[empty-body]
     """Tools that runs are told of, by recipes that name them under `trackers:`."""
+
+
+@hookspec
+def register_extension() -> list[type[Extension]]:  # type: ignore[empty-body]
+    """What adds steps to recipes, visibly in their plans."""
 
 
 @hookspec

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tuneforge_registry import Registry, RegistryError
 
+from .additions import extended
 from .artifacts import Artifact, Facts, Release
 from .environments import Environment, environment_for
 from .errors import Finding, PluginError, RefusedError, TuneforgeError
@@ -192,6 +193,7 @@ def make_plan(
     hardware: Hardware | None = None,
 ) -> Plan:
     """Plans a recipe: `start` and everything after it, up to `until`; the steps of `again` though they are cached."""
+    recipe = extended(recipe, registry)
     for option, name in (("--from", start), ("--until", until), *(("--again", name) for name in again)):
         if name is not None and recipe.names and name not in recipe.names:
             near = get_close_matches(name, recipe.names, 1, 0.6)

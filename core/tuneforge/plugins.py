@@ -6,10 +6,8 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from importlib.machinery import FileFinder, SourceFileLoader
@@ -26,28 +24,14 @@ from . import artifacts, hookspecs
 from .artifacts import Artifact
 from .environments import version_of
 from .errors import Finding, PluginError
+from .extensions import Extension
 from .inputs import inputs_of
+from .offered import NAME, Offered, Origin, broken_options
 from .speakers import Speaker
-from .stages import STAGES, Config, Method
+from .stages import STAGES, Method
 from .trackers import Tracker
 
 GROUP = "tuneforge"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a method comes from: an installed distribution, or code that a recipe points at."""
-
-    plugin: str
-    version: str = ""
-    source: Path | None = None
-    """Local code, a file or package folder: its content counts for the key of every step that uses it."""
-    file: Path | None = None
-    """The same, when it is no importable module but a path to import from."""
-
-    def __str__(self) -> str:
-        return f"{self.plugin} {self.version}".rstrip()
 
 
 class Plugins:
@@ -59,7 +43,8 @@ class Plugins:
         self._methods: dict[tuple[str, str], type[Method]] = {}
         self._origins: dict[type[Method], Origin] = {}
         self._speakers: dict[str, tuple[type[Speaker], Origin]] = {}
-        self._trackers: dict[str, tuple[type[Tracker], Origin]] = {}
+        self.trackers = Offered(Tracker, "tracker", "open", "tensorboard: {folder: logs}")
+        self.extensions = Offered(Extension, "extension", "extend", "parity: false")
         self.kinds: dict[str, type[Artifact]] = {
             kind.kind: kind
             for kind in vars(artifacts).values()
@@ -123,6 +108,8 @@ class Plugins:
             speakers = list(getattr(module, at, list)())
             at = "register_tracker"
             trackers = list(getattr(module, at, list)())
+            at = "register_extension"
+            extensions = list(getattr(module, at, list)())
         except Exception as error:  # whatever a plugin's own code may raise
             raise PluginError(f"plugin {origin}: {at}: {told(error)}", place=place) from error
         for stage, methods in offered.items():
@@ -139,13 +126,8 @@ class Plugins:
                 self._origins[method] = origin
         for speaker in speakers:
             self._add_speaker(speaker, origin, place)
-        for tracker in trackers:
-            problem = _broken_tracker(tracker)
-            taken_by = None if problem else self._trackers.setdefault(tracker.name, (tracker, origin))
-            if taken_by and taken_by[0] is not tracker:
-                problem = f"the tracker {tracker.name} is already offered by {taken_by[1]}"
-            if problem:
-                raise PluginError(f"plugin {origin}: {problem}", place=place)
+        self.trackers.add(trackers, origin, place)
+        self.extensions.add(extensions, origin, place)
 
     def _add_speaker(self, speaker: type[Speaker], origin: Origin, place: str) -> None:
         problem = _broken_speaker(speaker)
@@ -185,22 +167,6 @@ class Plugins:
 
     def speaker_origin(self, kind: str) -> Origin:
         return self._speakers[kind][1]
-
-    def trackers(self) -> dict[str, type[Tracker]]:
-        """The trackers at hand, by name."""
-        return {name: tracker for name, (tracker, _) in sorted(self._trackers.items())}
-
-    def tracker_origin(self, name: str) -> Origin:
-        return self._trackers[name][1]
-
-    def find_tracker(self, name: str) -> type[Tracker] | Finding:
-        """The tracker of that name; else what to tell the person who wrote it."""
-        if name in self._trackers:
-            return self._trackers[name][0]
-        near = get_close_matches(name, self._trackers, 1, 0.6)
-        offered = ", ".join(sorted(self._trackers)) or "none"
-        fix = f"Did you mean {near[0]}?" if near else f"There are: {offered}. Install the package that offers {name}."
-        return Finding(f"no installed plugin offers a tracker {name}", fix)
 
     def find(self, stage: str, name: str) -> type[Method] | Finding:
         """The method of that name; else what to tell the person who wrote it."""
@@ -304,7 +270,7 @@ def _broken(method: object, stage: type[Method]) -> str:
     if not (inspect.isclass(method) and issubclass(method, stage)):
         return f"register_{stage.stage} offers {method!r}, which is no subclass of {stage.__name__}"
     name = getattr(method, "name", "")
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         return f"{method.__name__}.name is {name!r}; use small letters, digits, - and _"
     if not method.__dict__.get("__doc__"):
         return f"{method.__name__} has no docstring, which is its documentation"
@@ -322,36 +288,4 @@ def _broken(method: object, stage: type[Method]) -> str:
             Requirement(need)
     except (TypeError, NameError, InvalidRequirement) as error:
         return f"{method.__name__}: {error}"
-    return _broken_options(method, Method)
-
-
-def _broken_tracker(tracker: object) -> str:
-    """How an offered class breaks the contract; empty when it does not."""
-    if not (inspect.isclass(tracker) and issubclass(tracker, Tracker)):
-        return f"register_tracker offers {tracker!r}, which is no subclass of Tracker"
-    name = getattr(tracker, "name", "")
-    if not _NAME.fullmatch(name):
-        return f"{tracker.__name__}.name is {name!r}; use small letters, digits, - and _"
-    if not tracker.__dict__.get("__doc__"):
-        return f"{tracker.__name__} has no docstring, which is its documentation"
-    if "<locals>" in tracker.__qualname__:
-        return f"{tracker.__name__} is made inside a function, where another process cannot find it"
-    if tracker.open is Tracker.open:
-        return f"{tracker.__name__} has no open"
-    try:
-        for need in tracker.needs:
-            Requirement(need)
-    except InvalidRequirement as error:
-        return f"{tracker.__name__}: {error}"
-    return _broken_options(tracker, Tracker)
-
-
-def _broken_options(offered: type[Config], base: type[Config]) -> str:
-    for field, info in offered.model_fields.items():
-        if hasattr(base, field):
-            return f"{offered.__name__}.{field}: the name belongs to {base.__name__}"
-        if not info.description:
-            return f"{offered.__name__}.{field} has no description"
-        if info.alias or info.validation_alias:
-            return f"{offered.__name__}.{field} has an alias; name the field as recipes shall call it"
-    return ""
+    return broken_options(method, Method)

@@ -13,8 +13,10 @@ from typing import Any
 from .configure import Say, configured
 from .documents import Document
 from .errors import Finding, PluginError, RefusedError
+from .extensions import Extension
 from .inputs import inputs_of
 from .launch.options import Asked, read_launch
+from .offered import Named, Offered
 from .plugins import Plugins
 from .stages import STAGES, Method
 from .sweeps.repeats import expand, overwriting, told_once
@@ -22,7 +24,7 @@ from .trackers import Tracker
 
 STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
 RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_TOP = ("name", "description", "seed", "vars", "plugins", "trackers", "steps")
+_TOP = ("name", "description", "seed", "vars", "plugins", "trackers", "extensions", "steps")
 REGISTRY = "registry:"
 
 
@@ -45,10 +47,14 @@ class StepSpec:
     of: str = ""
     """For a repeat, the step that it repeats; and the values that set it apart from the others."""
     each: Mapping[str, Any] = field(default_factory=dict)
+    added_by: str = ""
+    """For a step that is not written: the extension that added it, and the written step that it is about."""
+    about: str = ""
 
-    def as_repeat(self) -> dict[str, Any]:
-        """What records say of a repeat; nothing of any other step."""
-        return {"of": self.of, "each": dict(self.each)} if self.of else {}
+    def marks(self) -> dict[str, Any]:
+        """What records say of a repeat and of an added step; nothing of any other."""
+        repeat: dict[str, Any] = {"of": self.of, "each": dict(self.each)} if self.of else {}
+        return repeat | ({"added_by": self.added_by} if self.added_by else {})
 
     def sources(self) -> list[str]:
         """The steps this one is wired to."""
@@ -66,6 +72,8 @@ class Recipe:
     steps: dict[str, StepSpec] = field(default_factory=dict)
     trackers: dict[str, Tracker] = field(default_factory=dict)
     """What a run of it is to be told to, by name."""
+    extensions: dict[str, Extension] = field(default_factory=dict)
+    """What adds steps to it, by name."""
     problems: list[Finding] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     """Of all steps as they are written, wrong ones included, and of their repeats."""
@@ -123,7 +131,11 @@ def read_recipe(
                 hint = f"A step goes under steps:, as `{key}: ...` inside a named step."
             _say(recipe, (key,), f"a recipe has no key {key}", hint)
     _read_head(recipe, data)
-    _read_trackers(recipe, data.get("trackers"))
+    recipe.trackers = _read_named(recipe, data, "trackers", recipe.plugins.trackers)
+    recipe.extensions = _read_named(recipe, data, "extensions", recipe.plugins.extensions)
+    for name, extension in recipe.plugins.extensions:
+        if name not in (data.get("extensions") or {}):
+            recipe.extensions[name] = extension()
     steps = data.get("steps")
     if not isinstance(steps, dict) or not steps:
         _say(recipe, ("steps",), "a recipe needs steps", "steps: {base: {load_model: builtin}}")
@@ -133,7 +145,7 @@ def read_recipe(
             _say(recipe, ("steps", name), f"{name!r} is no name for a step", "Use letters, digits, - and _.")
     if launch:
         _launch_all(recipe, steps, launch)
-    recipe.steps = _ordered(recipe, _read_steps(recipe))
+    recipe.steps = ordered(recipe, _read_steps(recipe))
     return recipe
 
 
@@ -205,21 +217,24 @@ def _read_head(recipe: Recipe, data: dict[str, Any]) -> None:
             recipe.problems.extend(error.findings)
 
 
-def _read_trackers(recipe: Recipe, block: Any) -> None:
+def _read_named(recipe: Recipe, data: dict[str, Any], key: str, offered: Offered[Named]) -> dict[str, Named]:
+    """The objects of a block that maps names to options, such as trackers; those in it that are right."""
+    block, found = data.get(key), dict[str, Named]()
     if not isinstance(block, (dict, type(None))):
-        _say(recipe, ("trackers",), "trackers must map names to options", "trackers: {tensorboard: {folder: logs}}")
-        return
+        _say(recipe, (key,), f"{key} must map names to options", f"{key}: {{{offered.example}}}")
+        return found
     for name, config in (block or {}).items():
         if config is False:  # by --set, to leave one of the recipe's out
             continue
-        keys = ("trackers", name)
-        found = recipe.plugins.find_tracker(name)
-        if isinstance(found, Finding):
-            _say(recipe, keys, found.problem, found.fix)
+        keys = (key, name)
+        kind = offered.find(name)
+        if isinstance(kind, Finding):
+            _say(recipe, keys, kind.problem, kind.fix)
         elif not isinstance(config, (dict, type(None))):
             _say(recipe, keys, f"{name} is a block of options", f"{name}: {{}}, or {name}: false to leave it out")
-        elif tracker := configured(found, config or {}, f"tracker {name}", name, _sayer(recipe, keys)):
-            recipe.trackers[name] = tracker
+        elif one := configured(kind, config or {}, f"{offered.what} {name}", name, _sayer(recipe, keys)):
+            found[name] = one
+    return found
 
 
 def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSpec | None:
@@ -302,7 +317,8 @@ def _leaves(config: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[st
     return found
 
 
-def _ordered(recipe: Recipe, specs: dict[str, StepSpec]) -> dict[str, StepSpec]:
+def ordered(recipe: Recipe, specs: dict[str, StepSpec]) -> dict[str, StepSpec]:
+    """The steps so that each comes after what it waits for, otherwise as they are; without those of a circle."""
     try:
         graph = {name: [source for source in spec.sources() if source in specs] for name, spec in specs.items()}
         TopologicalSorter(graph).prepare()
@@ -310,19 +326,19 @@ def _ordered(recipe: Recipe, specs: dict[str, StepSpec]) -> dict[str, StepSpec]:
         circle = list(reversed(error.args[1]))
         problem = f"steps wait for each other: {' -> '.join(circle)}"
         _say(recipe, ("steps", circle[0]), problem, "Take one wire out.")
-        return _ordered(recipe, {name: spec for name, spec in specs.items() if name not in circle})
-    ordered: dict[str, StepSpec] = {}
+        return ordered(recipe, {name: spec for name, spec in specs.items() if name not in circle})
+    found: dict[str, StepSpec] = {}
 
     def take(name: str) -> None:  # as written, but for what a step waits for
-        if name in ordered:
+        if name in found:
             return
         for source in graph[name]:
             take(source)
-        ordered[name] = specs[name]
+        found[name] = specs[name]
 
     for name in specs:
         take(name)
-    return ordered
+    return found
 
 
 def _near(word: str, names: Sequence[str]) -> str:

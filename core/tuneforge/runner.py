@@ -65,7 +65,7 @@ class Run:
             "threads": threads,
             "planned": [
                 {"name": step.name, "stage": step.method.stage, "method": step.method.name, "wires": step.spec.inputs}
-                | step.spec.as_repeat()
+                | step.spec.marks()
                 for step in plan.steps.values()
             ],
             "steps": [],
@@ -368,7 +368,7 @@ class Run:
             "kind": kind,
             "metrics": metrics,
             "wires": step.spec.inputs,
-            **step.spec.as_repeat(),
+            **step.spec.marks(),
         }
         if step.key and status != "skipped":
             entry |= {

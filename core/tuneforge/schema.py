@@ -14,8 +14,7 @@ from .inputs import Input, inputs_of
 from .launch.options import LaunchOptions
 from .plugins import Plugins
 from .recipe import RELEASE_NAME, STEP_NAME
-from .stages import STAGES, Method
-from .trackers import Tracker
+from .stages import STAGES, Config, Method
 
 _VARIABLE = {"$ref": "#/$defs/variable"}
 
@@ -25,7 +24,8 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
     # All in one go, since blocks of two plugins may bear one name.
     blocks = dict.fromkeys(block for method in plugins for _, block in _options(method))
     strategies = dict.fromkeys(kind for method in plugins for kind in method.strategies)
-    offered = [*plugins, *plugins.trackers().values(), *blocks, *strategies]
+    named = [kind for offered in (plugins.trackers, plugins.extensions) for _, kind in offered]
+    offered = [*plugins, *named, *blocks, *strategies]
     configs, made = models_json_schema([(block, "validation") for block in offered], ref_template="#/$defs/{model}")
     definitions: dict[str, Any] = made.get("$defs", {})
     references: dict[Any, str] = {block: str(config["$ref"]) for (block, _), config in configs.items()}
@@ -55,8 +55,15 @@ def recipe_schema(plugins: Plugins) -> dict[str, Any]:
                 "description": "Tools that a run is told of, with their options; false leaves one out.",
                 "additionalProperties": False,
                 "properties": {
-                    name: _tracker(tracker, configs[tracker, "validation"])
-                    for name, tracker in plugins.trackers().items()
+                    name: _named(tracker, configs[tracker, "validation"]) for name, tracker in plugins.trackers
+                },
+            },
+            "extensions": {
+                "type": ["object", "null"],
+                "description": "What adds steps, with its options; false switches one off.",
+                "additionalProperties": False,
+                "properties": {
+                    name: _named(extension, configs[extension, "validation"]) for name, extension in plugins.extensions
                 },
             },
             "steps": {
@@ -159,11 +166,11 @@ def _launch(method: type[Method], references: Mapping[Any, str]) -> dict[str, An
     }
 
 
-def _tracker(tracker: type[Tracker], config: dict[str, Any]) -> dict[str, Any]:
+def _named(named: type[Config], config: dict[str, Any]) -> dict[str, Any]:
     plain: list[dict[str, Any]] = [{"const": False}]
-    if all(not option.is_required() for option in tracker.model_fields.values()):
+    if all(not option.is_required() for option in named.model_fields.values()):
         plain.append({"type": "null"})
-    return {"anyOf": [config, *plain], "description": (tracker.__doc__ or "").strip().split("\n")[0]}
+    return {"anyOf": [config, *plain], "description": (named.__doc__ or "").strip().split("\n")[0]}
 
 
 def _any_of(schema: Any) -> Any:

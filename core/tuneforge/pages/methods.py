@@ -89,7 +89,7 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
             console.print(f"  {given['name']}: {given['takes']}{optional}", highlight=False)
         console.print(f"[bold]gives[/]\n  {page['gives']}", highlight=False)
     if page["stage"] != "chat":
-        inside = "with:" if "inputs" in page else f"{page['name']}:, under trackers:"
+        inside = "with:" if "inputs" in page else f"{page['name']}:, under {page['stage']}s:"
         console.print(f"[bold]options[/] (inside {inside})")
     table = Table(box=None, show_header=False, padding=(0, 2))
     for option in page["options"]:

@@ -1,4 +1,4 @@
-"""Trackers and speakers as a person or a program reads them, beside methods."""
+"""Trackers, extensions and speakers as a person or a program reads them, beside methods."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+from ..offered import Origin
 from ..plugins import Plugins
+from ..stages import Config
 from .options import described_blocks, described_options, summary, tables
 
 
 def others(plugins: Plugins) -> Iterator[dict[str, Any]]:
-    """Everything that trackers and speakers tell of themselves; `stage` is tracker or chat."""
-    for name, tracker in plugins.trackers().items():
-        yield {
-            "stage": "tracker",
-            "name": name,
-            "plugin": str(plugins.tracker_origin(name)),
-            "summary": summary(tracker),
-            "doc": inspect.cleandoc(tracker.__doc__ or ""),
-            "options": list(described_options(tracker)),
-            "blocks": described_blocks(tracker),
-            "needs": list(tracker.needs),
-        }
+    """Everything that they tell of themselves; `stage` is tracker, extension or chat."""
+    for name, tracker in plugins.trackers:
+        yield _named("tracker", name, tracker, plugins.trackers.origin(name)) | {"needs": list(tracker.needs)}
+    for name, extension in plugins.extensions:
+        yield _named("extension", name, extension, plugins.extensions.origin(name)) | {"needs": []}
     for kind, speaker in plugins.speakers().items():
         yield {
             "stage": "chat",
@@ -36,10 +31,22 @@ def others(plugins: Plugins) -> Iterator[dict[str, Any]]:
         }
 
 
+def _named(what: str, name: str, kind: type[Config], origin: Origin) -> dict[str, Any]:
+    return {
+        "stage": what,
+        "name": name,
+        "plugin": str(origin),
+        "summary": summary(kind),
+        "doc": inspect.cleandoc(kind.__doc__ or ""),
+        "options": list(described_options(kind)),
+        "blocks": described_blocks(kind),
+    }
+
+
 def others_markdown(plugins: Plugins) -> list[str]:
-    """Trackers and speakers on the page of methods."""
+    """Trackers, extensions and speakers on the page of methods."""
     lines: list[str] = []
-    heads = {"tracker": "trackers", "chat": "chat"}
+    heads = {"tracker": "trackers", "extension": "extensions", "chat": "chat"}
     for page in others(plugins):
         if page["stage"] in heads:
             lines += ["", f"## {heads.pop(page['stage'])}"]

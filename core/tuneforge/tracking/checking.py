@@ -16,7 +16,7 @@ def check_trackers(recipe: Recipe) -> list[Finding]:
         try:
             findings = list(tracker.check())
         except Exception as error:
-            problem = f"plugin {recipe.plugins.tracker_origin(name)}: {type(tracker).__name__}.check failed"
+            problem = f"plugin {recipe.plugins.trackers.origin(name)}: {type(tracker).__name__}.check failed"
             raise PluginError(f"{problem}: {told(error)}", place=recipe.document.place(("trackers", name))) from error
         for finding in findings:
             keys = ("trackers", name, *(finding.field.split(".") if finding.field else ()))

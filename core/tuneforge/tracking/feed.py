@@ -19,7 +19,8 @@ from ..child import how_it_died, kill_group
 from ..environments import Environment, environment_for, lend, make
 from ..errors import TuneforgeError
 from ..lifecycle import HOOKS, Moment, StepMetrics
-from ..plugins import Origin, told
+from ..offered import Origin
+from ..plugins import told
 from ..trackers import Tracker
 from ..workers import start
 

@@ -27,7 +27,7 @@ class Lifecycle:
         self._began = time.monotonic()
         self._hooks = {hook: plan.recipe.plugins.listeners(hook) for hook in HOOKS.values()}
         self._feeds = [
-            Feed(tracker, plan.recipe.plugins.tracker_origin(name), plan.registry, run, self._say)
+            Feed(tracker, plan.recipe.plugins.trackers.origin(name), plan.registry, run, self._say)
             for name, tracker in plan.recipe.trackers.items()
         ]
         self._heard = bool(self._feeds or self._hooks["step_metrics"])
