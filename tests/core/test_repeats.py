@@ -65,7 +65,7 @@ def test_a_step_and_what_depends_on_it_are_repeated_and_lists_collect_them(bench
     }
     assert [spec.method.top for spec in recipe.steps.values() if spec.of == "bag" and spec.method] == [1, 2]  # type: ignore[attr-defined]
     assert recipe.steps["note@top=2"].each == {"top": 2}
-    assert recipe.steps["grade"].as_repeat() == {}
+    assert recipe.steps["grade"].marks() == {}
 
 
 def test_several_options_give_their_product_in_written_order(bench: Bench) -> None:
