@@ -414,6 +414,7 @@ def _plan_document(made: Plan) -> dict[str, Any]:
                 "key": step.key,
                 "digest": step.result.digest if step.result else None,
                 "kind": step.result.kind.kind if step.result else None,
+                "launch": step.launch.to_json() if step.launch else None,
                 "metrics": made.known_metrics(step),
             }
             for step in made.steps.values()

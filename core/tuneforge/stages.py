@@ -27,9 +27,7 @@ class Config(BaseModel):
     """A block of options. Its fields are the options; unknown ones are refused; reading one is remembered."""
 
     # Validators are built when a block is first used: a recipe uses few of those that plugins offer.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, defer_build=True)
 
     reads: ClassVar[set[tuple[str, str]]] = set()
     """(class, field) of every option read in this process: a set option that a step never reads is reported."""

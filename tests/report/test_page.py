@@ -12,6 +12,7 @@ import pytest
 
 from tests.report.conftest import RECIPE, Finished, Reporter
 from tuneforge.report import page
+from tuneforge.report.gather import gather
 
 SECTIONS = ["steps", "curves", "samples", "scores", "answers", "left-out", "artifacts", "details", "recipe"]
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "rect", "circle", "line"}
@@ -126,6 +127,18 @@ def test_a_run_of_one_plain_step_has_only_what_there_is_to_tell(bench: Reporter)
     found = read(page.render(bench.report("steps: {rows: {format: collect, with: {path: text.txt}}}")))
     assert [name for name in found.ids if name in SECTIONS] == ["steps", *SECTIONS[5:]]
     assert "Every row was used in rows (100)." in found.said
+
+
+def test_how_a_step_was_spread_who_added_it_and_what_tracked_it(bench: Reporter) -> None:
+    run_id = bench.report("steps: {rows: {format: collect, with: {path: text.txt}}}").id
+    record = bench.registry.run(run_id)
+    (step,) = record["steps"]
+    step |= {"launch": {"processes": 2, "nodes": 3, "strategy": "ddp"}, "added_by": "parity"}
+    record["trackers"] = {"wandb": {"status": "done", "place": "https://example.org/runs/7", "problem": ""}}
+    bench.registry.write_run(run_id, record)
+    said = read(page.render(gather(bench.registry, run_id))).said
+    assert "spread over 2 processes on each of 3 nodes, ddp added by parity" in said
+    assert "wandb done, https://example.org/runs/7" in said
 
 
 def test_hostile_texts_are_shown_and_nothing_else(bench: Reporter) -> None:

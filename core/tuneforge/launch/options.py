@@ -58,6 +58,12 @@ class LaunchOptions(Config):
     )
 
 
+def spread(processes: int, nodes: int, strategy: str) -> str:
+    """How a step is spread, in words."""
+    on = f" on each of {nodes} nodes" if nodes > 1 else ""
+    return f"{processes} process{'es' * (processes > 1)}{on}, {strategy}"
+
+
 @dataclass(frozen=True)
 class Launch:
     """How a step is spread: `processes` on each of `nodes` machines, which meet at `rendezvous`."""
@@ -73,8 +79,7 @@ class Launch:
         return self.processes * self.nodes
 
     def __str__(self) -> str:
-        on = f" on each of {self.nodes} nodes" if self.nodes > 1 else ""
-        return f"{self.processes} process{'es' * (self.processes > 1)}{on}, {self.strategy.name}"
+        return spread(self.processes, self.nodes, self.strategy.name)
 
     def to_json(self) -> dict[str, Any]:
         """As another process and the run record are told; `of_json` makes it a launch again."""

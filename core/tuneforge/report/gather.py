@@ -12,6 +12,7 @@ from typing import Any
 from tuneforge_registry import Registry, RegistryError
 
 from ..artifacts import Report
+from ..launch.options import spread
 from ..recipe import REGISTRY
 from .answers import Sheet, read_answers
 from .left_out import LeftOut, left_out
@@ -72,6 +73,9 @@ class StepReport:
     work_seconds: float = 0.0
     peak_memory: int = 0
     environment: str = ""
+    launch: str = ""
+    """How it was spread over processes, if it was; and the extension that added it to the recipe, if one did."""
+    added_by: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     key: str | None = None
@@ -144,6 +148,8 @@ class RunReport:
     left_out: tuple[LeftOut, ...]
     lineages: tuple[Ancestor, ...]
     sources: tuple[Source, ...]
+    trackers: Mapping[str, Mapping[str, Any]]
+    """What each tracker was told, and its place: a folder or a link."""
     packages: Mapping[str, Mapping[str, str]]
     gone: tuple[str, ...]
     """Steps whose report is no longer in the registry."""
@@ -187,6 +193,7 @@ def gather(registry: Registry, run_id: str) -> RunReport:
         left_out=tuple(found for found in unused if found),
         lineages=tuple(_lineages(registry, steps, record)),
         sources=tuple(source for step in steps for source in _sources(step.name, step.config)),
+        trackers=record.get("trackers") or {},
         packages=environments,
         gone=gone,
     )
@@ -236,7 +243,7 @@ def _step(
 ) -> StepReport:
     name, digest, key = entry["name"], entry.get("digest"), entry.get("key")
     points = points_of(registry, run_id, name, key, digest)
-    failed = entry["status"] == "failed"
+    failed, launch = entry["status"] == "failed", entry.get("launch")
     return StepReport(
         name=name,
         stage=entry["stage"],
@@ -251,6 +258,8 @@ def _step(
         work_seconds=entry.get("work_seconds", 0.0),
         peak_memory=entry.get("peak_memory", 0),
         environment=entry.get("environment", ""),
+        launch=spread(*(launch[key] for key in ("processes", "nodes", "strategy"))) if launch else "",
+        added_by=entry.get("added_by", ""),
         config=entry.get("config") or {},
         metrics=entry.get("metrics") or {},
         key=key,
