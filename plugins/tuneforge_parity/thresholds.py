@@ -1,0 +1,48 @@
+"""What is asked of a form by default, by how many bits a weight its files claim."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .formats import allowed
+from .options import Bars, Formats
+
+AT_MOST = frozenset({"kl_mean", "kl_p99", "perplexity_ratio", "bits", "score_error"})
+"""Bars that are upper bounds; the others are lower ones."""
+
+_SAME = {"template": 1.0, "prompt_ids": 1.0, "stop_tokens": 1.0}
+
+_SAYS: dict[str, dict[str, float]] = {
+    "float32": {"top1": 0.99, "kl_mean": 1e-5, "kl_p99": 1e-4, "perplexity_ratio": 1.005, "answers": 0.9},
+    "float16": {"top1": 0.97, "kl_mean": 1e-3, "kl_p99": 0.02, "perplexity_ratio": 1.02, "answers": 0.75},
+    "bits8": {"top1": 0.95, "kl_mean": 0.005, "kl_p99": 0.1, "perplexity_ratio": 1.05, "answers": 0.6},
+    "bits6": {"top1": 0.92, "kl_mean": 0.02, "kl_p99": 0.4, "perplexity_ratio": 1.1},
+    "bits5": {"top1": 0.9, "kl_mean": 0.04, "kl_p99": 0.8, "perplexity_ratio": 1.15},
+    "bits4": {"top1": 0.8, "kl_mean": 0.15, "kl_p99": 2.0, "perplexity_ratio": 1.35},
+    "bits3": {"top1": 0.6, "kl_mean": 0.6, "kl_p99": 4.0, "perplexity_ratio": 2.0},
+    "bits2": {"top1": 0.4, "kl_mean": 1.5, "kl_p99": 8.0, "perplexity_ratio": 4.0},
+}
+
+_SCORES = {"float32": 0.01, "float16": 0.1, "bits8": 0.2, "bits6": 0.3, "bits5": 0.4, "bits4": 0.6}
+
+
+def format_of(bits: float) -> str:
+    """The name, as in `Formats`, of the format that so many claimed bits a weight are."""
+    if bits > 16:
+        return "float32"
+    if bits > 8:
+        return "float16"
+    return f"bits{min(max(round(bits), 2), 8)}".replace("bits7", "bits6")
+
+
+def bars(bits: float, runtime: str, formats: Formats, require: Bars) -> dict[str, float]:
+    """What is asked of a form, by name: its format's defaults, changed by `formats`, and by `require`."""
+    name = format_of(bits)
+    # llama.cpp reads rare Unicode a little differently in some tokenizers that it has always known.
+    defaults = {**_SAME, "string_ids": 0.98 if runtime == "llama.cpp" else 1.0, "bits": allowed(bits)}
+    defaults |= _SAYS[name] | {"score_error": _SCORES.get(name, 1.0)}
+    asked: dict[str, Any] = {each: getattr(formats, each) for each in type(formats).model_fields}
+    for given in (asked[name], require):
+        told = {each: getattr(given, each) for each in type(given).model_fields}
+        defaults |= {each: value for each, value in told.items() if value is not None}
+    return defaults
