@@ -33,8 +33,6 @@ class WithLlamaCpp:
         self._open = ExitStack()
         self._llama = self._open.enter_context(loaded(files[0], threads=threads, context=context))
         self.context: int | None = self._llama.trained_context()
-        tokens = self._fields.get_field(_KEYS.LIST)
-        self.vocabulary = len(tokens.data) if tokens is not None else 0
         bos = self._field(_KEYS.BOS_ID)
         self._bos = self._token(bos) if bos is not None else ""
         self._whole = self.text("a")[-1]

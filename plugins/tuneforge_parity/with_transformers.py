@@ -32,7 +32,6 @@ class WithTransformers:
         self._stops = _stops(artifact, self._tokenizer)
         config = read_json(full_model(artifact).path / "config.json")
         self.context = context_length(config)
-        self.vocabulary = int(self._model.config.get_text_config().vocab_size)
         self.form = _form(artifact, config)
 
     def __enter__(self) -> WithTransformers:
