@@ -45,7 +45,7 @@ def compare(method: CompareProbes, reference: Probe, model: Probe, step: Step) -
     found = compared(trained, form, *(read(probe.path / "numbers.safetensors") for probe in (reference, model)))
     for done, value in enumerate(sorted(found.divergences), 1):
         step.progress(done, len(found.divergences), kl_divergence=value)
-    wanted = bars(form["form"]["bits"], form["form"]["runtime"], method.formats, method.require)
+    wanted = bars(trained["form"], form["form"], method.formats, method.require)
     wanted = {name: bar for name, bar in wanted.items() if name in found.scores}
     missed = [name for name, bar in wanted.items() if not _reached(name, found.scores[name], bar)]
     failures = told_failures(missed, found.scores, wanted, trained, form)

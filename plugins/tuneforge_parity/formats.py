@@ -17,10 +17,12 @@ class Form:
     """`name` as people know the format, `bits` a weight by what the files claim, `measured` by what they hold.
 
     What is measured are all weights but the embeddings, which few formats round, scales and offsets included.
+    `computed` is the type that it was asked in.
     """
 
     name: str
     runtime: str
+    computed: str
     bits: float
     measured: float
 

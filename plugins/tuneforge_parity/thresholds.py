@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .formats import allowed
@@ -13,17 +14,20 @@ AT_MOST = frozenset({"kl_mean", "kl_p99", "perplexity_ratio", "bits", "score_err
 _SAME = {"template": 1.0, "prompt_ids": 1.0, "stop_tokens": 1.0}
 
 _SAYS: dict[str, dict[str, float]] = {
-    "float32": {"top1": 0.99, "kl_mean": 1e-5, "kl_p99": 1e-4, "perplexity_ratio": 1.005, "answers": 0.9},
-    "float16": {"top1": 0.97, "kl_mean": 1e-3, "kl_p99": 0.02, "perplexity_ratio": 1.02, "answers": 0.75},
-    "bits8": {"top1": 0.95, "kl_mean": 0.005, "kl_p99": 0.1, "perplexity_ratio": 1.05, "answers": 0.6},
+    "float32": {"top1": 0.99, "kl_mean": 5e-5, "kl_p99": 1e-3, "perplexity_ratio": 1.002, "answers": 0.85},
+    "float16": {"top1": 0.98, "kl_mean": 2e-4, "kl_p99": 0.004, "perplexity_ratio": 1.005, "answers": 0.75},
+    "bits8": {"top1": 0.95, "kl_mean": 0.01, "kl_p99": 0.2, "perplexity_ratio": 1.05, "answers": 0.5},
     "bits6": {"top1": 0.92, "kl_mean": 0.02, "kl_p99": 0.4, "perplexity_ratio": 1.1},
     "bits5": {"top1": 0.9, "kl_mean": 0.04, "kl_p99": 0.8, "perplexity_ratio": 1.15},
     "bits4": {"top1": 0.8, "kl_mean": 0.15, "kl_p99": 2.0, "perplexity_ratio": 1.35},
     "bits3": {"top1": 0.6, "kl_mean": 0.6, "kl_p99": 4.0, "perplexity_ratio": 2.0},
     "bits2": {"top1": 0.4, "kl_mean": 1.5, "kl_p99": 8.0, "perplexity_ratio": 4.0},
 }
+_COMPUTED_IN_16 = {"top1": 0.97, "kl_mean": 1e-3, "kl_p99": 0.01, "perplexity_ratio": 1.01}
 
-_SCORES = {"float32": 0.01, "float16": 0.1, "bits8": 0.2, "bits6": 0.3, "bits5": 0.4, "bits4": 0.6}
+_SCORES = {"float32": 0.01, "float16": 0.1, "bits8": 0.2, "bits6": 0.3, "bits5": 0.4, "bits4": 0.6, "bits3": 1.0}
+for _name, _error in _SCORES.items():
+    _SAYS[_name]["score_error"] = _error
 
 
 def format_of(bits: float) -> str:
@@ -35,13 +39,15 @@ def format_of(bits: float) -> str:
     return f"bits{min(max(round(bits), 2), 8)}".replace("bits7", "bits6")
 
 
-def bars(bits: float, runtime: str, formats: Formats, require: Bars) -> dict[str, float]:
+def bars(trained: Mapping[str, Any], form: Mapping[str, Any], formats: Formats, require: Bars) -> dict[str, float]:
     """What is asked of a form, by name: its format's defaults, changed by `formats`, and by `require`."""
-    name = format_of(bits)
+    name = format_of(form["bits"])
     # llama.cpp reads rare Unicode a little differently in some tokenizers that it has always known.
-    defaults = {**_SAME, "string_ids": 0.98 if runtime == "llama.cpp" else 1.0, "bits": allowed(bits)}
-    defaults |= _SAYS[name] | {"score_error": _SCORES.get(name, 1.0)}
-    asked: dict[str, Any] = {each: getattr(formats, each) for each in type(formats).model_fields}
+    strings = 0.98 if form["runtime"] == "llama.cpp" else 1.0
+    defaults = {**_SAME, "string_ids": strings, "bits": allowed(form["bits"]), **_SAYS[name]}
+    if form["bits"] >= 16 and {trained["computed"], form["computed"]} != {"float32"}:
+        defaults |= _COMPUTED_IN_16
+    asked = {each: getattr(formats, each) for each in type(formats).model_fields}
     for given in (asked[name], require):
         told = {each: getattr(given, each) for each in type(given).model_fields}
         defaults |= {each: value for each, value in told.items() if value is not None}

@@ -118,4 +118,4 @@ def _form(readers: Sequence[gguf.GGUFReader]) -> Form:
         for tensor in reader.tensors:
             if len(tensor.shape) > 1 and not tensor.name.startswith(_EMBEDDINGS):
                 held, weights = held + int(tensor.n_bytes), weights + int(tensor.n_elements)
-    return Form(name.partition("_")[2], "llama.cpp", claimed_by_gguf(name), 8 * held / weights)
+    return Form(name.partition("_")[2], "llama.cpp", "float32", claimed_by_gguf(name), 8 * held / weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from .formats import Form, claimed
 from .numbers import Distribution
 from .prompts import Messages
 
+_SHARE = 0.7  # of the accelerator's free memory that weights may take; the rest is for what is computed
+
 
 class WithTransformers:
     """An artifact in memory, on the device of `tuneforge.kit.models.device`."""
@@ -32,7 +35,7 @@ class WithTransformers:
         self._stops = _stops(artifact, self._tokenizer)
         config = read_json(full_model(artifact).path / "config.json")
         self.context = context_length(config)
-        self.form = _form(artifact, config)
+        self.form = _form(artifact, config, str(self._model.dtype).removeprefix("torch."))
 
     def __enter__(self) -> WithTransformers:
         return self
@@ -111,11 +114,20 @@ class WithTransformers:
 
 def _loaded(artifact: Artifact) -> Any:
     if isinstance(artifact, (RewardModel, RewardAdapter)):
-        return load_reward_model(artifact, dtype=inference_dtype(artifact))
+        return load_reward_model(artifact, dtype=_precision(artifact))
     if isinstance(artifact, QuantizedModel):
         # As its files say: what is not rounded stays in the type that it is stored in.
         return AutoModelForCausalLM.from_pretrained(artifact.path, dtype="auto", device_map={"": device()}).eval()
-    return load_model(artifact, dtype=inference_dtype(artifact))  # type: ignore[arg-type]  # what else there is
+    return load_model(artifact, dtype=_precision(artifact))  # type: ignore[arg-type]  # what else there is
+
+
+def _precision(artifact: Artifact) -> torch.dtype:
+    """float32 where the weights fit into memory in it: what 16 bits add to an answer is more than a merge may."""
+    if device().type != "cuda":
+        return inference_dtype(artifact)
+    weights = sum(math.prod(tensor.shape) for tensor in read_tensors(full_model(artifact).path).values())
+    free, _ = torch.cuda.mem_get_info()
+    return torch.float32 if 4 * weights < _SHARE * free else inference_dtype(artifact)
 
 
 def _stops(artifact: Artifact, tokenizer: Any) -> list[int]:
@@ -129,12 +141,12 @@ def _stops(artifact: Artifact, tokenizer: Any) -> list[int]:
     return sorted({token for token in stops if token is not None})
 
 
-def _form(artifact: Artifact, config: dict[str, Any]) -> Form:
+def _form(artifact: Artifact, config: dict[str, Any], computed: str) -> Form:
     tensors = read_tensors(full_model(artifact).path)
     name, bits = claimed(config, tensors)
     if isinstance(artifact, (Adapter, RewardAdapter)):
         name = f"adapter on {name}"
-    return Form(name, "transformers", bits, _measured(artifact, tensors))
+    return Form(name, "transformers", computed, bits, _measured(artifact, tensors))
 
 
 def _measured(artifact: Artifact, tensors: dict[str, Tensor]) -> float:

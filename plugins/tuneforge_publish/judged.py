@@ -1,4 +1,4 @@
-"""What every method shares that brings artifacts out of the house: reports can stop it, unless told otherwise by name."""
+"""What methods share that bring artifacts out of the house: reports stop them, unless told otherwise by name."""
 
 from __future__ import annotations
 
