@@ -13,16 +13,23 @@ AT_MOST = frozenset({"kl_mean", "kl_p99", "perplexity_ratio", "bits", "score_err
 
 _SAME = {"template": 1.0, "prompt_ids": 1.0, "stop_tokens": 1.0}
 
+# Measured on the built-in model, tuned with LoRA to record orders, on three seeds (16 prompts, 256 positions). The
+# worst mean divergence of honest forms: float32 3e-9, bfloat16 3e-6, in llama.cpp f16 5e-6, bf16 1e-5, q8_0 2e-4;
+# rounded to nearest in groups of 32, 6 bits 5e-4, 5 bits 1e-3, 4 bits 8e-3 (nf4 1e-2), 3 bits 4e-2, 2 bits 3e-1; fp8
+# 1e-3. Of a merge onto the base rounded to nf4 it was 1e-3 to 1e-2, onto int8 6e-5, of the base without its adapter
+# 1.6. So 16 bits are held to twenty times the worst honest form, a seventh of the least wrong one; fewer bits to some
+# ten times, as large models and long texts differ. The 99th percentiles were ten to twenty times the means.
 _SAYS: dict[str, dict[str, float]] = {
     "float32": {"top1": 0.99, "kl_mean": 5e-5, "kl_p99": 1e-3, "perplexity_ratio": 1.002, "answers": 0.85},
     "float16": {"top1": 0.98, "kl_mean": 2e-4, "kl_p99": 0.004, "perplexity_ratio": 1.005, "answers": 0.75},
-    "bits8": {"top1": 0.95, "kl_mean": 0.01, "kl_p99": 0.2, "perplexity_ratio": 1.05, "answers": 0.5},
-    "bits6": {"top1": 0.92, "kl_mean": 0.02, "kl_p99": 0.4, "perplexity_ratio": 1.1},
-    "bits5": {"top1": 0.9, "kl_mean": 0.04, "kl_p99": 0.8, "perplexity_ratio": 1.15},
-    "bits4": {"top1": 0.8, "kl_mean": 0.15, "kl_p99": 2.0, "perplexity_ratio": 1.35},
-    "bits3": {"top1": 0.6, "kl_mean": 0.6, "kl_p99": 4.0, "perplexity_ratio": 2.0},
-    "bits2": {"top1": 0.4, "kl_mean": 1.5, "kl_p99": 8.0, "perplexity_ratio": 4.0},
+    "bits8": {"top1": 0.95, "kl_mean": 0.01, "kl_p99": 0.2, "perplexity_ratio": 1.03, "answers": 0.5},
+    "bits6": {"top1": 0.93, "kl_mean": 0.02, "kl_p99": 0.3, "perplexity_ratio": 1.05},
+    "bits5": {"top1": 0.92, "kl_mean": 0.04, "kl_p99": 0.5, "perplexity_ratio": 1.08},
+    "bits4": {"top1": 0.85, "kl_mean": 0.2, "kl_p99": 3.0, "perplexity_ratio": 1.25},
+    "bits3": {"top1": 0.75, "kl_mean": 0.5, "kl_p99": 6.0, "perplexity_ratio": 1.6},
+    "bits2": {"top1": 0.5, "kl_mean": 2.0, "kl_p99": 15.0, "perplexity_ratio": 4.0},
 }
+# Where an accelerator computes in 16 bits, that alone gave 8e-5.
 _COMPUTED_IN_16 = {"top1": 0.97, "kl_mean": 1e-3, "kl_p99": 0.01, "perplexity_ratio": 1.01}
 
 _SCORES = {"float32": 0.01, "float16": 0.1, "bits8": 0.2, "bits6": 0.3, "bits5": 0.4, "bits4": 0.6, "bits3": 1.0}

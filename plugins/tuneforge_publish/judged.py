@@ -25,8 +25,8 @@ def unknown(steps: Sequence[PlannedStep]) -> Iterator[Finding]:
     """Names under `despite` that are none of a publication's reports: a misspelt one would surprise at the very end."""
     for step in steps:
         if isinstance(step.method, Judged):
-            reports = step.spec.inputs.get("reports", [])
             for name in step.method.despite:
+                reports = step.spec.inputs.get("reports", [])
                 if name not in reports:
                     near = get_close_matches(name, reports, 1, 0.6)
                     there = f"There are: {', '.join(reports)}." if reports else "It has none."
