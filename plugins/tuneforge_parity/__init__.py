@@ -107,7 +107,7 @@ class CompareProbes(Evaluate):
     engine = "tuneforge_parity.comparing"
 
     require: Bars = Field(Bars(), description="What this form must reach, in place of its format's: {kl_mean: 0.1}.")
-    formats: Formats = Field(Formats(), description="The same by format: {bits4: {kl_mean: 0.1}}.")
+    formats: Formats = Field({}, description="The same by format: {bits4: {kl_mean: 0.1}}.")
 
     def run(self, reference: Probe, model: Probe, step: Step) -> None:
         from .comparing import compare

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tuneforge import (
     Adapter,
@@ -50,7 +49,7 @@ class Parity(Extension):
     limit: int = Field(8, ge=1, description="Prompts that each form is asked.", also=("max_samples", "num_samples"))
     positions: int = Field(16, ge=1, description="Positions of an answer at which the next token is compared.")
     max_new_tokens: int = Field(32, ge=1, description="Tokens after which an answer is cut off.", also=("max_tokens",))
-    require: Formats = Field(Formats(), description="What forms must reach, by format: {bits4: {kl_mean: 0.1}}.")
+    require: Formats = Field({}, description="What forms must reach, by format: {bits4: {kl_mean: 0.1}}.")
 
     def extend(self, steps: Steps, kinds: Kinds) -> Iterable[Addition]:
         asked = {"limit": self.limit, "positions": self.positions, "max_new_tokens": self.max_new_tokens}
@@ -66,9 +65,8 @@ class Parity(Extension):
             yield Addition(form.step, "probe", "evaluate", "probe", {"model": [form.step]} | data, asked)
             inputs = {"reference": [recorded[form.root]], "model": [f"{form.step}.probe"]}
             into = [(name, "reports") for name in _publications(steps, form.step)]
-            require = self.require.model_dump(exclude_none=True)
-            given: dict[str, Any] = {name: bars for name, bars in require.items() if bars}
-            options = {"formats": given} if given else {}
+            bars = {name: given.model_dump(exclude_none=True) for name, given in self.require.items()}
+            options = {"formats": bars} if bars else {}
             yield Addition(form.step, "parity", "evaluate", "parity", inputs, options, into)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from tuneforge import Config, Field
 
 
@@ -25,14 +27,8 @@ class Bars(Config):
     )
 
 
-class Formats(Config):
-    """The same by format, for steps that are added before it is known which it is."""
+Format = Literal["float32", "float16", "bits8", "bits6", "bits5", "bits4", "bits3", "bits2"]
+"""By bits a weight: models in 32 or 16 (bfloat16 is one), and rounded ones (q8_0, int8, fp8; q4_k_m, nf4, gptq)."""
 
-    float32: Bars = Field(Bars(), description="Of models in 32 bits.")
-    float16: Bars = Field(Bars(), description="Of models in 16 bits: float16 and bfloat16.")
-    bits8: Bars = Field(Bars(), description="Of 8 bits a weight: q8_0, int8, fp8.")
-    bits6: Bars = Field(Bars(), description="Of 6 bits a weight.")
-    bits5: Bars = Field(Bars(), description="Of 5 bits a weight.")
-    bits4: Bars = Field(Bars(), description="Of 4 bits a weight: q4_k_m, nf4, gptq, awq.")
-    bits3: Bars = Field(Bars(), description="Of 3 bits a weight.")
-    bits2: Bars = Field(Bars(), description="Of 2 bits a weight.")
+Formats = dict[Format, Bars]
+"""Bars by format, for steps that are added before it is known which it is."""

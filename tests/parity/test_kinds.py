@@ -71,9 +71,8 @@ def probe(artifact: Artifact, data: Any, folder: Path, **options: Any) -> Probe:
 
 
 def report(reference: Probe, form: Probe, folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
-        (carry_out(CompareProbes(), folder, reference, form) / "report.json").read_text()
-    )
+    out = carry_out(CompareProbes(), folder, reference, form)
+    found: dict[str, Any] = json.loads((out / "report.json").read_text())
     return found
 
 
@@ -108,7 +107,7 @@ def test_texts_and_a_model_without_a_template(base: Model, tmp_path: Path) -> No
     plain = Model(folder, "plain")
     (tmp_path / "texts").mkdir()
     rows = [
-        {"prompt": None, "completion": "One is what I think this is. " * 3},
+        {"prompt": None, "completion": "One is this. " * 9},
         {"prompt": "What", "completion": " is"},
     ]
     write_rows(tmp_path / "texts", "train", rows)
@@ -144,7 +143,7 @@ def test_each_form_is_recorded_where_it_can_be() -> None:
     assert "gptqmodel" in needs(QuantizedModel, quantization_config={"quant_method": "gptq", "bits": 4})
     assert "bitsandbytes" in needs(QuantizedModel, quantization_config={"load_in_4bit": True})
     facts = Facts(QuantizedModel, {"quantization_config": {"quant_method": "hqq"}})
-    assert "hqq" in [*RecordProbe().check({"model": [facts]})][0].problem
+    assert "hqq" in next(iter(RecordProbe().check({"model": [facts]}))).problem
     assert not [*RecordProbe().check({"model": [Facts(Model)]})]
     assert set(inputs_of(RecordProbe)["model"].kinds) == {
         *(Model, Adapter, RewardModel, RewardAdapter, QuantizedModel, Gguf)
