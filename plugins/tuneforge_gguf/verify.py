@@ -18,8 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import StepError
 from tuneforge.kit.llamacpp import LlamaCpp, loaded
-
-from .probes import CONVERSATIONS, PLAIN, odd_texts
+from tuneforge.kit.texts import CONVERSATIONS, PLAIN, odd_texts
 
 # How far a weight may be from the model's: as a share of the largest of its 32 neighbours, and absolutely where those
 # are so small that the type's own scale is no longer exact.

@@ -12,13 +12,15 @@ from pydantic import StringConstraints
 from tuneforge import Adapter, Field, Finding, Gguf, Known, Model, Publish, Release, Report, Step, Target, hookimpl
 from tuneforge.artifacts import read_json
 
+from .judged import Judged, unknown
+
 if TYPE_CHECKING:
     from tuneforge.plan import PlannedStep
 
 HubName = Annotated[str, StringConstraints(pattern=r"^([\w-][\w.-]*/)?[\w-][\w.-]*$")]
 
 
-class Folder(Publish):
+class Folder(Judged, Publish):
     """A folder with everything that others need: weights, tokenizer and chat template, a model card, the lineage.
 
     A single artifact lies at the top of the folder, several lie in subfolders named after their steps. An adapter
@@ -28,7 +30,8 @@ class Folder(Publish):
     the same to programs, and `sha256sum -c SHA256SUMS` checks the files.
 
     The folder appears whole or not at all and replaces nothing but an earlier release. An artifact that failed one of
-    the reports is refused, and so is the same model in another form, such as the GGUF file of a model that failed.
+    the reports is refused, and so is the same model in another form, such as the GGUF file of a model that failed;
+    unless the report is named under `despite`.
     """
 
     name = "folder"
@@ -61,7 +64,7 @@ class Folder(Publish):
         from .verdicts import refuse_failed
 
         lineage = Lineage(step.lineage)
-        refuse_failed(artifacts, reports or [], lineage)
+        refuse_failed(artifacts, reports or [], lineage, self.despite, step)
         parts = lay_out(artifacts, lineage, self.base_model)
         metadata = Metadata(self.title or lineage.recipe, self.license, self.language, self.base_model, self.datasets)
         with written(self.to) as draft:
@@ -88,8 +91,9 @@ def register_publish() -> list[type[Publish]]:
 
 @hookimpl
 def extend_plan(steps: Sequence[PlannedStep]) -> list[Finding]:
-    """Two releases cannot share a folder, nor can one lie inside the other: each would be in the other's way."""
-    findings: list[Finding] = []
+    """Two releases cannot share a folder, nor can one lie inside the other: each would be in the other's way. And what
+    is named under `despite` must be there."""
+    findings = [*unknown(steps)]
     owners: dict[Path, str] = {}
     for step in steps:
         if isinstance(step.method, Folder):

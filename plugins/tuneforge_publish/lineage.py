@@ -27,6 +27,10 @@ class Lineage:
         entry = self.entry(digest)
         return entry["name"].removeprefix("registry:") if entry else digest[:12]
 
+    def names(self, digest: str) -> set[str]:
+        """All steps that gave this artifact."""
+        return {entry["name"] for entry in self.steps.values() if entry["digest"] == digest}
+
     def from_hub(self) -> dict[str, tuple[str, str]]:
         """The models that were loaded from the Hub: by digest, the repository and the commit."""
         return {

@@ -24,6 +24,7 @@ SHORT = {
     "steps.task.with.max_new_tokens": "8",
 }
 STEPS = ["base", "chats", "pairs", "sft", "dpo", "merged", "gguf", "task", "manners", "release"]
+ADDED = ["dpo.probe", "merged.probe", "merged.parity", "gguf.probe", "gguf.parity"]
 
 
 def carry_out(person: Person, recipe: str = "dpo-after-sft", **changes: str) -> Answer:
@@ -42,7 +43,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Person, Answer]:
 def test_runs_to_the_end(first: tuple[Person, Answer]) -> None:
     person, answer = first
     assert answer.code == 0, answer.err
-    assert answer.statuses() == dict.fromkeys(STEPS, "done")
+    assert answer.statuses() == dict.fromkeys([*STEPS, *ADDED], "done")
     release = person.folder / "dist" / "orders"
     assert (release / "merged" / "model.safetensors").exists()
     assert (release / "gguf" / "model-q8_0.gguf").exists()
@@ -69,7 +70,7 @@ def test_again_is_cached_and_a_change_runs_what_depends_on_it(first: tuple[Perso
     unkeyed = carry_out(person, **{"steps.sft.with.log_every": "1"})
     assert set(unkeyed.statuses().values()) == {"cached"}
     beta = carry_out(person, **{"steps.dpo.with.beta": "0.2"}).statuses()
-    after_dpo = {"dpo", "merged", "gguf", "task", "manners", "release"}
+    after_dpo = {"dpo", "merged", "gguf", "task", "manners", "release", *ADDED}
     assert {name for name, status in beta.items() if status == "done"} == after_dpo
 
 

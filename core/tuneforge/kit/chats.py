@@ -10,14 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import jinja2
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tuneforge import StepError
+
+from .dates import without_today
 
 IGNORED = -100
 """The label of a token without loss."""
@@ -27,7 +27,6 @@ Tools = Sequence[Mapping[str, Any]] | None
 Span = tuple[int, int]
 
 _MARKERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 
 
 class ChatRefusedError(StepError):
@@ -92,9 +91,14 @@ def tokenize_chat(
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools = None) -> list[int]:
     """The token ids from which the assistant's next turn is generated."""
-    text = _render(tokenizer, messages, tools, generation_prompt=True)
+    text = prompt_text(tokenizer, messages, tools)
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Messages, tools: Tools = None) -> str:
+    """What the template makes of a conversation for the assistant's next turn, special tokens included."""
+    return _render(tokenizer, messages, tools, generation_prompt=True)
 
 
 def after_prompt(conversation: Tokens, prompt: Sequence[int]) -> Tokens:
@@ -168,14 +172,7 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str:
         raise StepError(
             "the model has no chat template", "Use a chat model, or add a chat_template.jinja to its folder."
         )
-    return _without_today(tokenizer.get_chat_template())
-
-
-@lru_cache
-def _without_today(template: str) -> str:
-    """Templates that tell the model today's date would make tomorrow's training another one: the date is fixed, at the
-    one that Llama 3's template falls back to."""
-    return _TODAY.sub(lambda match: repr(datetime(2024, 7, 26).strftime(match[2])), template)
+    return without_today(tokenizer.get_chat_template())
 
 
 def _turns(

@@ -45,6 +45,27 @@ class LlamaCpp:
         (step,) = self._post("/completion", {**body, "temperature": 0})["completion_probabilities"]
         return {each["id"]: each["logprob"] for each in step["top_logprobs"]}
 
+    def likelihood(
+        self, tokens: Sequence[int], follows: int | None, top: int, whole: int
+    ) -> tuple[dict[int, float], float | None]:
+        """The same as `next_token`, and the log probability of the token that `follows`, likely or not.
+
+        `whole` is a token of whole characters. None where `follows` is none, is a part of a character and not among
+        the likeliest: of such a one the server is silent.
+        """
+        if follows is not None:
+            body = {"prompt": list(tokens), "n_predict": 1, "n_probs": top, "logit_bias": [[follows, 1e6]]}
+            told = self._post("/completion", {**body, "temperature": 0}).get("completion_probabilities")
+            if told and told[0]["id"] == follows:
+                return {each["id"]: each["logprob"] for each in told[0]["top_logprobs"]}, told[0]["logprob"]
+        likeliest = self.next_token(tokens, top, whole)
+        return likeliest, likeliest.get(follows) if follows is not None else None
+
+    def ends(self, tokens: Sequence[int], token: int) -> bool:
+        """Whether llama.cpp ends an answer to a prompt at that token."""
+        body = {"prompt": list(tokens), "n_predict": 2, "logit_bias": [[token, 1e6]], "temperature": 0}
+        return bool(self._post("/completion", body)["stop_type"] == "eos")
+
     def answer(self, tokens: Sequence[int], most: int, **sampling: Any) -> Generator[str, None, bool]:
         """Yields what llama.cpp writes after a prompt, in pieces of whole characters, at most so many tokens.
 

@@ -1,0 +1,167 @@
+"""Forms that transformers runs: models, adapters on their bases, quantized models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
+from transformers.utils.logging import disable_progress_bar
+
+from tuneforge import Adapter, Artifact, QuantizedModel, RewardAdapter, RewardModel
+from tuneforge.artifacts import Tensor, context_length, read_json, read_tensors
+from tuneforge.kit.chats import ChatRefusedError, chat_ids, prompt_text, terminator
+from tuneforge.kit.models import device, full_model, inference_dtype, load_model, load_tokenizer
+from tuneforge.kit.rewards import load_reward_model, score
+
+from .formats import Form, claimed
+from .numbers import Distribution
+from .prompts import Messages
+
+_SHARE = 0.7  # of the accelerator's free memory that weights may take; the rest is for what is computed
+
+
+class WithTransformers:
+    """An artifact in memory, on the device of `tuneforge.kit.models.device`."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        disable_progress_bar()
+        torch.set_num_threads(threads)
+        self._artifact = artifact
+        self._tokenizer = load_tokenizer(artifact)
+        self._model: Any = _loaded(artifact)
+        self._stops = _stops(artifact, self._tokenizer)
+        config = read_json(full_model(artifact).path / "config.json")
+        self.context = context_length(config)
+        self.form = _form(artifact, config, str(self._model.dtype).removeprefix("torch."))
+
+    def __enter__(self) -> WithTransformers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self._model
+
+    def render(self, messages: Messages) -> str | None:
+        """The prompt as text but for a BOS token; None where the template refuses, or is not there."""
+        if self._tokenizer.chat_template is None:
+            return None
+        try:
+            return prompt_text(self._tokenizer, messages).removeprefix(self._tokenizer.bos_token or "")
+        except ChatRefusedError:
+            return None
+
+    def prompt(self, rendered: str) -> list[int]:
+        """Token ids of what `render` gave, with the BOS token if the template writes one."""
+        bos = self._tokenizer.bos_token or ""
+        written = bos if bos and self._writes_bos() else ""
+        return self._ids(written + rendered)
+
+    def text(self, text: str, *, begins: bool = False) -> list[int]:
+        """Token ids of plain text; with what a text begins with, where it `begins`."""
+        return self._ids(text, special=begins)
+
+    def distributions(self, ids: Sequence[int], at: Sequence[int], most: int) -> list[Distribution]:
+        """What follows the first `at` tokens, for each of those."""
+        with torch.inference_mode():
+            # An adapter that is a prompt has logits for that too, before those of the text.
+            logits = self._model(torch.tensor([ids], device=self._model.device)).logits[0, -len(ids) :]
+            told = logits[[place - 1 for place in at]].float().log_softmax(-1)
+            best = told.topk(min(most, told.shape[-1]))
+        found = []
+        for row, place in enumerate(at):
+            target = float(told[row, ids[place]]) if place < len(ids) else None
+            found.append(Distribution(best.indices[row].cpu().numpy(), best.values[row].cpu().numpy(), target))
+        return found
+
+    def answer(self, ids: Sequence[int], most: int) -> tuple[str, bool]:
+        """A greedy answer of at most so many tokens, and whether a stop token ended it."""
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=most,
+            eos_token_id=self._stops or None,
+            pad_token_id=self._stops[0] if self._stops else 0,
+        )
+        inner = self._model.get_base_model() if hasattr(self._model, "get_base_model") else self._model
+        # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
+        inner.generation_config = GenerationConfig()
+        prompt = torch.tensor([ids], device=self._model.device)
+        with torch.inference_mode():
+            output = self._model.generate(
+                input_ids=prompt, attention_mask=torch.ones_like(prompt), generation_config=config
+            )
+        written = output[0, len(ids) :].tolist()
+        ended = bool(written) and written[-1] in self._stops
+        said = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(said).strip(), ended
+
+    def stops(self, prompts: Sequence[Sequence[int]]) -> dict[str, Any]:
+        """`eos`, the token that the tokenizer names; all that end an answer; those that were tried and do not."""
+        return {"eos": self._tokenizer.eos_token_id, "end": self._stops, "go_on": None}
+
+    def scores(self, conversations: Sequence[Messages]) -> list[float]:
+        """Of a reward model, what it finds conversations worth."""
+        return [score(self._model, [chat_ids(self._tokenizer, messages)])[0] for messages in conversations]
+
+    def _writes_bos(self) -> bool:
+        bos = self._tokenizer.bos_token
+        return prompt_text(self._tokenizer, [{"role": "user", "content": "?"}]).startswith(bos)
+
+    def _ids(self, text: str, special: bool = False) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+
+
+def _loaded(artifact: Artifact) -> Any:
+    if isinstance(artifact, (RewardModel, RewardAdapter)):
+        return load_reward_model(artifact, dtype=_precision(artifact))
+    if isinstance(artifact, QuantizedModel):
+        # As its files say: what is not rounded stays in the type that it is stored in.
+        return AutoModelForCausalLM.from_pretrained(artifact.path, dtype="auto", device_map={"": device()}).eval()
+    return load_model(artifact, dtype=_precision(artifact))  # type: ignore[arg-type]  # what else there is
+
+
+def _precision(artifact: Artifact) -> torch.dtype:
+    """float32 where the weights fit into memory in it: what 16 bits add to an answer is more than a merge may."""
+    if device().type != "cuda":
+        return inference_dtype(artifact)
+    weights = sum(math.prod(tensor.shape) for tensor in read_tensors(full_model(artifact).path).values())
+    free, _ = torch.cuda.mem_get_info()
+    return torch.float32 if 4 * weights < _SHARE * free else inference_dtype(artifact)
+
+
+def _stops(artifact: Artifact, tokenizer: Any) -> list[int]:
+    """What ends an answer by the artifact's own files; of an adapter, which has none of its own, as it is served."""
+    folder = full_model(artifact).path
+    path = folder / "generation_config.json"
+    own = read_json(path if path.exists() else folder / "config.json").get("eos_token_id")
+    stops = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
+    if isinstance(artifact, Adapter):
+        stops.append(terminator(tokenizer))
+    return sorted({token for token in stops if token is not None})
+
+
+def _form(artifact: Artifact, config: dict[str, Any], computed: str) -> Form:
+    tensors = read_tensors(full_model(artifact).path)
+    name, bits = claimed(config, tensors)
+    if isinstance(artifact, (Adapter, RewardAdapter)):
+        name = f"adapter on {name}"
+    return Form(name, "transformers", computed, bits, _measured(artifact, tensors))
+
+
+def _measured(artifact: Artifact, tensors: dict[str, Tensor]) -> float:
+    """Bits a weight: what the files hold, over how many weights the architecture has, embeddings aside."""
+    config = AutoConfig.from_pretrained(full_model(artifact).path)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    scores = isinstance(artifact, RewardModel)
+    kind: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = kind.from_config(config)
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    aside = tuple(f"{name}." for name, module in model.named_modules() if any(module is end for end in ends))
+    weights = sum(
+        weight.numel() for name, weight in model.named_parameters() if weight.dim() > 1 and not name.startswith(aside)
+    )
+    held = sum(tensor.bytes for name, tensor in tensors.items() if not name.startswith(aside))
+    return float(8 * held / weights)
