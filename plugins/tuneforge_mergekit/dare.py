@@ -13,19 +13,19 @@ from mergekit.sparsify import bernoulli
 from .pruned import BY_DENSITY, DareLinear, DareTies
 
 
-class ByDensity(GeneralizedTaskArithmeticMerge):
+class ByDensity(GeneralizedTaskArithmeticMerge):  # type: ignore[misc]
     """A sum of task vectors whose weights are kept by lot, each with the chance `density`, and divided by it.
 
     So the expectation of a weight is what it was (arXiv:2311.03099). Signs and sums are mergekit's.
     """
 
     def merge_group(self, group: TensorGroup, /, **parameters: Any) -> torch.Tensor:
-        base = group.base.tensor
+        base: torch.Tensor = group.base.tensor
         kept = [_kept(entry, base, parameters["density"]) for entry in group.entries]
         # A sum of changes is what the merge makes of them where the base is zero and all of them is kept.
         whole = PerInputValues([(entry.id, 1.0) for entry in group.non_base])
         only = replace(group, entries=tuple(kept))
-        total = super().merge_group(only, **parameters | {"density": whole})
+        total: torch.Tensor = super().merge_group(only, **parameters | {"density": whole})
         return (base + total).to(base.dtype)
 
 

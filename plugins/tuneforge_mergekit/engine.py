@@ -40,7 +40,7 @@ from .vocabulary import same
 _UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
-class InOrder(MergeConfiguration):
+class InOrder(MergeConfiguration):  # type: ignore[misc]
     """A configuration whose models have an order of their own; mergekit's is another in every process."""
 
     order: list[Input]

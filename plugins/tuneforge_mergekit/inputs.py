@@ -13,7 +13,7 @@ from tuneforge.kit.merging import merge
 from tuneforge.kit.models import full_model
 
 
-class Input(ModelReference, frozen=True):
+class Input(ModelReference):  # type: ignore[misc]
     """A model among the inputs, at a path that ends in its number.
 
     mergekit sums and looks up in the order of these objects' hashes, which Python makes anew in every process. With the

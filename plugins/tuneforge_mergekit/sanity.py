@@ -24,8 +24,9 @@ def verify(folder: Path) -> dict[str, Any]:
     """
     largest = _weights(folder)
     disable_progress_bar()
-    loaded, told = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", output_loading_info=True)
-    model: Any = loaded.eval()
+    loading: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", output_loading_info=True)
+    model, told = loading
+    model.eval()
     wrong = {what: sorted(told[what]) for what in ("missing_keys", "unexpected_keys", "mismatched_keys") if told[what]}
     if wrong:
         what, names = next(iter(wrong.items()))

@@ -11,6 +11,8 @@ from .values import Share, ShareValues, Values
 class TaskVectors(Based):
     """A base, and a weighted sum of what models have learnt since then."""
 
+    least = 1
+
     weights: Values = Field(
         1.0, description="How much each model counts: a number for all, or a list.", also=("weight",)
     )
