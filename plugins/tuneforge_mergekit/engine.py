@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mergekit.io.tasks import LoaderCache
 from mergekit.options import MergeOptions
 from mergekit.plan import MergePlanner
 from mergekit.tokenizer import TokenizerInfo
-from transformers import PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, set_seed
 
 from tuneforge import Adapter, Model, Step
 from tuneforge.artifacts import read_json, read_template, read_tensors
@@ -52,9 +52,8 @@ class InOrder(MergeConfiguration):  # type: ignore[misc]
 def carry_out(method: ModelMerge, models: Sequence[Model | Adapter], base: Model | None, step: Step) -> None:
     """Merges models as `method` says into `step.out`, and adds what was found of the result to the step's figures."""
     torch.set_num_threads(step.threads)
-    with offline():
+    with offline(), _tokens_in_order():
         _merge(method, folders(models, base, step), base is not None, step)
-        gc.collect()
         step.log("loading the merged model, to see that it is sound")
         step.metrics(**verify(step.out))
 
@@ -68,6 +67,22 @@ def offline() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _tokens_in_order() -> Iterator[None]:
+    """A tokenizer tells its tokens in the order of their ids. By itself it has another order each time, in which
+    mergekit gives new ids to those of a union."""
+    told = PreTrainedTokenizerFast.get_vocab
+
+    def in_order(self: PreTrainedTokenizerFast) -> dict[str, int]:
+        return dict(sorted(told(self).items(), key=itemgetter(1)))
+
+    PreTrainedTokenizerFast.get_vocab = in_order
+    try:
+        yield
+    finally:
+        PreTrainedTokenizerFast.get_vocab = told
 
 
 def _merge(method: ModelMerge, found: Sequence[Path], based: bool, step: Step) -> None:

@@ -11,9 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import StepError
-from tuneforge.kit.chats import tokenize_chat
 
-_QUESTION, _ANSWER = "What is the capital of France?", "Paris."
+_TEXT = "What is the capital of France? Paris."
 _SHOWN = 3
 
 
@@ -44,11 +43,9 @@ def verify(folder: Path) -> dict[str, Any]:
             f"{beyond[0]}",
             "Choose by tokenizer: whose the result has.",
         )
-    chat = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
-    templated = tokenizer.chat_template is not None
-    probe = tokenize_chat(tokenizer, chat).ids if templated else tokenizer(f"{_QUESTION} {_ANSWER}")["input_ids"]
+    probe = tokenizer(_TEXT, return_tensors="pt")["input_ids"]
     with torch.inference_mode():
-        logit = float(model(torch.tensor([probe])).logits.abs().max())
+        logit = float(model(probe).logits.abs().max())
     if not logit < float("inf"):
         raise StepError(
             "the merged model's logits are not finite, though its weights are",

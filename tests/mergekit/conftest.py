@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,10 @@ class Merged:
 @pytest.fixture
 def merge(tmp_path: Path) -> Callable[..., Merged]:
     """Carries a merge out, each in a folder of its own."""
-    made: list[Merged] = []
+    number = count()
 
     def merge(method: Merge, models: Sequence[Model | Adapter], base: Model | None = None, *, seed: int = 1) -> Merged:
         inputs = {"models": list(models)} | ({"base": base} if base is not None else {})
-        made.append(Merged(method, tmp_path / f"merge-{len(made)}", seed, **inputs))
-        return made[-1]
+        return Merged(method, tmp_path / f"merge-{next(number)}", seed, **inputs)
 
     return merge
