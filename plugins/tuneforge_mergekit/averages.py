@@ -1,8 +1,9 @@
 """Means of models."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from tuneforge import Field
+from tuneforge import Field, Finding, Known
 
 from .base import Based, Unbased
 from .values import ShareValues, Values
@@ -23,6 +24,14 @@ class Linear(Unbased):
 
     def each(self) -> dict[str, Values | ShareValues]:
         return {"weights": self.weights}
+
+    def check(self, facts: Known) -> Iterator[Finding]:
+        yield from super().check(facts)
+        if self.normalize and isinstance(self.weights, list):
+            plain = [weight for weight in self.weights if isinstance(weight, float)]
+            if len(plain) == len(self.weights) and abs(sum(plain)) < 1e-9:
+                problem = "the weights add up to zero, by which nothing can be divided"
+                yield Finding(problem, "Write normalize: false.", field="weights")
 
 
 class Karcher(Unbased):

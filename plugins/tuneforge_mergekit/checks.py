@@ -62,11 +62,15 @@ def _counts(method: ModelMerge, count: int) -> Iterator[Finding]:
     if count < method.least or (method.most is not None and count > method.most):
         wanted = str(method.least) if method.least == method.most else f"{method.least} or more"
         models = "model" if wanted == "1" else "models"
-        yield Finding(f"{method.name} merges {wanted} {models}, not {count}", f"Wire {wanted} to models:.")
+        yield Finding(f"{method.name} merges {wanted} {models}, not {count}", f"Wire {wanted} {models} to it.")
     for option, values in method.each().items():
         if isinstance(values, list) and len(values) != count:
-            problem = f"{option} has {len(values)} values for {count} models"
+            problem = f"{option} has {_some(len(values), 'value')} for {_some(count, 'model')}"
             yield Finding(problem, "Give one for each model, or one number for all.", field=option)
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _adapter(name: str, model: Facts, base: Facts | None) -> Iterator[Finding]:
@@ -113,7 +117,7 @@ def _unlike(one: Input, other: Input, *, aligned: bool, stacks: bool) -> Iterato
     if tensors:
         shown = [f"{name} ({what})" for name, what in list(tensors.items())[:_SHOWN]]
         more = f" and {len(tensors) - _SHOWN} more" if len(tensors) > _SHOWN else ""
-        told.append(f"{len(tensors)} tensor{'s' * (len(tensors) > 1)}: {', '.join(shown)}{more}")
+        told.append(f"{_some(len(tensors), 'tensor')}: {', '.join(shown)}{more}")
     if told:
         rows = [config.get("vocab_size") for config in (mine, its)]
         words = not sizes and rows[0] != rows[1] and not aligned
@@ -173,7 +177,7 @@ def _tokenizers(method: ModelMerge, models: list[Input], base: Facts | None) -> 
     if donor == "base" and base is None:
         yield Finding("tokenizer: base, but no base is wired", "Write the number of a model.", field="tokenizer")
     elif isinstance(donor, int) and donor >= len(models):
-        problem = f"tokenizer {donor} is none of {len(models)} models"
+        problem = f"tokenizer {donor} is none of {_some(len(models), 'model')}"
         yield Finding(problem, f"Models have the numbers 0 to {len(models) - 1}.", field="tokenizer")
     everyone = [*([Input("the base", base)] if base else []), *models]
     there = [one for one in everyone if one.facts.tokenizer and (one.facts.tokenizer / "tokenizer.json").exists()]
@@ -215,7 +219,7 @@ def _stack(stack: Iterable[Slice], models: list[Input]) -> Iterator[Finding]:
     for number, part in enumerate(stack):
         place = f"stack.{number}"
         if part.model >= len(models):
-            problem = f"model {part.model} is none of {len(models)}"
+            problem = f"model {part.model} is none of {_some(len(models), 'model')}"
             yield Finding(problem, f"Models have the numbers 0 to {len(models) - 1}.", field=place)
             continue
         first, end = part.layers

@@ -73,16 +73,17 @@ def offline() -> Iterator[None]:
 def _tokens_in_order() -> Iterator[None]:
     """A tokenizer tells its tokens in the order of their ids. By itself it has another order each time, in which
     mergekit gives new ids to those of a union."""
-    told = PreTrainedTokenizerFast.get_vocab
+    kind: Any = PreTrainedTokenizerFast
+    told = kind.get_vocab
 
-    def in_order(self: PreTrainedTokenizerFast) -> dict[str, int]:
-        return dict(sorted(told(self).items(), key=itemgetter(1)))
+    def in_order(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+        return dict(sorted(told(tokenizer).items(), key=itemgetter(1)))
 
-    PreTrainedTokenizerFast.get_vocab = in_order
+    kind.get_vocab = in_order
     try:
         yield
     finally:
-        PreTrainedTokenizerFast.get_vocab = told
+        kind.get_vocab = told
 
 
 def _merge(method: ModelMerge, found: Sequence[Path], based: bool, step: Step) -> None:
