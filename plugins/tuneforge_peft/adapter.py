@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from tuneforge import Adapter, Artifact, Facts, Finding, Kinds, Known, Merge, Model, RewardAdapter, RewardModel, Step
 from tuneforge.kit.adapters import peft_type, quantized_base, unmergeable
 
+QUANTIZED = "the adapter sits on a quantized model, into whose rounded weights it cannot be merged exactly"
+WITHOUT_ROUNDING = "Train the adapter on the full-precision version of that model, merge it, and quantize the result."
+
 
 class MergeAdapter(Merge):
     """Adds an adapter's weights to those of the model it was trained on, for a model that needs no PEFT.
@@ -56,7 +59,4 @@ class MergeAdapter(Merge):
                     "warning",
                 )
             if "quantization_config" in adapter.model.config:
-                yield Finding(
-                    "the adapter sits on a quantized model, into whose rounded weights it cannot be merged exactly",
-                    "Train the adapter on the full-precision version of that model, merge it, and quantize the result.",
-                )
+                yield Finding(QUANTIZED, WITHOUT_ROUNDING)

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tuneforge import Adapter, Model, RewardAdapter, RewardModel, Step, StepError
+from tuneforge.artifacts import read_json
 from tuneforge.kit.chats import terminator, tokenize_chat
 from tuneforge.kit.models import (
     full_model,
@@ -18,6 +19,8 @@ from tuneforge.kit.models import (
     tokenizer_folder,
 )
 from tuneforge.kit.rewards import load_reward_model
+
+from .adapter import QUANTIZED, WITHOUT_ROUNDING
 
 TOLERANCE = 1e-3
 """Largest difference between two logits that float32 arithmetic in another order explains, of the largest logit."""
@@ -45,6 +48,8 @@ def merge(adapter: Adapter | RewardAdapter, step: Step) -> None:
     """
     torch.set_num_threads(step.threads)
     base, dtype = full_model(adapter), stored_dtype(adapter)
+    if "quantization_config" in read_json(base.path / "config.json"):  # where the plan could not know of it
+        raise StepError(QUANTIZED, WITHOUT_ROUNDING)
     tokenizer = load_tokenizer(adapter)
     scores = isinstance(adapter, RewardAdapter)
     what = "scores" if scores else "logits"
