@@ -87,8 +87,8 @@ class MergeAdapters(Merge):
             return super().foresee(facts)
         first = given[0]
         config: dict[str, object] = {"peft_type": peft_type(first.config)}
-        ranks = [adapter.config.get("r") for adapter in given]
-        if None not in ranks:
+        ranks = [int(adapter.config["r"]) for adapter in given if "r" in adapter.config]
+        if len(ranks) == len(given):
             rank = sum(ranks) if self.combination == "cat" else max(ranks)
             rank = self.rank if self.decomposed and self.rank else rank
             config |= {"r": rank, "lora_alpha": rank}
