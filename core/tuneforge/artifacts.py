@@ -34,6 +34,7 @@ class Facts:
     `config` is the model's config.json or the adapter's adapter_config.json; `tensors` come from safetensors headers;
     `tokenizer` is a folder with the tokenizer's files; `template` the chat template; `base` what an adapter sits on.
     Of data, `rows` is how many there are to train on, `row_bytes` the length of one as JSON: a mean, perhaps estimated.
+    `digest` is that of the artifact, once it is there.
     """
 
     kind: type[Artifact]
@@ -44,6 +45,7 @@ class Facts:
     base: Facts | None = None
     rows: int | None = None
     row_bytes: float | None = None
+    digest: str | None = None
 
     @property
     def model(self) -> Facts:

@@ -180,7 +180,7 @@ def stored(registry: Registry, digest: str, kinds: Mapping[str, type[Artifact]])
             f"artifact {digest[:12]} is of the kind {manifest.kind}, which no plugin at hand knows",
             "Install the plugin that made it.",
         )
-    return Result(kind, kind.facts(registry.tree(digest), base), digest)
+    return Result(kind, replace(kind.facts(registry.tree(digest), base), digest=digest), digest)
 
 
 def make_plan(

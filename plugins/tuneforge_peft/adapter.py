@@ -3,10 +3,7 @@
 from collections.abc import Iterator
 
 from tuneforge import Adapter, Artifact, Facts, Finding, Kinds, Known, Merge, Model, RewardAdapter, RewardModel, Step
-from tuneforge.kit.adapters import peft_type, quantized_base, unmergeable
-
-QUANTIZED = "the adapter sits on a quantized model, into whose rounded weights it cannot be merged exactly"
-WITHOUT_ROUNDING = "Train the adapter on the full-precision version of that model, merge it, and quantize the result."
+from tuneforge.kit.adapters import ON_QUANTIZED, peft_type, quantized_base, unmergeable
 
 
 class MergeAdapter(Merge):
@@ -59,4 +56,4 @@ class MergeAdapter(Merge):
                     "warning",
                 )
             if "quantization_config" in adapter.model.config:
-                yield Finding(QUANTIZED, WITHOUT_ROUNDING)
+                yield Finding(*ON_QUANTIZED)

@@ -64,11 +64,10 @@ def apart(first: Facts, other: Facts, combination: str) -> str:
 
 
 def other_base(first: Facts, other: Facts) -> bool:
-    """Whether two adapters are known to sit on different models: by the digests that they name, else by shapes."""
-    named = [adapter.config.get("base_model_name_or_path") for adapter in (first, other)]
-    if None not in named:
-        return named[0] != named[1]
+    """Whether two adapters are known to sit on different models: by digests once these are there, else by shapes."""
     ours, theirs = first.model, other.model
+    if ours.digest and theirs.digest:
+        return ours.digest != theirs.digest
     return any(
         one and two and one != two for one, two in ((ours.config, theirs.config), (ours.tensors, theirs.tensors))
     )

@@ -1,115 +1,21 @@
-"""Merging an adapter into its base, and showing that the result computes the same."""
+"""Merging an adapter into its base, and telling how well that went."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from transformers import PreTrainedTokenizerBase
 
-from tuneforge import Adapter, Model, RewardAdapter, RewardModel, Step, StepError
-from tuneforge.artifacts import read_json
-from tuneforge.kit.chats import terminator, tokenize_chat
-from tuneforge.kit.models import (
-    full_model,
-    load_model,
-    load_tokenizer,
-    save_model,
-    stored_dtype,
-    tokenizer_folder,
-)
-from tuneforge.kit.rewards import load_reward_model
-
-from .adapter import QUANTIZED, WITHOUT_ROUNDING
-
-TOLERANCE = 1e-3
-"""Largest difference between two logits that float32 arithmetic in another order explains, of the largest logit."""
-
-ROUNDING = 0.1
-"""Largest difference between two logits that storing the sums in the base's type may make, of the largest logit: far
-above what rounding to bfloat16 does, far below what a weight beyond float16's range does."""
-
-_CPU = torch.device("cpu")
-"""Where it is merged: in float32, a model that was trained in bfloat16 may not fit into the accelerator's memory."""
-
-_PARTS = 4
-
-_PROBES = (
-    ("What is the capital of France?", "Paris."),
-    ("Write the numbers from 1 to 10.", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"),
-    ('{"name": "Ada", "items": [3, 5]}', "def add(a: int, b: int) -> int:\n    return a + b"),
-)
+from tuneforge import Adapter, RewardAdapter, Step
+from tuneforge.kit import merging
 
 
 def merge(adapter: Adapter | RewardAdapter, step: Step) -> None:
-    """Writes base + adapter as a model into `step.out`; StepError if it does not give the adapter's logits, or scores.
-
-    What is said of logits here goes for the scores of a reward model, too.
-    """
+    """Writes base + adapter as a model into `step.out`; StepError if its logits, or scores, are not the adapter's."""
     torch.set_num_threads(step.threads)
-    base, dtype = full_model(adapter), stored_dtype(adapter)
-    if "quantization_config" in read_json(base.path / "config.json"):  # where the plan could not know of it
-        raise StepError(QUANTIZED, WITHOUT_ROUNDING)
-    tokenizer = load_tokenizer(adapter)
-    scores = isinstance(adapter, RewardAdapter)
-    what = "scores" if scores else "logits"
-    probes = _probes(tokenizer)
-    if scores:  # of a probe there is one score alone: beginnings of it have others
-        probes = [ids[: len(ids) * part // _PARTS] for ids in probes for part in range(1, _PARTS + 1)]
-    model = _load(adapter)
-    wanted = _logits(model, probes)
-    largest = _largest(wanted)
-    model = model.merge_and_unload(safe_merge=True)
-    error = _difference(_logits(model, probes), wanted)
-    if not error <= TOLERANCE * largest:
-        raise StepError(
-            f"the merged model's {what} differ from the adapter's by {error:.3g} (the largest is {largest:.3g})",
-            "Use the adapter without merging it, and report this: the merge does not compute what the adapter does.",
-        )
-    if scores:
-        save_model(model, tokenizer_folder(adapter), step.out, dtype)
-    else:
-        stop = terminator(tokenizer)
-        save_model(model, tokenizer_folder(adapter), step.out, dtype, like=base.path, terminator=stop)
-    del model
-    stored = _load((RewardModel if scores else Model)(step.out, ""))
-    rounding = _difference(_logits(stored, probes), wanted)
-    if not rounding <= ROUNDING * largest:
-        raise StepError(
-            f"stored as {dtype}, the merged model's {what} differ from the adapter's by {rounding:.3g} (the largest "
-            f"is {largest:.3g})",
-            "Use the adapter without merging it, or train it on the base stored in a type of more range or precision.",
-        )
-    step.metrics(merge_error=error, rounding_error=rounding, stored_as=str(dtype).split(".")[-1])
-    step.metrics(**{"largest_score" if scores else "largest_logit": largest})
-    step.log(f"{what} differ from the adapter's by {error:.2g}, stored as {dtype} by {rounding:.2g} (of {largest:.3g})")
-
-
-def _load(artifact: Any) -> Any:
-    if isinstance(artifact, (RewardAdapter, RewardModel)):
-        return load_reward_model(artifact, dtype=torch.float32, on=_CPU)
-    return load_model(artifact, dtype=torch.float32, on=_CPU)
-
-
-def _probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Token ids of a few texts: as conversations where the model has a template, else as they are."""
-    if tokenizer.chat_template is None:
-        return [tokenizer(f"{question} {answer}")["input_ids"] for question, answer in _PROBES]
-    return [
-        tokenize_chat(tokenizer, [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]).ids
-        for question, answer in _PROBES
-    ]
-
-
-@torch.inference_mode()
-def _logits(model: Any, probes: list[list[int]]) -> list[torch.Tensor]:
-    return [model(torch.tensor([ids])).logits[0] for ids in probes]
-
-
-def _difference(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
-    return _largest([a - b for a, b in zip(found, wanted, strict=True)])
-
-
-def _largest(tensors: list[torch.Tensor]) -> float:
-    # Python's max() passes over NaN.
-    return float(torch.stack([tensor.abs().max() for tensor in tensors]).max())
+    figures = merging.merge(adapter, step.out)
+    step.metrics(**figures)
+    what = "scores" if "largest_score" in figures else "logits"
+    largest = figures.get("largest_score", figures.get("largest_logit"))
+    step.log(
+        f"{what} differ from the adapter's by {figures['merge_error']:.2g}, stored as {figures['stored_as']} by "
+        f"{figures['rounding_error']:.2g} (of {largest:.3g})"
+    )

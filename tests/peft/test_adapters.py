@@ -225,7 +225,9 @@ def test_what_cannot_be_combined_is_refused_before(make: Make, base: Model) -> N
     assert "PEFT combines LoRA and IA3, and it is OFT" in problem(like(peft_type="OFT"))
     assert "of IA3 there is linear only" in problem(like(peft_type="IA3"))
     assert "two types: LORA and IA3" in problem(like(peft_type="IA3"), combination="linear")
-    assert "trained on two models" in problem(like(base_model_name_or_path="sha256:" + "e" * 64))
+    bases = [replace(one.model, digest=digest * 64) for digest in "be"]
+    assert "trained on two models" in told(*(replace(one, base=base) for base in bases))[0].problem
+    assert not told(*(replace(one, base=base) for base in (bases[0], one.model, bases[0])))
     foretold = {"peft_type": "LORA", "r": 4, "lora_alpha": 6}
     other = Facts(Adapter, foretold, base=replace(one.model, config={**one.model.config, "hidden_size": 128}))
     assert "trained on two models" in problem(other)

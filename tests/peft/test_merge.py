@@ -10,11 +10,11 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from tuneforge import Adapter, Facts, Model, RewardAdapter, RewardModel, Step, StepError
-from tuneforge.kit import models
+from tuneforge.kit import merging, models
 from tuneforge.kit.models import load_model, save_adapter
 from tuneforge.kit.rewards import load_reward_model, new_reward_model, score
 from tuneforge_models import fresh
-from tuneforge_peft import merging, register_merge
+from tuneforge_peft import register_merge
 from tuneforge_peft.adapter import MergeAdapter
 
 

@@ -177,7 +177,7 @@ def save_model(
         _clean(folder / name)
     if terminator is not None:
         _stop_at(terminator, folder)
-    _save_tokenizer(tokenizer, folder)
+    save_tokenizer(tokenizer, folder)
 
 
 def save_adapter(
@@ -208,11 +208,12 @@ def save_adapter(
         "inference_mode": True,
     }
     sets = {name: sorted(value) for name, value in config.items() if isinstance(value, (set, frozenset))}
-    _write_json(folder / "adapter_config.json", config | sets)
-    _save_tokenizer(tokenizer, folder)
+    write_settings(folder / "adapter_config.json", config | sets)
+    save_tokenizer(tokenizer, folder)
 
 
-def _save_tokenizer(tokenizer: PreTrainedTokenizerBase | Path, folder: Path) -> None:
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase | Path, folder: Path) -> None:
+    """Writes a tokenizer with its chat template into `folder`: an object, or the folder whose files are copied."""
     if isinstance(tokenizer, Path):
         for path in (path for pattern in _TOKENIZER_FILES for path in tokenizer.glob(pattern)):
             if path.is_file():
@@ -232,14 +233,15 @@ def _stop_at(terminator: int, folder: Path) -> None:
         return
     special = {name: source[name] for name in ("bos_token_id", "pad_token_id") if name in source}
     kept = source if path.exists() else special
-    _write_json(path, kept | {"eos_token_id": [*stops, terminator] if stops else terminator})
+    write_settings(path, kept | {"eos_token_id": [*stops, terminator] if stops else terminator})
 
 
 def _clean(path: Path) -> None:
     if path.exists():
-        _write_json(path, json.loads(path.read_text(encoding="utf-8")))
+        write_settings(path, json.loads(path.read_text(encoding="utf-8")))
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_settings(path: Path, content: dict[str, Any]) -> None:
+    """Writes a config.json or another file of settings, without what a reader has no need of and is never the same."""
     kept = {name: value for name, value in content.items() if name not in _PASSING}
     path.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
