@@ -89,7 +89,8 @@ def _structure(base: Model) -> Any:
 
 
 def _embedding(structure: Any) -> str:
-    return next(name for name, module in structure.named_modules() if module is structure.get_input_embeddings())
+    found = structure.get_input_embeddings()
+    return next(str(name) for name, module in structure.named_modules() if module is found)
 
 
 def _changed(options: ExtractLora, structure: Any, model: Model, base: Model) -> Changed:
