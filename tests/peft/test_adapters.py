@@ -17,6 +17,8 @@ from tuneforge import Adapter, Facts, Finding, Model, Step, StepError
 from tuneforge.kit.models import load_model, save_adapter
 from tuneforge_peft import register_merge
 from tuneforge_peft.adapters import MergeAdapters
+from tuneforge_trl.adapters import TYPES
+from tuneforge_trl.sft import Sft
 
 LINEAR = ["q_proj", "v_proj", "down_proj"]
 Make = Callable[..., Adapter]
@@ -251,3 +253,22 @@ def test_what_comes_out(make: Make, tmp_path: Path) -> None:
         assert MergeAdapters(**options).foresee({"adapters": [one, two]}).config["r"] == rank
     assert MergeAdapters().foresee({}).kind is Adapter
     assert [method.name for method in register_merge()] == ["adapter", "adapters"]
+
+
+TAKING_PART = {
+    "cat": {"lora", "qlora", "rslora", "pissa", "adalora"},
+    "ties_svd": {"lora", "qlora", "rslora", "pissa", "adalora"},
+    "linear": {"lora", "qlora", "rslora", "pissa", "ia3"},
+    "dare_ties": {"lora", "qlora", "rslora", "pissa"},
+}
+
+
+@pytest.mark.parametrize("combination", TAKING_PART)
+def test_which_types_take_part_is_known_before_they_are_trained(combination: Any, base: Model) -> None:
+    given = Model.facts(base.path)
+    found = set()
+    for kind in TYPES:
+        foreseen = Sft(adapter={"type": kind}).foresee({"model": [given]})
+        if not told(foreseen, foreseen, combination=combination):
+            found.add(kind)
+    assert found == TAKING_PART[combination]
