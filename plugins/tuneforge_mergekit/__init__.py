@@ -3,8 +3,10 @@
 from tuneforge import Merge, hookimpl
 
 from .averages import Karcher, Linear, ModelStock
+from .extract import ExtractLora
 from .fusion import ArceeFusion
 from .layers import Passthrough
+from .moe import Moe
 from .pruned import Breadcrumbs, DareLinear, DareTies, Della, Ties
 from .spheres import NuSlerp, Slerp
 from .task_vectors import Sce, TaskArithmetic
@@ -18,9 +20,11 @@ def register_merge() -> list[type[Merge]]:
         DareLinear,
         DareTies,
         Della,
+        ExtractLora,
         Karcher,
         Linear,
         ModelStock,
+        Moe,
         NuSlerp,
         Passthrough,
         Sce,

@@ -37,7 +37,7 @@ from .layers import Passthrough
 from .sanity import verify
 from .vocabulary import same
 
-_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
+UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 class InOrder(MergeConfiguration):  # type: ignore[misc]
@@ -104,7 +104,7 @@ def _merge(method: ModelMerge, found: Sequence[Path], based: bool, step: Step) -
         parameters=method.parameters(),
         **_layers(method, models),
     )
-    size = int(method.shard_size[:-2]) * _UNITS[method.shard_size[-2:]]
+    size = int(method.shard_size[:-2]) * UNITS[method.shard_size[-2:]]
     options = MergeOptions(device="cpu", out_shard_size=size, clone_tensors=method.stacks)
     tokenizer = _run(config, options, step)
     giver = found[donor] if isinstance(donor, int) else root if donor else found[0]

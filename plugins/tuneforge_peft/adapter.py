@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tuneforge import Adapter, Artifact, Facts, Finding, Kinds, Known, Merge, Model, RewardAdapter, RewardModel, Step
-from tuneforge.kit.adapters import peft_type, quantized_base, unmergeable
+from tuneforge.kit.adapters import ON_QUANTIZED, peft_type, quantized_base, unmergeable
 
 
 class MergeAdapter(Merge):
@@ -56,7 +56,4 @@ class MergeAdapter(Merge):
                     "warning",
                 )
             if "quantization_config" in adapter.model.config:
-                yield Finding(
-                    "the adapter sits on a quantized model, into whose rounded weights it cannot be merged exactly",
-                    "Train the adapter on the full-precision version of that model, merge it, and quantize the result.",
-                )
+                yield Finding(*ON_QUANTIZED)

@@ -137,6 +137,16 @@ def test_a_quantized_base_is_refused() -> None:
     assert not list(MergeAdapter().check({}))
 
 
+def test_a_quantized_base_that_no_plan_knew_of_is_refused_too(adapter: Adapter, step: Step) -> None:
+    assert adapter.base is not None
+    file = adapter.base.path / "config.json"
+    config = json.loads(file.read_text()) | {"quantization_config": {"quant_method": "bitsandbytes"}}
+    file.write_text(json.dumps(config))
+    with pytest.raises(StepError, match="sits on a quantized model"):
+        MergeAdapter().run(model=adapter, step=step)
+    assert not any(step.out.iterdir())
+
+
 def test_what_comes_out(adapter: Adapter) -> None:
     assert adapter.base is not None
     base = Model.facts(adapter.base.path)
@@ -147,7 +157,7 @@ def test_what_comes_out(adapter: Adapter) -> None:
 
 
 def test_registered() -> None:
-    assert [method.name for method in register_merge()] == ["adapter"]
+    assert [method.name for method in register_merge()] == ["adapter", "adapters"]
 
 
 @pytest.fixture(params=[torch.bfloat16, torch.float32], ids=["bf16", "f32"])

@@ -8,6 +8,12 @@ from typing import Any
 BOTTLENECK = "BOTTLENECK"
 """The peft_type of the adapters of `tuneforge.kit.bottleneck`."""
 
+ON_QUANTIZED = (
+    "the adapter sits on a quantized model, into whose rounded weights it cannot be merged exactly",
+    "Train the adapter on the full-precision version of that model, merge it, and quantize the result.",
+)
+"""Why an adapter is not merged into a quantized model, and what to do instead."""
+
 _PROMPTS = {
     "PREFIX_TUNING": "a prefix of keys and values",
     "PROMPT_TUNING": "a prompt of learnt vectors",

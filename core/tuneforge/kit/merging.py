@@ -9,7 +9,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tuneforge import Adapter, Model, RewardAdapter, RewardModel, StepError
+from tuneforge.artifacts import read_json
 
+from .adapters import ON_QUANTIZED
 from .chats import terminator, tokenize_chat
 from .models import (
     full_model,
@@ -47,6 +49,8 @@ def merge(adapter: Adapter | RewardAdapter, out: Path) -> dict[str, Any]:
     them (`merge_error`, `rounding_error`), the largest of them, and the type that the weights are stored in.
     """
     base, dtype = full_model(adapter), stored_dtype(adapter)
+    if "quantization_config" in read_json(base.path / "config.json"):  # of which the plan may have known nothing
+        raise StepError(*ON_QUANTIZED)
     tokenizer = load_tokenizer(adapter)
     scores = isinstance(adapter, RewardAdapter)
     what = "scores" if scores else "logits"

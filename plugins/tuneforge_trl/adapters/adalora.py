@@ -78,7 +78,8 @@ class AdaLora(OnLayers):
         return steps - self.schedule(steps)[1]
 
     def foretold(self) -> dict[str, Any]:
-        return super().foretold() | {"r": self.target_r}
+        # Which layer will have which rank is not known before; that they differ is.
+        return super().foretold() | {"r": self.target_r, "rank_pattern": {"*": self.target_r}}
 
     def check(self, given: Facts) -> Iterator[Finding]:
         yield from super().check(given)
