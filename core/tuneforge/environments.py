@@ -13,7 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, requires
 from pathlib import Path
@@ -34,6 +34,7 @@ class Environment:
     unmet: tuple[str, ...] = ()
     lock: Path | None = None
     folder: Path | None = None
+    build: tuple[str, ...] = ()
 
     @property
     def own(self) -> bool:
@@ -78,15 +79,20 @@ def unmet(needs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def environment_for(needs: Sequence[str], home: Path) -> Environment:
-    """The environment that satisfies the needs; an own one may still have to be made, see `ready` and `make`."""
+def environment_for(needs: Sequence[str], home: Path, build: Sequence[str] = ()) -> Environment:
+    """The environment that satisfies the needs; an own one may still have to be made, see `ready` and `make`.
+
+    `build` says how packages without a wheel are built (`Method.build`); what is not among the needs does not count.
+    """
     given = tuple(sorted(needs))
     lacking = unmet(given)
     if not lacking:
         return Environment(given)
+    named = {Requirement(need).name for need in given}
+    built = tuple(sorted(setting for setting in build if setting.partition(":")[0] in named))
     lock = home / "envs" / "locks" / f"{_digest(*_asked(given), _interpreter())}.txt"
-    folder = _folder(lock, home) if lock.exists() else None
-    return Environment(given, lacking, lock, folder)
+    folder = _folder(lock, home, built) if lock.exists() else None
+    return Environment(given, lacking, lock, folder, built)
 
 
 def make(environment: Environment, home: Path, log: Callable[[str], None]) -> Environment:
@@ -101,7 +107,7 @@ def make(environment: Environment, home: Path, log: Callable[[str], None]) -> En
         if not lock.exists():
             log(f"resolving {', '.join(environment.needs)}")
             _resolve(environment.needs, lock, log)
-        folder = _folder(lock, home)
+        folder = _folder(lock, home, environment.build)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not _whole(folder).exists():
             count = sum(1 for line in lock.read_text().splitlines() if "==" in line)
@@ -114,7 +120,7 @@ def make(environment: Environment, home: Path, log: Callable[[str], None]) -> En
             (folder / "lent").mkdir()
             os.sync()  # thousands of files, which one by one would take much longer
             _whole(folder).touch()
-    return Environment(environment.needs, environment.unmet, lock, folder)
+    return replace(environment, folder=folder)
 
 
 def lend(environment: Environment, packages: Sequence[str]) -> None:
@@ -235,8 +241,8 @@ def _uv_settings() -> dict[str, str]:
     return settings
 
 
-def _folder(lock: Path, home: Path) -> Path:
-    return home / "envs" / _digest(lock.read_text(), _interpreter())
+def _folder(lock: Path, home: Path, build: tuple[str, ...] = ()) -> Path:
+    return home / "envs" / _digest(lock.read_text(), _interpreter(), *build)
 
 
 def _whole(folder: Path) -> Path:
