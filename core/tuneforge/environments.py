@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,10 @@ from packaging.requirements import Requirement
 
 from .disk import persist
 from .errors import StepError
+
+_COMPILED = re.compile(r"DEBUG \[(\d+)/(\d+)\] ")  # as ninja counts
+_TELLING = 10.0
+"""Seconds between two words on a compilation."""
 
 WORKER_IMPORTS = frozenset({"packaging", "pluggy", "pydantic"})
 
@@ -116,7 +121,12 @@ def make(environment: Environment, home: Path, log: Callable[[str], None]) -> En
                 shutil.rmtree(folder, ignore_errors=True)  # half-made: its maker died
                 _uv(["venv", "--quiet", "--python", sys.executable, str(folder)], log, held)
                 python = Environment((), ("",), lock, folder).python
-                _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(lock)], log, held)
+                install = ["pip", "install", "--python", str(python), "--no-deps", "-r", str(lock)]
+                if environment.build:
+                    settings = [part for each in environment.build for part in ("--config-settings-package", each)]
+                    _uv([*install, *settings, "--verbose"], _compiling(log), held)
+                else:
+                    _uv(install, log, held)
             (folder / "lent").mkdir()
             os.sync()  # thousands of files, which one by one would take much longer
             _whole(folder).touch()
@@ -228,10 +238,28 @@ def _uv(arguments: list[str], log: Callable[[str], None], *held: int) -> None:
         lines.append(line.rstrip())
         log(line.rstrip())
     if process.wait():
+        said = [line for line in lines if not line.startswith(("DEBUG", "TRACE"))]
         raise StepError(
-            "the environment could not be made: " + " ".join(lines[-4:]),
+            "the environment could not be made: " + " ".join(said[-4:]),
             f"See whether `uv {' '.join(arguments[:2])}` can reach the package index, and whether the needs agree.",
         )
+
+
+def _compiling(log: Callable[[str], None]) -> Callable[[str], None]:
+    """Of all that uv tells when it is asked to: what it always tells, and how far a compilation is, now and then."""
+    told = 0.0
+
+    def hear(line: str) -> None:
+        nonlocal told
+        at = _COMPILED.match(line)
+        if at is None:
+            if not line.startswith(("DEBUG", "TRACE")):
+                log(line)
+        elif time.monotonic() - told >= _TELLING or at[1] == at[2]:
+            told = time.monotonic()
+            log(f"compiling: {at[1]} of {at[2]}")
+
+    return hear
 
 
 def _uv_settings() -> dict[str, str]:

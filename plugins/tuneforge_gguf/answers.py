@@ -17,7 +17,7 @@ Rows = Callable[[Sequence[int], Sequence[int]], Iterable[npt.NDArray[np.float32]
 CONTEXT = 128
 """Tokens of a text that are looked at."""
 
-_TOP = 32
+_STRIDE, _TOP = 8, 32
 
 # Of the spread of the logits. Measured on small models: 0.01 in f16, 0.025 in bf16, 0.08 in q8_0; with a wrong rotary
 # base or epsilon mostly above 0.8.
@@ -46,9 +46,8 @@ def compare(
     type: str,
     whose: str,
     fix: str = "",
-    stride: int = 8,
 ) -> dict[str, float]:
-    """Figures of the next tokens after beginnings of texts, given as token ids, every `stride` tokens.
+    """Figures of the next tokens after beginnings of texts, given as token ids, every few of them.
 
     They are `logits_error` (root mean square over the tokens that llama.cpp finds likeliest, as a share of the spread
     of the logits) and `greedy_agreement`, the share of positions where both choose the same. `answer` is any token of
@@ -57,7 +56,7 @@ def compare(
     squares, spread, agreeing, positions = 0.0, 0.0, 0, 0
     for text in texts:
         tokens = list(text[:CONTEXT])
-        ends = sorted({*range(stride, len(tokens), stride), len(tokens)})
+        ends = sorted({*range(_STRIDE, len(tokens), _STRIDE), len(tokens)})
         for end, row in zip(ends, rows(tokens, ends), strict=True):
             told = llama.next_token(tokens[:end], _TOP, answer)
             squares += float(np.square(np.array(list(told.values())) - row[list(told)]).mean())
