@@ -6,8 +6,14 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, ClassVar
+
+_GGUF_TEMPLATE = "tokenizer.chat_template"
+_GGUF_UINT32, _GGUF_INT32, _GGUF_STRING = (struct.pack("<I", kind) for kind in (4, 5, 8))
+_GGUF_METADATA = 64 << 20
+"""Bytes at the beginning of a GGUF file within which its metadata lies: of a vocabulary of 256,000, it has 20 MB."""
 
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 
@@ -31,7 +37,8 @@ class Tensor:
 class Facts:
     """What is known of an artifact before, or without, loading it. What is not known is empty or None.
 
-    `config` is the model's config.json or the adapter's adapter_config.json; `tensors` come from safetensors headers;
+    `config` is the model's config.json or the adapter's adapter_config.json, and of a GGUF file the numbers and words
+    that `read_gguf` reads; `tensors` come from safetensors headers;
     `tokenizer` is a folder with the tokenizer's files; `template` the chat template; `base` what an adapter sits on.
     Of data, `rows` is how many there are to train on, `row_bytes` the length of one as JSON: a mean, perhaps estimated.
     `digest` is that of the artifact, once it is there.
@@ -201,6 +208,13 @@ class Gguf(Artifact):
     def missing(cls, path: Path) -> Iterator[str]:
         yield from _without(path, "*.gguf")
 
+    @classmethod
+    def facts(cls, path: Path, base: Facts | None = None) -> Facts:
+        file = min(path.glob("*.gguf"), default=None)  # of a model in several files, the first has the metadata
+        known = read_gguf(file, "general.architecture", "general.file_type", _GGUF_TEMPLATE) if file else {}
+        template = known.pop(_GGUF_TEMPLATE, None)
+        return Facts(cls, known, template=str(template) if template is not None else None, base=base)
+
 
 class GgufAdapter(Artifact):
     """An adapter in llama.cpp's GGUF format; `base` is the full model that it sits on."""
@@ -266,6 +280,29 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             if name != "__metadata__":
                 tensors[name] = Tensor(entry["dtype"], tuple(entry["shape"]))
     return tensors
+
+
+def read_gguf(file: Path, *keys: str) -> dict[str, Any]:
+    """Those keys of a GGUF file's metadata that it has and whose values are 32-bit integers or texts.
+
+    To read all metadata, as the gguf package does, takes seconds for a vocabulary: keys are looked for by their bytes,
+    which come after their length, at the beginning of the file. Raises ValueError for a file that is no GGUF file.
+    """
+    found: dict[str, Any] = {}
+    with file.open("rb") as opened:
+        if opened.read(4) != b"GGUF":
+            raise ValueError(f"{file.name}: it is no GGUF file")
+        with mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
+            for key in keys:
+                named = struct.pack("<Q", len(key)) + key.encode()
+                at = content.find(named, 0, _GGUF_METADATA) + len(named)
+                kind = content[at : at + 4] if at >= len(named) else b""
+                if kind in (_GGUF_UINT32, _GGUF_INT32):
+                    (found[key],) = struct.unpack_from("<I" if kind == _GGUF_UINT32 else "<i", content, at + 4)
+                elif kind == _GGUF_STRING:
+                    (length,) = struct.unpack_from("<Q", content, at + 4)
+                    found[key] = content[at + 12 : at + 12 + length].decode("utf-8")
+    return found
 
 
 def read_template(folder: Path) -> str | None:

@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, requires
 from pathlib import Path
@@ -22,6 +23,10 @@ from packaging.requirements import Requirement
 
 from .disk import persist
 from .errors import StepError
+
+_COMPILED = re.compile(r"DEBUG \[(\d+)/(\d+)\] ")  # as ninja counts
+_TELLING = 10.0
+"""Seconds between two words on a compilation."""
 
 WORKER_IMPORTS = frozenset({"packaging", "pluggy", "pydantic"})
 
@@ -34,6 +39,7 @@ class Environment:
     unmet: tuple[str, ...] = ()
     lock: Path | None = None
     folder: Path | None = None
+    build: tuple[str, ...] = ()
 
     @property
     def own(self) -> bool:
@@ -78,15 +84,20 @@ def unmet(needs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def environment_for(needs: Sequence[str], home: Path) -> Environment:
-    """The environment that satisfies the needs; an own one may still have to be made, see `ready` and `make`."""
+def environment_for(needs: Sequence[str], home: Path, build: Sequence[str] = ()) -> Environment:
+    """The environment that satisfies the needs; an own one may still have to be made, see `ready` and `make`.
+
+    `build` says how packages without a wheel are built (`Method.build`); what is not among the needs does not count.
+    """
     given = tuple(sorted(needs))
     lacking = unmet(given)
     if not lacking:
         return Environment(given)
+    named = {Requirement(need).name for need in given}
+    built = tuple(sorted(setting for setting in build if setting.partition(":")[0] in named))
     lock = home / "envs" / "locks" / f"{_digest(*_asked(given), _interpreter())}.txt"
-    folder = _folder(lock, home) if lock.exists() else None
-    return Environment(given, lacking, lock, folder)
+    folder = _folder(lock, home, built) if lock.exists() else None
+    return Environment(given, lacking, lock, folder, built)
 
 
 def make(environment: Environment, home: Path, log: Callable[[str], None]) -> Environment:
@@ -101,7 +112,7 @@ def make(environment: Environment, home: Path, log: Callable[[str], None]) -> En
         if not lock.exists():
             log(f"resolving {', '.join(environment.needs)}")
             _resolve(environment.needs, lock, log)
-        folder = _folder(lock, home)
+        folder = _folder(lock, home, environment.build)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not _whole(folder).exists():
             count = sum(1 for line in lock.read_text().splitlines() if "==" in line)
@@ -110,11 +121,16 @@ def make(environment: Environment, home: Path, log: Callable[[str], None]) -> En
                 shutil.rmtree(folder, ignore_errors=True)  # half-made: its maker died
                 _uv(["venv", "--quiet", "--python", sys.executable, str(folder)], log, held)
                 python = Environment((), ("",), lock, folder).python
-                _uv(["pip", "install", "--python", str(python), "--no-deps", "-r", str(lock)], log, held)
+                install = ["pip", "install", "--python", str(python), "--no-deps", "-r", str(lock)]
+                if environment.build:
+                    settings = [part for each in environment.build for part in ("--config-settings-package", each)]
+                    _uv([*install, *settings, "--verbose"], _compiling(log), held)
+                else:
+                    _uv(install, log, held)
             (folder / "lent").mkdir()
             os.sync()  # thousands of files, which one by one would take much longer
             _whole(folder).touch()
-    return Environment(environment.needs, environment.unmet, lock, folder)
+    return replace(environment, folder=folder)
 
 
 def lend(environment: Environment, packages: Sequence[str]) -> None:
@@ -222,10 +238,28 @@ def _uv(arguments: list[str], log: Callable[[str], None], *held: int) -> None:
         lines.append(line.rstrip())
         log(line.rstrip())
     if process.wait():
+        said = [line for line in lines if not line.startswith(("DEBUG", "TRACE"))]
         raise StepError(
-            "the environment could not be made: " + " ".join(lines[-4:]),
+            "the environment could not be made: " + " ".join(said[-4:]),
             f"See whether `uv {' '.join(arguments[:2])}` can reach the package index, and whether the needs agree.",
         )
+
+
+def _compiling(log: Callable[[str], None]) -> Callable[[str], None]:
+    """Of all that uv tells when it is asked to: what it always tells, and how far a compilation is, now and then."""
+    told = 0.0
+
+    def hear(line: str) -> None:
+        nonlocal told
+        at = _COMPILED.match(line)
+        if at is None:
+            if not line.startswith(("DEBUG", "TRACE")):
+                log(line)
+        elif time.monotonic() - told >= _TELLING or at[1] == at[2]:
+            told = time.monotonic()
+            log(f"compiling: {at[1]} of {at[2]}")
+
+    return hear
 
 
 def _uv_settings() -> dict[str, str]:
@@ -235,8 +269,8 @@ def _uv_settings() -> dict[str, str]:
     return settings
 
 
-def _folder(lock: Path, home: Path) -> Path:
-    return home / "envs" / _digest(lock.read_text(), _interpreter())
+def _folder(lock: Path, home: Path, build: tuple[str, ...] = ()) -> Path:
+    return home / "envs" / _digest(lock.read_text(), _interpreter(), *build)
 
 
 def _whole(folder: Path) -> Path:

@@ -262,7 +262,7 @@ def _plan_step(plan: Plan, spec: StepSpec, wanted: bool) -> None:
         facts = {name: [end.facts for end in given] for name, given in (ends or {}).items()}
         unfit = _spread(plan, step, facts)
         needs = (*step.method.requires(facts), *(step.launch.strategy.needs if step.launch else ()))
-        step.environment = environment_for(needs, plan.registry.home)
+        step.environment = environment_for(needs, plan.registry.home, step.method.build)
         if ends is not None and _ask_method(plan, step, facts, wanted):
             step.key = plan.key(step)
             _look_up(plan, step)

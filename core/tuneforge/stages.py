@@ -76,6 +76,8 @@ class Method(Config):
     """Raised when the same inputs would now give another result, a changed default included."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Requirement strings; where this interpreter does not satisfy them, an environment is made that does."""
+    build: ClassVar[tuple[str, ...]] = ()
+    """How those of its needs that come as sources are built: `package:key=value`, uv's --config-settings-package."""
     engine: ClassVar[str] = ""
     """The module with the heavy imports: the worker's server imports it once, before it forks."""
     output: ClassVar[type[Artifact]]

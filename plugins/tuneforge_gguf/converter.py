@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -18,18 +19,18 @@ SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 
 _ARCHIVE = f"llama_cpp_python-{VERSION}.tar.gz"
 _INSIDE = PurePosixPath(f"llama_cpp_python-{VERSION}/vendor/llama.cpp")
-_PARTS = ("convert_hf_to_gguf.py", "conversion/*.py", "gguf-py/gguf/*.py", "LICENSE")
+_PARTS = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/*.py", "gguf-py/gguf/*.py", "LICENSE")
 _BY_HAND = f"Or put {_ARCHIVE} into a folder and name that folder in UV_FIND_LINKS (without a network: UV_OFFLINE=1)."
 
 
 def present_converter(cache: Path) -> Path | None:
     """The converter's folder in `cache`, if it was fetched before."""
-    folder = cache / f"llama.cpp-{VERSION}-{SHA256[:12]}"
+    folder = _folder(cache)
     return folder if folder.exists() else None
 
 
 def fetch_converter(cache: Path, log: Callable[[str], None]) -> Path:
-    """The folder with convert_hf_to_gguf.py and what it imports; fetched into `cache` unless it is there.
+    """The folder with the converter's two scripts and what they import; fetched into `cache` unless it is there.
 
     Where the archive lies is asked of uv, so that the person's own index, mirror, find-links folder and proxy are used.
     Raises StepError when there is no way to it, or when it is not the pinned file.
@@ -40,7 +41,7 @@ def fetch_converter(cache: Path, log: Callable[[str], None]) -> Path:
     from filelock import FileLock
 
     cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"llama.cpp-{VERSION}-{SHA256[:12]}"
+    folder = _folder(cache)
     with FileLock(cache / f"{folder.name}.lock"):
         if folder.exists():
             return folder
@@ -56,6 +57,11 @@ def fetch_converter(cache: Path, log: Callable[[str], None]) -> Path:
         finally:
             shutil.rmtree(new, ignore_errors=True)
     return folder
+
+
+def _folder(cache: Path) -> Path:
+    """Named by what it was taken from, and by what was taken."""
+    return cache / f"llama.cpp-{VERSION}-{hashlib.sha256(' '.join((SHA256, *_PARTS)).encode()).hexdigest()[:12]}"
 
 
 def _address() -> str:
@@ -107,3 +113,8 @@ def _extract(archive: Path, folder: Path) -> None:
 
 def _wanted(path: PurePosixPath) -> bool:
     return any(len(path.parts) == part.count("/") + 1 and path.match(part) for part in _PARTS)
+
+
+def converter_cache() -> Path:
+    """Where the converter is kept: it is the same for every project of a person."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tuneforge"

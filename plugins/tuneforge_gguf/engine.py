@@ -1,7 +1,16 @@
-"""The heavy part of the export, in one place for the worker to import."""
+"""The heavy part of the export, in one place for the worker to import.
 
-from .converter import fetch_converter
-from .export import export
-from .verify import verify
+An environment that only quantizes has no transformers, one that only converts no llama-cpp-python: what is there is
+imported.
+"""
 
-__all__ = ["export", "fetch_converter", "verify"]
+from importlib.util import find_spec
+
+from .making import make
+
+if find_spec("transformers"):
+    from . import export, verify  # noqa: F401 - for the time it takes
+if find_spec("llama_cpp"):
+    import llama_cpp  # noqa: F401
+
+__all__ = ["make"]

@@ -27,9 +27,9 @@ def export(
 ) -> Path:
     """Writes a transformers model as `model-<type>.gguf` into the folder `out` and returns the file's path.
 
-    `type` is `f16`, `bf16` or `q8_0`; `converter` the folder from `fetch_converter`; `name` goes into the file, which
-    is a function of the model folder's content and these arguments. Raises StepError, with nothing left in `out`, when
-    llama.cpp has no such architecture or cannot split text as the tokenizer does.
+    `type` is `f32`, `f16`, `bf16` or `q8_0`; `converter` the folder from `fetch_converter`; `name` goes into the file,
+    which is a function of the model folder's content and these arguments. Raises StepError, with nothing left in `out`,
+    when llama.cpp has no such architecture or cannot split text as the tokenizer does.
     """
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     architecture = (config.get("architectures") or ["?"])[0]
@@ -39,7 +39,7 @@ def export(
     file = out / f"model-{type}.gguf"
     try:
         # Within `out`, so that a process that is killed leaves nothing elsewhere.
-        with tempfile.TemporaryDirectory(dir=out) as scratch, _reported(log):
+        with tempfile.TemporaryDirectory(dir=out) as scratch, reported(log):
             metadata = Path(scratch, "metadata.json")
             metadata.write_text(json.dumps({f"general.{key}": None for key in _GUESSED}))
             arguments = ["--outtype", type, "--outfile", str(file), "--model-name", name, "--metadata", str(metadata)]
@@ -72,19 +72,26 @@ def _tokenizer(model: Path) -> dict[str, Any]:
 
 def _convert(converter: Path, tokenizer: dict[str, Any], arguments: list[str]) -> None:
     """Runs convert_hf_to_gguf.py in this process, which has already paid for importing torch and transformers."""
+    with at_home(converter, "convert_hf_to_gguf", arguments):
+        script = importlib.import_module("convert_hf_to_gguf")
+        splitting = pre_tokenizer(tokenizer)
+        if splitting is not None:
+            # The converter's own way to know it is a hash of known tokenizers' answers.
+            importlib.import_module("conversion").TextModel.get_vocab_base_pre = lambda *_: splitting
+        # Without tokenizer.model the converter gives all tokens one score, and llama.cpp would merge in any order.
+        importlib.import_module("gguf").LlamaHfVocab.get_token_score = _score(tokenizer)
+        script.main()
+
+
+@contextmanager
+def at_home(converter: Path, script: str, arguments: list[str]) -> Iterator[None]:
+    """The modules and arguments that a script of the converter's expects to find. Raises StepError when it gives up."""
     path, argv = list(sys.path), sys.argv
-    with _without("gguf", "conversion", "convert_hf_to_gguf"):
+    with _without("gguf", "conversion", script):
         sys.path.insert(0, str(converter))
-        sys.argv = ["convert_hf_to_gguf.py", *arguments]
+        sys.argv = [f"{script}.py", *arguments]
         try:
-            script = importlib.import_module("convert_hf_to_gguf")
-            splitting = pre_tokenizer(tokenizer)
-            if splitting is not None:
-                # The converter's own way to know it is a hash of known tokenizers' answers.
-                importlib.import_module("conversion").TextModel.get_vocab_base_pre = lambda *_: splitting
-            # Without tokenizer.model the converter gives all tokens one score, and llama.cpp would merge in any order.
-            importlib.import_module("gguf").LlamaHfVocab.get_token_score = _score(tokenizer)
-            script.main()
+            yield
         except SystemExit as error:
             raise StepError("llama.cpp's converter refused the model; the step's log tells why") from error
         finally:
@@ -115,7 +122,7 @@ def _without(*packages: str) -> Iterator[None]:
 
 
 @contextmanager
-def _reported(log: Callable[[str], None]) -> Iterator[None]:
+def reported(log: Callable[[str], None]) -> Iterator[None]:
     """Sends what the converter tells to `log`."""
 
     class Handler(logging.Handler):
@@ -123,7 +130,7 @@ def _reported(log: Callable[[str], None]) -> Iterator[None]:
             log(record.getMessage())
 
     handler, root = Handler(), logging.getLogger()
-    loggers = [logging.getLogger(each) for each in ("hf-to-gguf", "gguf")]
+    loggers = [logging.getLogger(each) for each in ("hf-to-gguf", "lora-to-gguf", "gguf")]
     # A root with a handler is one that the converter's basicConfig leaves alone.
     root.addHandler(silent := logging.NullHandler())
     for logger in loggers:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
+import numpy.typing as npt
 import torch
-from gguf import GGMLQuantizationType as Quant
 from jinja2 import TemplateError
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -20,16 +20,10 @@ from tuneforge import StepError
 from tuneforge.kit.llamacpp import LlamaCpp, loaded
 from tuneforge.kit.texts import CONVERSATIONS, PLAIN, odd_texts
 
-# How far a weight may be from the model's: as a share of the largest of its 32 neighbours, and absolutely where those
-# are so small that the type's own scale is no longer exact.
-_BOUNDS = {
-    Quant.F32: (0.0, 0.0),
-    Quant.F16: (2**-11, 2**-25),
-    Quant.BF16: (2**-8, 0.0),
-    Quant.Q8_0: (0.005, 4e-6),
-}
-_BLOCK = 32
-_CHUNK = 1 << 22
+from .answers import CONTEXT, compare
+from .metadata import field, file_type, read
+from .storage import stored
+from .weights import Rows, bound, error, shape_of
 
 # Architectures whose tensors the converter takes one by one as they are, in the first ones but for rotary pairs. Of
 # others, what is not alike is left to the comparison of logits.
@@ -49,67 +43,55 @@ _HYPERPARAMETERS = {
 
 # Of the odd texts: llama.cpp reads rare Unicode a little differently in some tokenizers that it has always known.
 _ODD_SHARE = 0.02
-# Of the spread of the logits. Measured on small models: 0.01 in f16, 0.025 in bf16, 0.08 in q8_0; with a wrong rotary
-# base or epsilon mostly above 0.8.
-_LOGITS_BOUNDS = {"F16": 0.1, "BF16": 0.1, "Q8_0": 0.2}
-_CONTEXT, _STRIDE, _TOP = 128, 8, 32
 
 
-def verify(
-    file: Path, model: Path, *, threads: int = 1, log: Callable[[str], None] = lambda _: None
-) -> dict[str, float]:
+def verify(file: Path, model: Path, *, threads: int = 1, log: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Compares a GGUF file with its transformers model; raises StepError and deletes the file where they disagree.
 
-    Returns figures: `tensors`, how many are in the type asked for and how many were compared with the model's, the
-    largest `weights_error` (a share of a block's largest weight), `tokens` in the vocabulary, `texts` tokenized on both
+    Returns figures: those of `stored`, how many tensors were compared with the model's, the largest `weights_error` (a
+    share of a block's largest weight, or of a row of them), `tokens` in the vocabulary, `texts` tokenized on both
     sides and how many `texts_differing`, `logits_error` (root mean square, as a share of the spread of the logits), and
     `greedy_agreement`, the share of positions where both choose the same next token.
     """
     try:
-        reader = _read(file)
+        reader = read(file)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
         _hyperparameters(reader, model, log)
-        figures = _weights(reader, model, log) | _vocabulary(reader, tokenizer)
-        with loaded(file, threads=threads, context=2 * _CONTEXT) as llama:
-            figures |= _texts(llama, tokenizer, _field(reader, "tokenizer.ggml.model") == "gpt2", log)
-            return figures | _answers(llama, tokenizer, model, _LOGITS_BOUNDS[_type(reader)])
+        figures = stored(reader) | _weights(reader, model, log) | _vocabulary(reader, tokenizer)
+        with loaded(file, threads=threads, context=2 * CONTEXT) as llama:
+            figures |= _texts(llama, tokenizer, field(reader, "tokenizer.ggml.model") == "gpt2", log)
+            return figures | _answers(llama, tokenizer, model, file_type(reader))
     except BaseException:
         file.unlink(missing_ok=True)
         raise
 
 
 def _hyperparameters(reader: gguf.GGUFReader, model: Path, log: Callable[[str], None]) -> None:
-    architecture = _field(reader, "general.architecture")
+    architecture = field(reader, "general.architecture")
     config = AutoConfig.from_pretrained(model).to_dict()
     config |= config.get("rope_parameters") or {}
     if architecture in _ONE_TO_ONE:
         for key, name in _HYPERPARAMETERS.items():
-            got, want = _field(reader, f"{architecture}.{key}"), config.get(name)
+            got, want = field(reader, f"{architecture}.{key}"), config.get(name)
             if want is not None and (got is None or not math.isclose(got, want, rel_tol=1e-6)):
                 raise StepError(f"{architecture}.{key} is {got} in the GGUF file, but {name} of config.json is {want}")
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    if window and _field(reader, f"{architecture}.attention.sliding_window") is None:
+    if window and field(reader, f"{architecture}.attention.sliding_window") is None:
         log(f"llama.cpp attends without this model's sliding window: beyond {window} tokens its answers differ")
 
 
 def _weights(reader: gguf.GGUFReader, model: Path, log: Callable[[str], None]) -> dict[str, float]:
-    architecture = _field(reader, "general.architecture")
+    architecture = field(reader, "general.architecture")
     # Experts are joined into one tensor.
-    strict = architecture in _ONE_TO_ONE and _field(reader, f"{architecture}.expert_count") is None
+    strict = architecture in _ONE_TO_ONE and field(reader, f"{architecture}.expert_count") is None
     shards = dict(_tensors(model))
     # The converter may know an architecture that the released gguf package does not: then no name is translated.
     kind = next((key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture), None)
-    names = gguf.get_tensor_name_map(kind, _field(reader, f"{architecture}.block_count")) if kind is not None else None
+    names = gguf.get_tensor_name_map(kind, field(reader, f"{architecture}.block_count")) if kind is not None else None
     sources = {(names and names.get_name(name, (".weight", ".bias"))) or name: name for name in shards}
     missing = sources.keys() - {tensor.name for tensor in reader.tensors}
     if missing and strict:
         raise StepError(f"the GGUF file lacks {len(missing)} of the model's tensors, such as {sources[min(missing)]}")
-    asked = _type(reader)
-    as_asked = sum(tensor.tensor_type.name == asked for tensor in reader.tensors)
-    if not as_asked:
-        raise StepError(
-            f"not one tensor of the GGUF file is in {asked}", "The model's rows may not divide into blocks."
-        )
     compared, worst = 0, 0.0
     for tensor in reader.tensors:
         want = None
@@ -118,20 +100,22 @@ def _weights(reader: gguf.GGUFReader, model: Path, log: Callable[[str], None]) -
                 want = shard.get_tensor(sources[tensor.name])
             if architecture in _PAIRED:
                 want = _in_rotary_pairs(tensor.name, want, reader)
-        bound = _BOUNDS[tensor.tensor_type][0]
-        error = _error(tensor, want)
-        if error <= bound:
-            compared, worst = compared + 1, max(worst, error)
+        off, most = error(tensor, _rows(want, tensor)), bound(tensor)
+        if off <= most:
+            compared, worst = compared + 1, max(worst, off)
         elif strict and want is not None:
-            raise StepError(f"{tensor.name} of the GGUF file differs from the model's by {error:.2g}, not {bound:.2g}")
+            raise StepError(f"{tensor.name} of the GGUF file differs from the model's by {off:.2g}, not {most:.2g}")
     if compared < len(reader.tensors):
         log(f"{len(reader.tensors) - compared} of {len(reader.tensors)} tensors have no like in the model")
-    return {
-        "tensors": len(reader.tensors),
-        "tensors_as_asked": as_asked,
-        "tensors_compared": compared,
-        "weights_error": worst,
-    }
+    return {"tensors_compared": compared, "weights_error": worst}
+
+
+def _rows(weight: torch.Tensor | None, tensor: gguf.ReaderTensor) -> Rows | None:
+    """The rows of a model's weight; None if it is not of the tensor's shape."""
+    if weight is None or tuple(weight.shape) != shape_of(tensor):
+        return None
+    rows = weight.reshape(-1, weight.shape[-1])
+    return lambda start, stop: rows[start:stop].float().numpy()
 
 
 def _tensors(model: Path) -> Iterator[tuple[str, Path]]:
@@ -142,43 +126,18 @@ def _tensors(model: Path) -> Iterator[tuple[str, Path]]:
             yield from ((name, path) for name in shard.keys() if not name.endswith(".rotary_emb.inv_freq"))  # noqa: SIM118
 
 
-def _error(tensor: gguf.ReaderTensor, want: torch.Tensor | None) -> float:
-    """The largest error of a tensor as a share of its block's largest weight; infinite without the like to compare."""
-    shape = tuple(int(length) for length in reversed(tensor.shape))
-    comparable = want is not None and tuple(want.shape) == shape
-    rows = tensor.data.reshape(-1, tensor.data.shape[-1])
-    exact = want.reshape(len(rows), -1) if want is not None and comparable else None
-    width = _BLOCK if shape[-1] % _BLOCK == 0 else shape[-1]
-    floor = _BOUNDS[tensor.tensor_type][1]
-    worst = 0.0 if comparable else math.inf
-    step = max(1, _CHUNK // shape[-1])
-    for start in range(0, len(rows), step):
-        got = gguf.quants.dequantize(rows[start : start + step], tensor.tensor_type)
-        if not np.isfinite(got).all():
-            raise StepError(
-                f"{tensor.name} of the GGUF file holds numbers that are not finite",
-                "Weights beyond 65504 do not fit f16: take bf16.",
-            )
-        if exact is not None:
-            chunk = exact[start : start + step].float().numpy()
-            largest = np.abs(chunk).reshape(-1, width).max(axis=1)
-            off = np.maximum(np.abs(got - chunk) - floor, 0).reshape(-1, width).max(axis=1)
-            worst = max(worst, float((off / np.maximum(largest, np.finfo(np.float32).tiny)).max()))
-    return worst
-
-
 def _in_rotary_pairs(name: str, weight: torch.Tensor, reader: gguf.GGUFReader) -> torch.Tensor:
     """A query or key projection with the two rows of a rotary pair beside each other, not half a head apart."""
     part = name.split(".")[-2]
     if part not in {"attn_q", "attn_k"}:
         return weight
-    key = f"{_field(reader, 'general.architecture')}.attention.head_count"
-    heads = _field(reader, f"{key}_kv" if part == "attn_k" else key)
+    key = f"{field(reader, 'general.architecture')}.attention.head_count"
+    heads = field(reader, f"{key}_kv" if part == "attn_k" else key)
     return weight.reshape(heads, 2, -1, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
 
 
 def _vocabulary(reader: gguf.GGUFReader, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
-    tokens = _field(reader, "tokenizer.ggml.tokens")
+    tokens = field(reader, "tokenizer.ggml.tokens")
     own = {index: token for token, index in tokenizer.get_vocab().items()}
     # A model may have more rows than tokens.
     for index, token in enumerate(tokens):
@@ -190,7 +149,7 @@ def _vocabulary(reader: gguf.GGUFReader, tokenizer: PreTrainedTokenizerBase) -> 
         raise StepError("the tokenizer has no eos token, and llama.cpp takes one by chance then", "Give it one.")
     keys = gguf.Keys.Tokenizer
     for kind, key in (("bos", keys.BOS_ID), ("eos", keys.EOS_ID), ("pad", keys.PAD_ID)):
-        want, got = getattr(tokenizer, f"{kind}_token_id"), _field(reader, key)
+        want, got = getattr(tokenizer, f"{kind}_token_id"), field(reader, key)
         if want is not None and got != want:
             raise StepError(
                 f"the {kind} token is {got} in the GGUF file and {want} in the tokenizer",
@@ -199,7 +158,7 @@ def _vocabulary(reader: gguf.GGUFReader, tokenizer: PreTrainedTokenizerBase) -> 
     template = tokenizer.chat_template
     if isinstance(template, dict):
         template = template.get("default")
-    if _field(reader, "tokenizer.chat_template") != template:
+    if field(reader, "tokenizer.chat_template") != template:
         raise StepError("the chat template of the GGUF file is not the tokenizer's")
     return {"tokens": len(tokens)}
 
@@ -225,8 +184,9 @@ def _texts(
     plain = [(text, special) for text in PLAIN for special in (False, True)]
     marked = [(text, False) for _, text in rendered]
     different = []
-    for each in (*plain, *marked, *odd):
-        got, want = llama.tokenize(each[0], special=each[1]), _ids(tokenizer, each[0], special=each[1])
+    whole = [(each, llama.tokenize(each[0], special=each[1])) for each in (*plain, *marked)]
+    for each, got in (*whole, *zip(odd, _tokenized(llama, tokenizer, [text for text, _ in odd]), strict=True)):
+        want = _ids(tokenizer, each[0], special=each[1])
         if got != want:
             different.append(each)
             told = f"differently from the model's tokenizer, such as {each[0]!r}: {got[:16]}, not {want[:16]}"
@@ -236,6 +196,15 @@ def _texts(
     if different:
         log(f"llama.cpp tokenizes {len(different)} texts {told}")
     return {"texts": len(plain) + len(marked) + len(odd), "texts_differing": len(different)}
+
+
+def _tokenized(llama: LlamaCpp, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    # What comes between two texts must not be in any of them.
+    used = {token for text in texts for token in _ids(tokenizer, text)}
+    between = next((token for token in range(len(tokenizer)) if token not in used), None)
+    if between is None:
+        return [llama.tokenize(text) for text in texts]
+    return llama.tokenize_all(texts, between)
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, **arguments: Any) -> Iterator[tuple[list[dict[str, str]], str]]:
@@ -248,48 +217,28 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, **arguments: Any) -> Iterator[
         yield messages, str(text)
 
 
-def _answers(llama: LlamaCpp, tokenizer: PreTrainedTokenizerBase, model: Path, bound: float) -> dict[str, float]:
+def _answers(llama: LlamaCpp, tokenizer: PreTrainedTokenizerBase, model: Path, type: str) -> dict[str, float]:
     """What llama.cpp takes for the next token at positions within several texts, against transformers' logits."""
     disable_progress_bar()
     network: PreTrainedModel = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
-    (*_, answer) = _ids(tokenizer, "a")
-    squares, spread, agreeing, positions = 0.0, 0.0, 0, 0
-    for text in (*PLAIN[:3], *(text for _, text in _rendered(tokenizer))):
-        tokens = _ids(tokenizer, text)[:_CONTEXT]
+
+    def rows(tokens: Sequence[int], ends: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
         with torch.inference_mode():
             logits = network(torch.tensor([tokens])).logits[0].float()
-        for end in sorted({*range(_STRIDE, len(tokens), _STRIDE), len(tokens)}):
-            told, row = llama.next_token(tokens[:end], _TOP, answer), logits[end - 1]
-            off = torch.tensor(list(told.values())) - row.log_softmax(-1)[list(told)]
-            squares += float(off.square().mean())
-            spread += float(row.var())
-            agreeing += int(row.argmax()) == next(iter(told))
-            positions += 1
-    error = math.sqrt(squares / spread) if spread else math.inf
-    if not error <= bound:
-        raise StepError(
-            f"llama.cpp's logits differ from transformers' by {error:.2g} of their spread, not {bound:.2g}",
-            "The converter or llama.cpp may not support this model's configuration (rotary scaling, windows, biases).",
-        )
-    return {"logits_error": error, "greedy_agreement": agreeing / positions}
+        yield from (logits[end - 1].log_softmax(-1).numpy() for end in ends)
+
+    (*_, answer) = _ids(tokenizer, "a")
+    texts = [_ids(tokenizer, text) for text in (*PLAIN[:3], *(text for _, text in _rendered(tokenizer)))]
+    return compare(
+        llama,
+        texts,
+        rows,
+        answer,
+        type,
+        "transformers'",
+        "The converter or llama.cpp may not support this model's configuration (rotary scaling, windows, biases).",
+    )
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = False) -> list[int]:
     return list(tokenizer(text, add_special_tokens=special)["input_ids"])
-
-
-def _read(file: Path) -> gguf.GGUFReader:
-    try:
-        return gguf.GGUFReader(file)
-    except (ValueError, IndexError, KeyError) as error:
-        raise StepError(f"the GGUF file cannot be read: {error}", "See whether the disk is full.") from error
-
-
-def _type(reader: gguf.GGUFReader) -> str:
-    """The type that was asked for, such as `Q8_0`."""
-    return gguf.LlamaFileType(_field(reader, "general.file_type")).name.partition("_")[2]
-
-
-def _field(reader: gguf.GGUFReader, key: str) -> Any:
-    field = reader.get_field(key)
-    return field.contents() if field is not None else None

@@ -31,6 +31,26 @@ class LlamaCpp:
         answer = self._post("/tokenize", {"content": text, "add_special": special, "parse_special": True})
         return list(answer["tokens"])
 
+    def tokenize_all(self, texts: Sequence[str], between: int) -> list[list[int]]:
+        """`tokenize` of many texts in few requests; `between` is the id of a token that is in none of them."""
+        found: list[list[int]] = []
+        for start in range(0, len(texts), 500):
+            content = [part for text in texts[start : start + 500] for part in (text, between)]
+            answer = self._post("/tokenize", {"content": content, "parse_special": True})
+            found.append([])
+            for token in answer["tokens"]:
+                if token == between:
+                    found.append([])
+                else:
+                    found[-1].append(token)
+            found.pop()
+        return found
+
+    def transcript(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The text that the file's chat template makes of a whole conversation, its answers included."""
+        whole = {"add_generation_prompt": False, "continue_final_message": False}
+        return str(self._post("/apply-template", {"messages": list(messages), **whole})["prompt"])
+
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The text that the file's chat template makes of a conversation, up to the answer."""
         return str(self._post("/apply-template", {"messages": list(messages)})["prompt"])
@@ -109,8 +129,11 @@ class LlamaCpp:
 
 
 @contextmanager
-def loaded(file: Path, *, threads: int, context: int) -> Iterator[LlamaCpp]:
-    """A GGUF file in llama.cpp, with room for `context` tokens. Raises StepError when llama.cpp does not load it."""
+def loaded(file: Path, *, threads: int, context: int, adapter: Path | None = None) -> Iterator[LlamaCpp]:
+    """A GGUF file in llama.cpp, with room for `context` tokens; with a GGUF `adapter`, that is added to it.
+
+    Raises StepError when llama.cpp does not load it.
+    """
     command = [
         sys.executable,
         "-P",
@@ -118,6 +141,7 @@ def loaded(file: Path, *, threads: int, context: int) -> Iterator[LlamaCpp]:
         str(file),
         str(threads),
         str(context),
+        *([str(adapter)] if adapter else []),
     ]
     with (
         tempfile.TemporaryFile("w+") as errors,

@@ -1,6 +1,6 @@
 """llama.cpp as a process of its own, by xllamacpp: what it cannot stand ends it, and not the step.
 
-Run as: python llamacpp_process.py FILE THREADS CONTEXT
+Run as: python llamacpp_process.py FILE THREADS CONTEXT [ADAPTER]
 Prints where it listens, and serves until its standard input ends: with whoever started it, however that one ended.
 """
 
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from xllamacpp import CommonParams, Server
+from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
 
-def main(file: str, threads: int, context: int) -> None:
+def main(file: str, threads: int, context: int, adapter: str = "") -> None:
     params = CommonParams()
     params.model.path = file
+    if adapter:
+        params.lora_adapters = [CommonAdapterLoraInfo(adapter)]
     params.n_ctx = context
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
@@ -29,4 +31,4 @@ def main(file: str, threads: int, context: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

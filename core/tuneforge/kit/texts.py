@@ -38,7 +38,7 @@ _PIECES = (
 )
 
 
-def odd_texts(count: int = 300) -> list[str]:
+def odd_texts(count: int = 3000) -> list[str]:
     """Strings of pieces at which splitting may go wrong; the same ones each time, in Unicode's composed form (NFC)."""
     chance = random.Random(0)
     texts = ("".join(chance.choices(_PIECES, k=chance.randint(1, 12))) for _ in range(count))
