@@ -9,7 +9,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tuneforge.artifacts import read_json, read_template
-from tuneforge.kit.models import save_tokenizer, write_settings
+from tuneforge.kit.folders import write_json
+from tuneforge.kit.models import save_tokenizer
 
 from .layout import SPECIAL, merged_config
 from .vocabulary import tokens
@@ -40,9 +41,9 @@ def describe(
             of_giver, generation = (_renumbered(each, names, vocabulary) for each in (of_giver, generation))
             tokenizer.chat_template = read_template(giver)
     config = merged_config(read_json(root / "config.json"), of_giver, dtype=dtype, rows=rows, layers=layers)
-    write_settings(out / "config.json", config)
+    write_json(out / "config.json", config)
     if generation:
-        write_settings(out / "generation_config.json", generation)
+        write_json(out / "generation_config.json", generation)
     save_tokenizer(tokenizer if tokenizer is not None and union else giver, out)
 
 

@@ -22,7 +22,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
-from tuneforge.kit.models import save_tokenizer, stored_dtype, write_settings
+from tuneforge.kit.folders import write_json
+from tuneforge.kit.models import save_tokenizer, stored_dtype
 
 from .engine import UNITS, offline
 from .inputs import Input, folders, references
@@ -47,9 +48,9 @@ def mix(options: Moe, models: list[Model | Adapter], base: Model | None, step: S
         mixture = MIXTURES[config["model_type"]]
         _write(options, found, base is not None, mixture, step)
         _take_apart(step.out, mixture)
-        write_settings(step.out / "config.json", read_json(step.out / "config.json"))
+        write_json(step.out / "config.json", read_json(step.out / "config.json"))
         if (root / "generation_config.json").exists():
-            write_settings(step.out / "generation_config.json", read_json(root / "generation_config.json"))
+            write_json(step.out / "generation_config.json", read_json(root / "generation_config.json"))
         save_tokenizer(root, step.out)
         gc.collect()
         step.log("loading the mixture, to see that it is sound")
