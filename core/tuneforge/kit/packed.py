@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from tuneforge import Finding
+from tuneforge import Facts, Finding, StepError
 from tuneforge.artifacts import Tensor
+
+from .quantized import quant_method
 
 Tensors = Mapping[str, Tensor]
 
@@ -51,6 +53,29 @@ def unpacked(full: Tensors, quantized: Tensors, skipped: Iterable[str] = ()) -> 
     """The linear layers of the full model that the quantized one holds as they were, or lacks; but for `skipped`."""
     left = {*skipped}
     return [layer for layer in linear_layers(full) if layer not in left and not is_packed(layer, quantized)]
+
+
+def check_packed(full: Tensors, quantized: Tensors, skipped: Iterable[str], library: str) -> None:
+    """Raises StepError, naming layers, if a library has left some as they were that it was to round."""
+    left = unpacked(full, quantized, skipped)
+    if left:
+        raise StepError(
+            f"{library} left {len(left)} linear layers as they were: {examples(left)}",
+            "If that is wanted, name them under skip; else take another way to quantize this model.",
+        )
+
+
+def check_full(model: Facts) -> Iterator[Finding]:
+    """Findings on a model that cannot be quantized: quantized already, or without linear layers."""
+    settings = model.config.get("quantization_config")
+    if settings:
+        yield Finding(
+            f"the model is quantized already, by {quant_method(model.config)}",
+            "Start from its full-precision version: what was rounded away does not come back.",
+        )
+    elif model.tensors and not linear_layers(model.tensors) and not fused_experts(model.tensors):
+        kind = model.config.get("model_type", "model")
+        yield Finding(f"a {kind} has no linear layers in its blocks to quantize", "Leave this step out.")
 
 
 def named(patterns: Sequence[str], layers: Sequence[str]) -> list[str]:
