@@ -172,7 +172,7 @@ class Compressed(Quantize):
                 "Take data of texts, or a model with a template.",
             )
 
-    def run(self, model: Model, step: Step, data: ChatData | TextData | None = None) -> None:
+    def run(self, model: Model, data: ChatData | TextData | None = None, *, step: Step) -> None:
         from .engine import compress
 
         compress(self, model, data, step)
