@@ -13,8 +13,10 @@ from tuneforge_trl.sft import Sft
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = {"qlora": list(QLora.needs)}
 """What one option alone needs."""
-APART = {"gptqmodel"}
-"""Plugins that cannot be installed beside the rest: their steps run in an environment of their own."""
+ASIDE = {"bitsandbytes", "gptqmodel"}
+"""Plugins whose needs would make every start slower, or pin what others need newer: their extra is not in `all`."""
+APART = {"llmcompressor"}
+"""Plugins whose needs exclude those of others: they have no extra, and always an environment of their own."""
 EXTRAS = {
     name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name not in ("all", "dev", *OPTIONAL)
 }
@@ -26,8 +28,9 @@ def test_extras_are_what_plugins_need() -> None:
     for offered in (*plugins, *plugins.speakers().values(), *dict(plugins.trackers).values()):
         if offered.needs:
             needs[offered.__module__.partition(".")[0].removeprefix("tuneforge_")].update(offered.needs)
+    assert needs.keys() >= ASIDE | APART
     assert {name: sorted(wanted) for name, wanted in EXTRAS.items()} == {
-        name: sorted(wanted) for name, wanted in (needs | strategies()).items()
+        name: sorted(wanted) for name, wanted in (needs | strategies()).items() if name not in APART
     }
 
 
@@ -43,5 +46,5 @@ def test_what_one_option_alone_needs_is_not_installed_for_all() -> None:
 
 
 def test_all_is_every_extra_of_a_plugin() -> None:
-    wanted = sorted(EXTRAS.keys() - strategies().keys() - APART)
+    wanted = sorted(EXTRAS.keys() - strategies().keys() - ASIDE)
     assert PROJECT["optional-dependencies"]["all"] == [f"tuneforge[{','.join(wanted)}]"]

@@ -129,12 +129,14 @@ def save_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | Path,
     folder: Path,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     like: Path | None = None,
     terminator: int | None = None,
     state: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Writes a model artifact into `folder`, weights in `dtype`; the model itself is cast to it.
+
+    A model whose weights are rounded cannot be cast: `dtype` is None, and its quantization_config joins config.json.
 
     `tokenizer` is an object, or the folder whose tokenizer files are copied. `like` is the folder of the model that
     this one descends from without a change of architecture: its config.json and generation_config.json are kept to the
@@ -147,17 +149,22 @@ def save_model(
     if like is not None:
         # A trainer may have changed the one it has, which transformers then refuses to save.
         cast.generation_config = GenerationConfig()
-    if state is None:
+    if dtype is None:
+        cast.save_pretrained(folder, state_dict=state)
+    elif state is None:
         cast.to(dtype).save_pretrained(folder)
     else:
         floating = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
         cast.save_pretrained(folder, state_dict=floating)
+    rounded = read_json(folder / "config.json").get("quantization_config") if dtype is None else None
     for name in ("config.json", "generation_config.json"):
         if like is not None:
             (folder / name).unlink(missing_ok=True)
             if (like / name).exists():
                 shutil.copyfile(like / name, folder / name)
         clean_json(folder / name)
+    if rounded is not None:
+        write_json(folder / "config.json", read_json(folder / "config.json") | {"quantization_config": rounded})
     if terminator is not None:
         _stop_at(terminator, folder)
     save_tokenizer(tokenizer, folder)

@@ -1,0 +1,78 @@
+"""Rounding a model by bitsandbytes, and showing that what is written is rounded and computes the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from bitsandbytes.nn import Linear4bit
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from tuneforge import Model, Step, StepError
+from tuneforge.artifacts import read_tensors
+from tuneforge.kit.agreement import agreement, largest_difference, logits, probes
+from tuneforge.kit.models import load_model, load_tokenizer, save_model, stored_dtype, tokenizer_folder
+from tuneforge.kit.packed import check_packed, linear_layers, named
+
+if TYPE_CHECKING:
+    from .method import BitsAndBytes
+
+_CPU = torch.device("cpu")
+"""Where it is rounded: there, the same model gives the same bytes whatever the machine has besides."""
+
+_PARTS = 4
+
+
+def quantize(method: BitsAndBytes, model: Model, step: Step) -> None:
+    """Writes `model` as a quantized model into `step.out`.
+
+    Raises StepError for a layer that was left as it was, and for a file that does not compute what was written.
+    """
+    torch.set_num_threads(step.threads)
+    texts, dtype = probes(load_tokenizer(model)), stored_dtype(model)
+    step.progress(0, _PARTS)
+    network: Any = load_model(model, dtype=torch.float32, on=_CPU)
+    wanted = logits(network, texts)
+    head = next(name for name, module in network.named_modules() if module is network.get_output_embeddings())
+    del network
+    step.progress(1, _PARTS)
+    full = read_tensors(model.path)
+    layers = linear_layers(full)
+    settings = BitsAndBytesConfig(**method.settings(str(dtype).removeprefix("torch."), head, layers))
+    rounded = _plain(load_model(model, dtype=dtype, on=_CPU, quantization=settings))
+    # Before it computes anything: that may pack 4-bit weights anew, for this CPU alone.
+    save_model(rounded, tokenizer_folder(model), step.out, None, like=model.path)
+    tensors = read_tensors(step.out)
+    check_packed(full, tensors, named(method.skip, layers), "bitsandbytes")
+    step.progress(2, _PARTS)
+    direct = logits(rounded, texts)
+    del rounded
+    step.progress(3, _PARTS)
+    again = logits(_loaded(step.out, dtype), texts)
+    difference = largest_difference(again, direct)
+    if difference:
+        raise StepError(
+            f"loaded again, the model's logits differ by {difference:.3g} from what they were before it was written",
+            "Report this: bitsandbytes or transformers does not read what it writes.",
+        )
+    size, before = (sum(tensor.bytes for tensor in each.values()) for each in (tensors, full))
+    figures = agreement(again, wanted)
+    step.metrics(bytes=size, share_of_bytes=size / before, layers=len(layers), **figures)
+    step.progress(4, _PARTS)
+    step.log(
+        f"{size / before:.0%} of the bytes; the likeliest token is the full model's in "
+        f"{figures['greedy_agreement']:.1%} of the places"
+    )
+
+
+def _loaded(folder: Path, dtype: torch.dtype) -> Any:
+    return _plain(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map={"": _CPU}).eval())
+
+
+def _plain(model: Any) -> Any:
+    """The model, to be computed alike on every CPU: for some, bitsandbytes rounds the scales once more to be fast."""
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.train()  # a layer in training is never packed for the CPU
+    return model
