@@ -66,6 +66,9 @@ class Dora(LowRank):
 
     type: Literal["dora"] = Field(also=("use_dora", "peft_use_dora"), description="The type of adapter.")
 
+    def foretold(self) -> dict[str, Any]:
+        return super().foretold() | {"use_dora": True}
+
     def peft_config(self, making: "Making") -> "LoraConfig":
         from .lora_engine import lora_config
 
