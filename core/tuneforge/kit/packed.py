@@ -1,0 +1,102 @@
+"""Which layers of a model are stored in fewer bits, told by the names and types of its tensors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from tuneforge import Finding
+from tuneforge.artifacts import Tensor
+
+Tensors = Mapping[str, Tensor]
+
+_PACKED = ("qweight", "weight_packed")
+"""What the numbers of a packed layer are called: by GPTQ and AWQ, and by compressed-tensors."""
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_OTHER_SENSES = ("vision", "visual", "audio", "image")
+_ROUTERS = ("router", "gate", "shared_expert_gate")
+
+
+def linear_layers(tensors: Tensors) -> list[str]:
+    """The linear layers of a full model that a quantization is to round, in the order of `tensors`.
+
+    They are those of the repeated blocks, each expert of a mixture among them. Embeddings, the output head, routers and
+    what sees or hears for the model are none of them: they are small, and much hangs on them.
+    """
+    found = [name.removesuffix(".weight") for name, tensor in tensors.items() if _is_matrix(name, tensor)]
+    return [layer for layer in found if _in_block(layer) and not _is_apart(layer)]
+
+
+def fused_experts(tensors: Tensors) -> list[str]:
+    """Tensors of three dimensions that hold the matrices of several experts at once."""
+    return [name for name, tensor in tensors.items() if len(tensor.shape) == 3 and "experts" in name.split(".")]
+
+
+def is_packed(layer: str, tensors: Tensors) -> bool:
+    """Whether a layer of a quantized model is stored in fewer bits."""
+    if any(f"{layer}.{last}" in tensors for last in _PACKED):
+        return True
+    weight = tensors.get(f"{layer}.weight")
+    return weight is not None and weight.dtype not in _FLOATS
+
+
+def packed_layers(tensors: Tensors) -> list[str]:
+    """The layers of a quantized model that are stored in fewer bits, in the order of `tensors`."""
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in tensors if name.endswith((".weight", *_PACKED)))
+    return [layer for layer in layers if is_packed(layer, tensors)]
+
+
+def unpacked(full: Tensors, quantized: Tensors, skipped: Iterable[str] = ()) -> list[str]:
+    """The linear layers of the full model that the quantized one holds as they were, or lacks; but for `skipped`."""
+    left = {*skipped}
+    return [layer for layer in linear_layers(full) if layer not in left and not is_packed(layer, quantized)]
+
+
+def named(patterns: Sequence[str], layers: Sequence[str]) -> list[str]:
+    """The layers that patterns stand for: whole names, their beginnings or endings, or wild cards (`*.mlp.*`)."""
+    return [layer for layer in layers if any(_stands_for(pattern, layer) for pattern in patterns)]
+
+
+def check_skipped(patterns: Sequence[str], tensors: Tensors, field: str) -> Iterator[Finding]:
+    """Findings on patterns that stand for no linear layer, or together for all of them."""
+    layers = linear_layers(tensors)
+    if not layers:
+        return
+    for pattern in patterns:
+        if not named([pattern], layers):
+            names = sorted({layer.rsplit(".", 1)[-1] for layer in layers})
+            near = get_close_matches(pattern, [*names, *layers], 1, 0.6)
+            fix = f"Did you mean {near[0]}?" if near else f"It has {', '.join(names)}, and blocks such as {layers[0]}."
+            yield Finding(f"the model has no linear layer {pattern!r} to leave as it is", fix, field=field)
+    if patterns and len(named(patterns, layers)) == len(layers):
+        yield Finding("no layer would be left to be quantized", "Name fewer of them.", field=field)
+
+
+def examples(names: Sequence[str], most: int = 4) -> str:
+    """Some of many names, for a message."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _stands_for(pattern: str, layer: str) -> bool:
+    return (
+        layer == pattern
+        or layer.startswith(f"{pattern}.")
+        or layer.endswith(f".{pattern}")
+        or f".{pattern}." in layer
+        or fnmatchcase(layer, pattern)
+    )
+
+
+def _is_matrix(name: str, tensor: Tensor) -> bool:
+    return len(tensor.shape) == 2 and name.endswith(".weight") and tensor.dtype in _FLOATS
+
+
+def _in_block(layer: str) -> bool:
+    return any(part.isdigit() for part in layer.split("."))
+
+
+def _is_apart(layer: str) -> bool:
+    parts = layer.split(".")
+    other_sense = any(word in part for part in parts for word in _OTHER_SENSES)
+    return other_sense or "embed" in parts[-1] or parts[-1] in _ROUTERS
