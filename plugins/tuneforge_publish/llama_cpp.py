@@ -46,5 +46,4 @@ def without_model(facts: Known) -> Iterator[Finding]:
         yield Finding(
             "an adapter in GGUF is to be served without its base model in GGUF",
             "Quantize the base model with `gguf` as well, and name that step in artifacts:.",
-            field="artifacts",
         )

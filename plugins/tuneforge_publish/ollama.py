@@ -35,7 +35,6 @@ class Ollama(Served):
                 "Ollama takes no adapters from version 0.34.1 on",
                 "Merge the adapter and quantize the merged model, unless who is to run it has an older Ollama.",
                 level="warning",
-                field="artifacts",
             )
         templates = {known.template for known in facts["artifacts"] if known.kind is Gguf and known.template}
         if templates or self.system:
@@ -48,7 +47,7 @@ class Ollama(Served):
             for template in sorted(templates):
                 turns = turns_of(template, bos="<s>", eos="</s>")
                 if isinstance(turns, str):
-                    yield Finding(f"{turns}, so Ollama has no like of it", REMEDY, field="artifacts")
+                    yield Finding(f"{turns}, so Ollama has no like of it", REMEDY)
 
     def run(self, artifacts: list[Gguf | GgufAdapter], reports: list[Report] | None = None, *, step: Step) -> None:
         from .bundle import Bundle, Dressing

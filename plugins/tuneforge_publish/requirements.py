@@ -53,26 +53,17 @@ def common(engine: str, facts: Known, context: int | None) -> Iterator[Finding]:
         yield Finding(
             f"a server of {engine} has one model, with adapters on it, and there are several models here",
             "Publish each into a folder of its own.",
-            field="artifacts",
         )
     for known in given:
         if known.kind is Adapter:
             why = unserved(known.config)
             if why:
-                yield Finding(f"{engine} cannot serve the adapter: {why}", _MERGE, field="artifacts")
+                yield Finding(f"{engine} cannot serve the adapter: {why}", _MERGE)
     templates = {known.template for known in given if known.template}
     if len(templates) > 1:
         yield Finding(
             f"the artifacts have different chat templates, and a server of {engine} has one",
             "Publish each into a folder of its own.",
-            field="artifacts",
-        )
-    if not templates:
-        yield Finding(
-            f"there is no chat template, without which {engine} takes no conversations, only texts",
-            "Train with a template (`template:` of load_model), if it is for conversations.",
-            level="warning",
-            field="artifacts",
         )
     yield from _too_long(engine, given[0].model, context)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -53,43 +54,40 @@ def server_of(bundle: Bundle, engine: str) -> Server:
     """The one server of a bundle. Raises StepError where one cannot serve what is there."""
     adapters = [part for part in bundle.parts if isinstance(part.artifact, Adapter)]
     models = [part for part in bundle.parts if not isinstance(part.artifact, Adapter)]
-    bases = {adapter.base for adapter in adapters} | {model.folder for model in models}
-    if len(bases) != 1:
-        raise StepError(
-            f"a server of {engine} has one model, and there are {len(bases)} here: {', '.join(sorted(map(str, bases)))}",
-            "Publish each into a folder of its own.",
-        )
+    bases = {str(adapter.base) for adapter in adapters} | {model.folder for model in models}
+    templates = {part.facts.template for part in bundle.parts if part.released and part.facts.template}
+    for count, what in ((len(bases), "model"), (len(templates), "chat template")):
+        if count > 1:
+            raise StepError(f"a server of {engine} has one {what}, and there are {count}", "Publish each by itself.")
     for part in adapters:
         why = unserved(part.facts.config)
         if why:
             raise StepError(f"{engine} cannot serve {part.name}: {why}", "Merge it, and publish the merged model.")
+    model = models[0].artifact if models else adapters[0].artifact.base
+    for template in templates if model else ():
+        _ends(model.path, template)
     if models:
-        _ends(models[0])
         return Server(models[0], None, None, adapters)
     return Server(None, adapters[0].base, adapters[0].revision, adapters)
 
 
-def _ends(part: Part) -> None:
+def _ends(model: Path, template: str) -> None:
     """Raises StepError when an answer would never end: no stop token is what the template ends an answer with."""
-    folder = part.artifact.path
-    template = part.facts.template
-    told = read_json(folder / "tokenizer_config.json")
-    tokens = {token["content"]: token["id"] for token in read_json(folder / "tokenizer.json")["added_tokens"]}
-    bos, eos = (_content(told.get(name)) for name in ("bos_token", "eos_token"))
-    end = answer_end(template, list(tokens), bos=bos, eos=eos) if template else None
-    if end is None:
-        return
-    source = read_json(folder / "generation_config.json") or read_json(folder / "config.json")
+    told = read_json(model / "tokenizer_config.json")
+    tokens = {token["content"]: token["id"] for token in read_json(model / "tokenizer.json").get("added_tokens", ())}
+    bos, eos = (content(told.get(name)) for name in ("bos_token", "eos_token"))
+    end = answer_end(template, list(tokens), bos=bos, eos=eos)
+    source = read_json(model / "generation_config.json") or read_json(model / "config.json")
     own = source.get("eos_token_id")
-    stops = {*(own if isinstance(own, list) else [own]), tokens.get(eos)}
-    if tokens[end] not in stops:
+    if end and tokens[end] not in {*(own if isinstance(own, list) else [own]), tokens.get(eos)}:
         raise StepError(
-            f"{part.name} ends an answer with {end!r}, by its chat template, and that is none of its stop tokens",
+            f"the chat template ends an answer with {end!r}, and that is none of the model's stop tokens",
             f"Add {tokens[end]} to eos_token_id in generation_config.json of the model that it was made from.",
         )
 
 
-def _content(token: Any) -> str:
+def content(token: Any) -> str:
+    """A token of a tokenizer_config.json as text; nothing if there is none."""
     return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
 
 

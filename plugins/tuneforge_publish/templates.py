@@ -18,15 +18,18 @@ Messages = Sequence[Mapping[str, Any]]
 
 _USER = ("What is 17 * 23?", "  {{ Two }} {% lines %},\n\n``` and spaces \u2014 ", "0")
 _SAID = ("391", '\nAs asked: {"a": [1]}\n', "<b>Yes</b> ")
+_SYSTEMS: tuple[list[dict[str, Any]], ...] = (
+    [],
+    [{"role": "system", "content": "Be brief."}],
+    [{"role": "system", "content": ' Answer in\n"JSON" '}],
+)
+_EXCHANGE: tuple[dict[str, Any], ...] = tuple(
+    {"role": role, "content": text}
+    for question, answer in zip(_USER, _SAID, strict=True)
+    for role, text in (("user", question), ("assistant", answer))
+)
 CONVERSATIONS: tuple[Messages, ...] = tuple(
-    [{"role": "system", "content": system}] * (system is not None)
-    + [
-        {"role": role, "content": text}
-        for turn in range(turns)
-        for role, text in (("user", _USER[turn]), ("assistant", _SAID[turn]))
-    ][:-1]
-    for system in (None, "Be brief.", ' Answer in\n"JSON" ')
-    for turns in (1, 2, 3)
+    [*system, *_EXCHANGE[:length]] for system in _SYSTEMS for length in (1, 3, 5)
 )
 """With and without a system message, of one, two and three turns, up to the answer."""
 
@@ -39,7 +42,7 @@ def plain(template: str) -> str:
     """
     text: list[str] = []
     block: list[str] | None = None
-    for _, kind, value in _environment().lex(template):
+    for _, kind, value in _TRIMMING.lex(template):
         if kind.startswith("comment"):
             continue
         if kind.endswith(("_begin", "_end")):
@@ -65,19 +68,17 @@ def render(template: str, messages: Messages, *, bos: str = "", eos: str = "", a
     return _prepared(template).render(messages=messages, **given)
 
 
+# As transformers has them.
+_TRIMMING = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+
+
 @lru_cache
 def _prepared(template: str) -> jinja2.Template:
-    return _environment().from_string(plain(template))
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
     environment.filters["tojson"] = lambda value, **more: json.dumps(value, ensure_ascii=False, **more)
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
+    return environment.from_string(plain(template))
 
 
 def _refuse(message: str) -> None:
@@ -125,9 +126,8 @@ class Turns:
         opening = _go(self.opening)
         if opening and self.system:
             opening = f'{{{{ if ne (index .Messages 0).Role "system" }}}}{opening}{{{{ end }}}}'
-        return (
-            f"{opening}{{{{ range $i, $_ := .Messages }}}}{{{{ if {turns} end }}}}{{{{ end }}}}{_go(self.generation)}"
-        )
+        every = f"{{{{ range $i, $_ := .Messages }}}}{{{{ if {turns} end }}}}{{{{ end }}}}"
+        return f"{opening}{every}{_go(self.generation)}"
 
 
 def turns_of(template: str, *, bos: str = "", eos: str = "", adds_bos: bool = False) -> Turns | str:

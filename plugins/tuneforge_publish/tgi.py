@@ -10,7 +10,7 @@ from .to_folder import Served
 
 
 class Tgi(Served):
-    """A model, quantized or not, or LoRA adapters beside their base, with what serves them by text-generation-inference.
+    """A model, quantized or not, or LoRA adapters beside their base, for text-generation-inference (TGI).
 
     TGI is in maintenance mode, and 3.3.7 its last version: for something new take `publish: vllm`. It reads a model as
     transformers 4.51 wrote it, so what newer versions write otherwise is written as it expects: rotary embeddings in

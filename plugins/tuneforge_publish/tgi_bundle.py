@@ -14,7 +14,7 @@ from tuneforge.artifacts import read_json
 
 from .bundle import Bundle
 from .parts import Part
-from .server import Server, as_json, compose, inside, lines, server_of
+from .server import Server, as_json, compose, content, inside, lines, server_of
 from .templates import CONVERSATIONS, plain, render
 from .tgi_support import passed_over, unreadable
 from .usage import block, question
@@ -85,12 +85,12 @@ def verified(template: str, config: Mapping[str, Any]) -> str:
     Raises StepError where it does not.
     """
     own = plain(template)
-    tokens = {name: _content(config.get(f"{name}_token")) for name in ("bos", "eos")}
+    tokens = {name: content(config.get(f"{name}_token")) for name in ("bos", "eos")}
     given = {"bos_token": tokens["bos"], "eos_token": tokens["eos"], "add_generation_prompt": True, "tools": None}
     engine = minijinja.Environment(pycompat=True, globals={"raise_exception": _refuse})
     for messages in CONVERSATIONS:
         try:
-            want = render(template, messages, **tokens)
+            want = render(template, messages, bos=tokens["bos"], eos=tokens["eos"])
         except jinja2.TemplateError:
             continue
         try:
@@ -130,6 +130,9 @@ def _arguments(server: Server, context: int | None) -> list[str]:
     length = server.needs(context).context
     given += ["--max-total-tokens", str(length), "--max-input-tokens", str(length - 1)] if length else []
     given += ["--dtype", server.dtype] if server.dtype else []
+    own = next((part for part in server.adapters if (part.artifact.path / "tokenizer_config.json").exists()), None)
+    if own and not server.part:
+        given += ["--tokenizer-config-path", f"/release/{own.path('tokenizer_config.json')}"]
     if server.adapters:
         given += ["--lora-adapters", ",".join(f"{part.name}={inside(part.folder)}" for part in server.adapters)]
     return given
@@ -138,10 +141,6 @@ def _arguments(server: Server, context: int | None) -> list[str]:
 def _template(server: Server) -> str | None:
     """The one that conversations are written by: an adapter's own, where it has one."""
     return next((part.facts.template for part in server.adapters if part.facts.template), server.facts.template)
-
-
-def _content(token: Any) -> str:
-    return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
 
 
 def _refuse(message: str) -> None:

@@ -10,14 +10,19 @@ from tuneforge.kit.quantized import quant_method
 
 # server/text_generation_server/models/__init__.py, ModelType: those that generate text from text.
 _MODELS = frozenset(
-    "deepseek_v2 deepseek_v3 llama llama4 phi3 granite gemma gemma2 gemma3 gemma3_text cohere dbrx mamba mistral mixtral "
-    "gpt_bigcode phi phimoe baichuan falcon starcoder2 qwen2 opt bloom mpt gpt2 gpt_neox gptj".split()
+    (
+        *("baichuan", "bloom", "cohere", "dbrx", "deepseek_v2", "deepseek_v3", "falcon", "gemma", "gemma2", "gemma3"),
+        *("gemma3_text", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "granite", "llama", "llama4", "mamba", "mistral"),
+        *("mixtral", "mpt", "opt", "phi", "phi3", "phimoe", "qwen2", "starcoder2"),
+    )
 )
 
 # The same file's get_model: what it chooses by quant_method. utils/quantization.py reads the fields.
 _QUANTIZED = ("awq", "compressed-tensors", "gptq")
 
-_LAYERS = frozenset("q_proj k_proj v_proj o_proj gate_proj up_proj down_proj qkv_proj c_proj c_fc".split())
+_LAYERS = frozenset(
+    ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "c_proj", "c_fc")
+)
 """The layers that it puts adapters on: of others it passes over an adapter's weights with a line in its log."""
 
 
@@ -30,11 +35,16 @@ def findings(known: Facts) -> Iterator[Finding]:
             f"text-generation-inference has no code of its own for {kind} models, and there will be none",
             "Publish it with `publish: vllm`.",
             level="warning",
-            field="artifacts",
+        )
+    if known.tokenizer is not None and known.template is None:
+        yield Finding(
+            "there is no chat template, without which text-generation-inference takes no conversations, only texts",
+            "Give the model one, if it is for conversations.",
+            level="warning",
         )
     problem = unreadable(model) or (passed_over(known.config) if known.kind is Adapter else "")
     if problem:
-        yield Finding(f"text-generation-inference {problem}", "Publish it with `publish: vllm`.", field="artifacts")
+        yield Finding(f"text-generation-inference {problem}", "Publish it with `publish: vllm`.")
 
 
 def unreadable(config: Mapping[str, Any]) -> str:

@@ -14,27 +14,21 @@ class Vllm(Served):
 
     The folder has the command, a docker compose file, and the card, lineage and checksums of `publish: folder`. It is
     refused for the same reasons, and for what vLLM would refuse when it starts: a quantization that it does not read,
-    adapters other than LoRA, several chat templates; and for an answer that no stop token would end. An
-    architecture that vLLM does not name among its models is warned of.
+    adapters other than LoRA, several chat templates; and for an answer that no stop token would end. What vLLM
+    0.33 asks of the model is looked up in its configuration and the headers of its weights.
     """
 
     name = "vllm"
 
     def check(self, facts: Known) -> Iterator[Finding]:
+        from tuneforge.kit.vllm_checks import vllm_findings
+
         from .requirements import common
-        from .vllm_models import ARCHITECTURES
 
         yield from super().check(facts)
         yield from common("vLLM", facts, self.context)
         for known in facts["artifacts"]:
-            named = known.model.config.get("architectures") or []
-            if named and not ARCHITECTURES & set(named):
-                yield Finding(
-                    f"vLLM does not name {named[0]} among its models",
-                    "See whether it runs it by transformers: `vllm serve FOLDER --model-impl transformers`.",
-                    level="warning",
-                    field="artifacts",
-                )
+            yield from vllm_findings(known)
 
     def run(
         self, artifacts: list[Model | QuantizedModel | Adapter], reports: list[Report] | None = None, *, step: Step

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
+from tuneforge import StepError
+from tuneforge.kit.vllm_checks import vllm_findings
+
 from .bundle import Bundle
 from .requirements import rank
 from .server import Server, compose, inside, lines, server_of
@@ -42,15 +45,16 @@ def arguments(bundle: Bundle, server: Server, context: int | None, root: str = "
 
 def compose_file(bundle: Bundle, context: int | None) -> str:
     server = server_of(bundle, "vLLM")
-    more = {"ipc": "host"}
-    if server.repo:
-        more |= {"environment": ["HF_TOKEN"]}
-    return compose("vllm", IMAGE, arguments(bundle, server, context, "/release"), (PORT, PORT), **more)
+    more = {"environment": ["HF_TOKEN"]} if server.repo else {}
+    return compose("vllm", IMAGE, arguments(bundle, server, context, "/release"), (PORT, PORT), ipc="host", **more)
 
 
 def usage(bundle: Bundle, context: int | None) -> Iterator[str]:
     """Markdown on how to serve it."""
     server = server_of(bundle, "vLLM")
+    for finding in vllm_findings(server.facts):
+        if finding.level == "error":
+            raise StepError(finding.problem, finding.fix)
     yield "Run these from within this folder, on a machine with a GPU that [vLLM](https://docs.vllm.ai) supports."
     yield server.needs(context).told(server.dtype)
     yield "With vLLM installed (`pip install vllm`):"
