@@ -21,10 +21,10 @@ class Needs:
 
     def told(self, dtype: str = "") -> str:
         """One sentence for a person."""
-        weights = f"The weights take {_gigabytes(self.weights)}{f' as {dtype}' if dtype else ''}"
+        weights = f"The weights take {_size(self.weights)}{f' as {dtype}' if dtype else ''}"
         if self.context is None or self.cache is None:
             return f"{weights}, and what a conversation takes comes on top."
-        return f"{weights}, and one conversation of {self.context} tokens {_gigabytes(self.cache)} more."
+        return f"{weights}, and one conversation of {self.context} tokens {_size(self.cache)} more."
 
 
 def needs_of(config: Mapping[str, Any], weights: int, context: int | None) -> Needs:
@@ -42,5 +42,9 @@ def cache_bytes(layers: int | None, heads: int | None, size: int | None, length:
     return 2 * _HALF * layers * heads * size * length if layers and heads and size and length else None
 
 
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.2g} GB" if count >= 1e8 else f"{count / 1e6:.2g} MB"
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

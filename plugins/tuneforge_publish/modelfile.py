@@ -43,8 +43,8 @@ def quoted(text: str) -> str:
 
 def unsayable(text: str) -> str:
     """Why a Modelfile cannot have this text as an argument; empty if it can."""
-    if '"""' in text or text.endswith('"'):
-        return "it has the quotation marks by which the argument ends"
+    if '"""' in text:
+        return "it has the quotation marks by which an argument ends"
     # Ollama's parser passes over what Go does not hold for printable.
     lost = sorted({character for character in text if not character.isprintable() and character not in "\n\t"})
     return f"Ollama leaves out {', '.join(f'U+{ord(character):04X}' for character in lost)}" if lost else ""

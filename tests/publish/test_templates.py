@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jinja2
@@ -13,6 +10,7 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from tests.gguf.small_models import CHATML
+from tests.publish.golang import in_go
 from tuneforge_models.fresh import CHAT_TEMPLATE
 from tuneforge_publish.templates import CONVERSATIONS, Turns, answer_end, plain, render, turns_of
 
@@ -95,34 +93,6 @@ def test_a_template_writes_what_it_writes_in_transformers_and_in_an_engine_that_
         assert engine.render_str(plain(TEMPLATES[name]), messages=messages, tools=None, **given) == want
         written += 1
     assert written >= 3 and "generation %}" not in plain(TEMPLATES[name])
-
-
-def in_go(templates: list[str], folder: Path) -> list[list[str]]:
-    """What Go's own text/template makes of each template over CONVERSATIONS, with Ollama's names.
-
-    In a process of its own: a Go runtime takes over signals.
-    """
-    script = """
-import json, sys
-from pathlib import Path
-from go_template import render_template
-folder, (templates, conversations) = Path(sys.argv[1]), json.load(sys.stdin)
-template, values, out = (folder / name for name in ("template", "values", "out"))
-told = []
-for text in templates:
-    template.write_text(text)
-    told.append([])
-    for messages in conversations:
-        values.write_text(json.dumps({"Messages": [{"Role": m["role"], "Content": m["content"]} for m in messages]}))
-        out.unlink(missing_ok=True)
-        render_template(str(template), str(values), str(out))
-        told[-1].append(out.read_text())
-json.dump(told, (folder / "told").open("w"))
-"""
-    given = json.dumps([templates, [list(messages) for messages in CONVERSATIONS]])
-    subprocess.run([sys.executable, "-c", script, str(folder)], input=given, text=True, check=True)
-    told: list[list[str]] = json.loads((folder / "told").read_text())
-    return told
 
 
 def test_what_is_translated_writes_the_same_in_go(tmp_path: Path) -> None:
