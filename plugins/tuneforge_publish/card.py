@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from tuneforge import Adapter, Gguf, Model, Report
+from tuneforge import Adapter, Gguf, GgufAdapter, Model, QuantizedModel, Report
+from tuneforge.kit.quantized import quant_method
 
 from .lineage import DATA, Lineage
 from .parts import Part
-from .usage import usage
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,18 @@ class Metadata:
     datasets: Sequence[str]
 
 
-def card(metadata: Metadata, parts: Sequence[Part], lineage: Lineage, reports: Sequence[Report]) -> str:
-    """The whole card, in Markdown."""
+def card(
+    metadata: Metadata, parts: Sequence[Part], lineage: Lineage, reports: Sequence[Report], use: Sequence[str]
+) -> str:
+    """The whole card, in Markdown. `use` tells how to run what is there."""
     released = [part for part in parts if part.released]
     sections = [
         front_matter(metadata, released, lineage),
         f"# {metadata.title}",
         f"Made with tuneforge by the recipe `{lineage.recipe}`.",
         _contents(parts, lineage),
-        "## Use\n\nRun these from within this folder.",
-        *usage(parts),
+        "## Use",
+        *use,
         *_scores(reports, lineage),
         "## How it was made",
         "\n".join(["```text", *_trees(released, lineage), "```"]),
@@ -50,9 +52,10 @@ def card(metadata: Metadata, parts: Sequence[Part], lineage: Lineage, reports: S
 def front_matter(metadata: Metadata, released: Sequence[Part], lineage: Lineage) -> str:
     """The YAML block on top. What is not known is left out: the Hub takes every key for a statement."""
     kinds = {type(part.artifact) for part in released}
-    library = "transformers" if Model in kinds else "peft" if Adapter in kinds else "gguf"
+    library = "transformers" if kinds & {Model, QuantizedModel} else "peft" if Adapter in kinds else "gguf"
     tags = ["tuneforge"]
-    tags += ["gguf"] if Gguf in kinds else []
+    tags += ["gguf"] if kinds & {Gguf, GgufAdapter} else []
+    tags += sorted({quant_method(part.facts.config) for part in released} - {""})
     tags += ["conversational"] if any(part.facts.template for part in released) else []
     values: dict[str, Any] = {
         "license": metadata.license,
@@ -80,7 +83,10 @@ def _described(part: Part) -> tuple[str, str]:
     what = [part.artifact.kind if part.released else f"{part.artifact.kind}, the adapter's base"]
     if model:
         what.append(str(model))
-    if tensors:
+    method = quant_method(part.facts.config)
+    if method:
+        what.append(method)  # several weights share a number of its tensors
+    elif tensors:
         count = sum(prod(tensor.shape) for tensor in tensors)
         what.append(f"{_short(count)} parameters, {'/'.join(sorted({tensor.dtype for tensor in tensors}))}")
     return ", ".join(what), f"{_short(size)}B"

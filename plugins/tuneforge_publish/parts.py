@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneforge import Adapter, Artifact, Facts
+from tuneforge import Adapter, Artifact, Facts, GgufAdapter
 from tuneforge.artifacts import read_json
 
 from .lineage import Lineage
@@ -42,10 +42,12 @@ class Part:
 def lay_out(artifacts: Sequence[Artifact], lineage: Lineage, base_model: str | None) -> list[Part]:
     """One artifact at the top, several in folders named after their steps; then the bases of adapters.
 
-    A base that is on the Hub, by the lineage or as `base_model`, is named and not released.
+    A base that is on the Hub, by the lineage or as `base_model`, is named and not released; nor is that of an adapter
+    in GGUF, which llama.cpp wants in GGUF too.
     """
     wanted = {artifact.digest: artifact for artifact in artifacts}
-    bases = {artifact.base.digest: artifact.base for artifact in artifacts if artifact.base}
+    on_base = [artifact for artifact in artifacts if not isinstance(artifact, GgufAdapter)]
+    bases = {artifact.base.digest: artifact.base for artifact in on_base if artifact.base}
     hub = dict.fromkeys(bases, (base_model, None)) if base_model else lineage.from_hub()
     everything = wanted | {digest: base for digest, base in bases.items() if digest not in hub}
     names: dict[str, str] = {}
@@ -56,18 +58,21 @@ def lay_out(artifacts: Sequence[Artifact], lineage: Lineage, base_model: str | N
     parts = []
     for digest, artifact in everything.items():
         base, revision = None, None
-        if artifact.base:
+        if artifact.base and not isinstance(artifact, GgufAdapter):
             base, revision = hub.get(artifact.base.digest) or (folders[artifact.base.digest], None)
         parts.append(Part(names[digest], folders[digest], artifact, base, revision, digest in wanted))
     return parts
 
 
 def copy_part(part: Part, draft: Draft) -> None:
-    """Copies an artifact's files. An adapter's configuration then names its base as it is found from the release."""
+    """Copies an artifact's files, but those that the draft has its own of.
+
+    An adapter's configuration then names its base as it is found from the release.
+    """
     for file in sorted(part.artifact.path.rglob("*")):
         name = file.relative_to(part.artifact.path).as_posix()
         path = part.path(name)
-        if file.is_dir() or path in OWN:
+        if file.is_dir() or path in OWN or path in draft.files:
             continue
         if part.base and isinstance(part.artifact, Adapter) and name == "adapter_config.json":
             names = {"base_model_name_or_path": part.base, "revision": part.revision}

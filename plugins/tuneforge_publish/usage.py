@@ -4,20 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tuneforge import Gguf
+from tuneforge import Gguf, GgufAdapter, StepError
 from tuneforge.kit.adapters import BOTTLENECK, peft_type
+from tuneforge.kit.quantized import needs_of
 
+from .lineage import Lineage
 from .parts import Part
 
 
-def usage(parts: Sequence[Part]) -> Iterator[str]:
+def usage(parts: Sequence[Part], lineage: Lineage) -> Iterator[str]:
     """Markdown for each released part, models and adapters with transformers, GGUF files with llama.cpp."""
     for part in parts:
         if part.released:
-            commands = _llama_cpp(part) if isinstance(part.artifact, Gguf) else _transformers(part)
-            title = "llama.cpp" if isinstance(part.artifact, Gguf) else "transformers"
-            yield f"### {part.name}, with {title}"
-            yield from commands
+            gguf = isinstance(part.artifact, (Gguf, GgufAdapter))
+            yield f"### {part.name}, with {'llama.cpp' if gguf else 'transformers'}"
+            yield from llama_cpp(part, gguf_base(part, parts, lineage)) if gguf else _transformers(part)
+
+
+def gguf_file(part: Part) -> str:
+    """A GGUF part's file by its path in the release. Of a model in several files, llama.cpp is given the first."""
+    return part.path(min(path.name for path in part.artifact.path.glob("*.gguf")))
+
+
+def gguf_base(part: Part, parts: Sequence[Part], lineage: Lineage) -> Part | None:
+    """The released GGUF model that an adapter in GGUF sits on; None for another part.
+
+    Raises StepError where there is none. What came from the registry does not tell what it was made of: of such, the
+    only GGUF model there is taken.
+    """
+    if not isinstance(part.artifact, GgufAdapter):
+        return None
+    models = [each for each in parts if isinstance(each.artifact, Gguf)]
+    for model in models:
+        if part.artifact.base and part.artifact.base.digest in lineage.forms(model.artifact.digest):
+            return model
+    untold = [model for model in models if len(list(lineage.forms(model.artifact.digest))) == 1]
+    if len(models) == 1 and untold:
+        return models[0]
+    raise StepError(
+        f"{part.name} is an adapter in GGUF, and none of the released GGUF models is the one it was trained on",
+        "Quantize its base model with `gguf` as well, and name that step in artifacts:.",
+    )
+
+
+def llama_cpp(part: Part, base: Part | None = None, context: int | None = None) -> Iterator[str]:
+    """A chat and a server with llama.cpp, of a GGUF model or of an adapter on its `base`."""
+    model = f"-m {gguf_file(base)} --lora {gguf_file(part)}" if base else f"-m {gguf_file(part)}"
+    length = f" -c {context}" if context else ""
+    yield "A chat in the terminal:"
+    yield block("sh", f"llama-cli {model} --jinja{length}")
+    yield "An OpenAI-compatible server, and a question to it from another terminal:"
+    yield block("sh", f"llama-server {model} --jinja{length} --port 8080")
+    yield question(8080)
+
+
+def question(port: int, model: str | None = None) -> str:
+    """A question to an OpenAI-compatible server on this machine."""
+    named = f'"model": "{model}", ' if model else ""
+    return block(
+        "sh",
+        f"curl http://localhost:{port}/v1/chat/completions -H 'Content-Type: application/json' \\",
+        f"""  -d '{{{named}"messages": [{{"role": "user", "content": "Hello"}}]}}'""",
+    )
+
+
+def block(language: str, *lines: str) -> str:
+    return "\n".join([f"```{language}", *lines, "```"])
 
 
 def _transformers(part: Part) -> Iterator[str]:
@@ -49,24 +101,8 @@ def _transformers(part: Part) -> Iterator[str]:
         "output = model.generate(**inputs, max_new_tokens=200)",
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',
     ]
-    more = f"{' peft' if part.base else ''}{' tuneforge' if bottleneck else ''}"
-    yield _block("sh", f"pip install torch transformers{more}")
-    yield _block("python", *lines)
-
-
-def _llama_cpp(part: Part) -> Iterator[str]:
-    # Of a model in several files, llama.cpp is given the first.
-    file = part.path(min(path.name for path in part.artifact.path.glob("*.gguf")))
-    yield "A chat in the terminal:"
-    yield _block("sh", f"llama-cli -m {file} --jinja")
-    yield "An OpenAI-compatible server, and a question to it from another terminal:"
-    yield _block("sh", f"llama-server -m {file} --jinja --port 8080")
-    yield _block(
-        "sh",
-        "curl http://localhost:8080/v1/chat/completions -H 'Content-Type: application/json' \\",
-        """  -d '{"messages": [{"role": "user", "content": "Hello"}]}'""",
-    )
-
-
-def _block(language: str, *lines: str) -> str:
-    return "\n".join([f"```{language}", *lines, "```"])
+    more = ["peft"] if part.base else []
+    more += ["tuneforge"] if bottleneck else []
+    more += [f"'{need}'" for need in needs_of(part.facts.model.config)]
+    yield block("sh", " ".join(["pip install torch transformers", *more]))
+    yield block("python", *lines)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tuneforge import Adapter, ChatData, Gguf, Model, Release, Report, Step
+from tests.gguf.small_models import rewrite
+from tuneforge import Adapter, ChatData, Gguf, GgufAdapter, Model, Publish, QuantizedModel, Release, Report, Step
 from tuneforge.kit.models import load_model, load_tokenizer, save_adapter
 from tuneforge_publish import Folder
 
@@ -53,11 +56,19 @@ class Made:
     gguf: Gguf
     report: Report
     lineage: dict[str, Any]
+    gguf_adapter: GgufAdapter | None = None
 
-    def publish(self, out: Path, artifacts: list[Any], reports: list[Report] | None = None, **options: Any) -> Release:
+    def publish(
+        self,
+        out: Path,
+        artifacts: list[Any],
+        reports: list[Report] | None = None,
+        method: type[Publish] = Folder,
+        **options: Any,
+    ) -> Release:
         out.mkdir(parents=True)
         step = Step("release", out, out / "scratch", 0, 1, lambda event: None, self.lineage)
-        Folder(**options).run(artifacts, reports, step=step)
+        method(**options).run(artifacts, reports, step=step)
         return Release(out, f"release of {out.name}")
 
     entry = staticmethod(entry)
@@ -120,3 +131,47 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         ],
     }
     return Made(base, adapter, gguf, report, lineage)
+
+
+@pytest.fixture(scope="session")
+def exported(made: Made, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Made:
+    """The base model as llama.cpp's converter writes it, and an adapter on it in GGUF."""
+    import gguf
+    import numpy as np
+
+    from tuneforge_gguf.converter import fetch_converter
+    from tuneforge_gguf.export import export
+
+    given = os.environ.get("TUNEFORGE_TEST_CACHE")
+    cache = Path(given) if given else pytestconfig.cache.mkdir("llama.cpp")  # as the tests of GGUF have it
+    folder = tmp_path_factory.mktemp("exported")
+    for name in ("model", "adapter"):
+        (folder / name).mkdir()
+    export(made.base.path, folder / "model", "q8_0", fetch_converter(cache, print), log=lambda _: None)
+    writer = gguf.GGUFWriter(folder / "adapter" / "adapter-f16.gguf", "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, 4.0)
+    chance = np.random.default_rng(0)
+    for side, shape in (("a", (2, 32)), ("b", (32, 2))):
+        writer.add_tensor(f"blk.0.attn_output.weight.lora_{side}", chance.normal(size=shape).astype(np.float16))
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+    model, adapter = Gguf(folder / "model", "7" * 64), GgufAdapter(folder / "adapter", "8" * 64, made.base)
+    steps = [
+        *made.lineage["steps"],
+        entry("whole", model.digest, Gguf.kind, "quantize: gguf", {"model": ["base"]}, config={"type": "q8_0"}),
+        entry("light", adapter.digest, GgufAdapter.kind, "quantize: gguf_adapter", {"adapter": ["sft"]}),
+    ]
+    return replace(made, gguf=model, gguf_adapter=adapter, lineage=made.lineage | {"steps": steps})
+
+
+@pytest.fixture(scope="session")
+def quantized(made: Made, tmp_path_factory: pytest.TempPathFactory) -> QuantizedModel:
+    """A stand-in for a model in fewer bits: the configuration of one, with the base model's other files."""
+    folder = tmp_path_factory.mktemp("quantized")
+    shutil.copytree(made.base.path, folder, dirs_exist_ok=True)
+    settings = {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True, "desc_act": False}
+    rewrite(folder / "config.json", quantization_config=settings)
+    return QuantizedModel(folder, "4" * 64)

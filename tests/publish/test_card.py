@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from tuneforge import Adapter, Model
+from tuneforge_publish.lineage import Lineage
 from tuneforge_publish.parts import Part
 from tuneforge_publish.usage import usage
 
@@ -118,7 +119,7 @@ def test_a_bottleneck_adapter_is_loaded_with_what_knows_it(tmp_path: Path) -> No
     def told(peft_type: str) -> str:
         (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": peft_type}))
         adapter = Adapter(tmp_path, "a" * 64, Model(tmp_path, "b" * 64))
-        return "\n".join(usage([Part("fit", ".", adapter, "org/base", None, True)]))
+        return "\n".join(usage([Part("fit", ".", adapter, "org/base", None, True)], Lineage({})))
 
     assert "pip install torch transformers peft tuneforge\n" in told("BOTTLENECK")
     assert "bottleneck.register()\n" in told("BOTTLENECK")

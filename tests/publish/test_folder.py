@@ -22,7 +22,7 @@ def files(folder: Path) -> set[str]:
 def test_the_inputs_are_artifacts_and_perhaps_reports() -> None:
     inputs = inputs_of(Folder)
     assert {name: str(given) for name, given in inputs.items()} == {
-        "artifacts": "list of model or adapter or gguf",
+        "artifacts": "list of model or adapter or quantized-model or gguf or gguf-adapter",
         "reports": "list of report",
     }
     assert inputs["artifacts"].required and not inputs["reports"].required

@@ -1,0 +1,42 @@
+"""The GGUF models of a release, each with the adapter that is served on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .bundle import Bundle
+from .gguf_file import GgufFile
+from .memory import Needs
+from .parts import Part
+from .usage import gguf_base, gguf_file, llama_cpp
+
+
+@dataclass(frozen=True)
+class ServedGguf:
+    """One way to serve: a model, `part`, or an adapter, `part`, on a model, `base`. `file` is the model's."""
+
+    part: Part
+    base: Part | None
+    file: GgufFile
+
+    def needs(self, context: int | None) -> Needs:
+        return self.file.needs(context)
+
+    def usage(self, context: int | None) -> Iterator[str]:
+        """Markdown on how llama.cpp runs it."""
+        needs = self.needs(context)
+        yield f"### {self.part.name}"
+        yield needs.told()
+        yield from llama_cpp(self.part, self.base, needs.context)
+
+
+def served(bundle: Bundle) -> list[ServedGguf]:
+    """Every part that can be served. Raises StepError for an adapter whose model is not there."""
+    found = []
+    for part in bundle.parts:
+        base = gguf_base(part, bundle.parts, bundle.lineage)
+        model = base or part
+        path = model.artifact.path / gguf_file(model).rpartition("/")[2]
+        found.append(ServedGguf(part, base, GgufFile(path)))
+    return found

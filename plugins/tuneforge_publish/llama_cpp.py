@@ -1,0 +1,49 @@
+"""`publish: llama_cpp`: GGUF files, ready for llama.cpp's own server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tuneforge import Finding, Gguf, GgufAdapter, Known, Report, Step
+
+from .to_folder import Served
+
+
+class LlamaCpp(Served):
+    """GGUF files for llama.cpp, with the commands that chat with them and serve them.
+
+    Each model is loaded in llama.cpp first: it has to have a chat template, and llama.cpp has to make of conversations,
+    by that template and its own tokenizer, what transformers makes of them. An adapter in GGUF comes with the GGUF
+    file of the model that it was trained on, which has to be among the artifacts.
+
+    The folder has the card, lineage and checksums of `publish: folder`, and is refused for the same reasons.
+    """
+
+    name = "llama_cpp"
+    needs = ("filelock>=4", "gguf>=0.19", "jinja2>=3.1", "pyyaml>=6.0", "xllamacpp>=2026.7")
+
+    def check(self, facts: Known) -> Iterator[Finding]:
+        yield from super().check(facts)
+        yield from without_model(facts)
+
+    def run(self, artifacts: list[Gguf | GgufAdapter], reports: list[Report] | None = None, *, step: Step) -> None:
+        from .bundle import Bundle, Dressing
+        from .gguf_bundle import served
+        from .llama_cpp_file import verify_template
+
+        bundle = Bundle(self, artifacts, reports or [], step)
+        use = ["Run these from within this folder, with [llama.cpp](https://github.com/ggml-org/llama.cpp) installed."]
+        for model in served(bundle):
+            verify_template(model.file, threads=step.threads)
+            use += model.usage(self.context)
+        bundle.release(Dressing(use))
+
+
+def without_model(facts: Known) -> Iterator[Finding]:
+    """Adapters in GGUF without a GGUF model to sit on."""
+    kinds = [known.kind for known in facts["artifacts"]]
+    if GgufAdapter in kinds and Gguf not in kinds:
+        yield Finding(
+            "an adapter in GGUF is to be served without its base model in GGUF",
+            "Quantize the base model with `gguf` as well, and name that step in artifacts:.",
+        )

@@ -1,0 +1,204 @@
+"""Chat templates told from what they write: rendered, made explicit, and put into other template languages."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Messages = Sequence[Mapping[str, Any]]
+
+_USER = ("What is 17 * 23?", "  {{ Two }} {% lines %},\n\n``` and spaces \u2014 ", "0")
+_SAID = ("391", '\nAs asked: {"a": [1]}\n', "<b>Yes</b> ")
+_SYSTEMS: tuple[list[dict[str, Any]], ...] = (
+    [],
+    [{"role": "system", "content": "Be brief."}],
+    [{"role": "system", "content": ' Answer in\n"JSON" '}],
+)
+_EXCHANGE: tuple[dict[str, Any], ...] = tuple(
+    {"role": role, "content": text}
+    for question, answer in zip(_USER, _SAID, strict=True)
+    for role, text in (("user", question), ("assistant", answer))
+)
+CONVERSATIONS: tuple[Messages, ...] = tuple(
+    [*system, *_EXCHANGE[:length]] for system in _SYSTEMS for length in (1, 3, 5)
+)
+"""With and without a system message, of one, two and three turns, up to the answer."""
+
+
+def plain(template: str) -> str:
+    """The same template for an engine that neither trims around blocks by itself nor knows `{% generation %}`.
+
+    transformers removes the line break after a block and the spaces before one; here that is done already, so that
+    whoever leaves them alone writes the same text.
+    """
+    text: list[str] = []
+    block: list[str] | None = None
+    for _, kind, value in _TRIMMING.lex(template):
+        if kind.startswith("comment"):
+            continue
+        if kind.endswith(("_begin", "_end")):
+            value = value.strip().replace("-", "").replace("+", "")
+        if kind == "block_begin":
+            block = []
+        (text if block is None else block).append(value)
+        if kind == "block_end" and block is not None:
+            if "".join(block[1:-1]).strip() not in ("generation", "endgeneration"):
+                text += block
+            block = None
+    whole = "".join(text)
+    # Of the line breaks at the end of a template, every engine takes one away.
+    return whole + "{{ '' }}" if whole.endswith("\n") else whole
+
+
+def render(template: str, messages: Messages, *, bos: str = "", eos: str = "", answer: bool = True, **more: Any) -> str:
+    """What transformers makes of a conversation, up to the answer if one is to follow. `more` goes to the template.
+
+    Raises jinja2.TemplateError where the template refuses it.
+    """
+    given = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": answer, "tools": None, **more}
+    return _prepared(template).render(messages=messages, **given)
+
+
+# As transformers has them.
+_TRIMMING = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
+
+
+@lru_cache
+def _prepared(template: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    environment.filters["tojson"] = lambda value, **more: json.dumps(value, ensure_ascii=False, **more)
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment.from_string(plain(template))
+
+
+def _refuse(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """A chat template that writes fixed text around what each message says, and nothing else.
+
+    Each role has the text before and after; it has none if the template refuses it. `opening` stands ahead of a
+    conversation without a system message; `system` is of one at the beginning, with all that stands before it, and
+    `later` of any other. `generation` stands ahead of the answer.
+    """
+
+    opening: str
+    system: tuple[str, str] | None
+    later: tuple[str, str] | None
+    user: tuple[str, str]
+    assistant: tuple[str, str]
+    generation: str
+
+    def render(self, messages: Messages) -> str:
+        """What the template makes of a conversation, up to the answer."""
+        text = [] if messages[0]["role"] == "system" else [self.opening]
+        around = {"system": self.later, "user": self.user, "assistant": self.assistant}
+        for place, message in enumerate(messages):
+            first = place == 0 and message["role"] == "system"
+            before, after = (self.system if first else around[message["role"]]) or ("", "")
+            text += [before, message["content"], after]
+        return "".join([*text, self.generation])
+
+    def in_go(self) -> str:
+        """The same in Go's template language, with Ollama's variables, and without white space of its own."""
+        branches = {'eq .Role "user"': self.user, 'eq .Role "assistant"': self.assistant}
+        if self.system and self.system == self.later:
+            branches['eq .Role "system"'] = self.system
+        else:
+            branches |= {'and (eq $i 0) (eq .Role "system")': self.system} if self.system else {}
+            branches |= {'and (ne $i 0) (eq .Role "system")': self.later} if self.later else {}
+        turns = " else ".join(
+            f"{condition} }}}}{_go(before)}{{{{ .Content }}}}{_go(after)}{{{{"
+            for condition, (before, after) in branches.items()
+        ).replace("{{ else ", "{{ else if ")
+        opening = _go(self.opening)
+        if opening and self.system:
+            opening = f'{{{{ if ne (index .Messages 0).Role "system" }}}}{opening}{{{{ end }}}}'
+        every = f"{{{{ range $i, $_ := .Messages }}}}{{{{ if {turns} end }}}}{{{{ end }}}}"
+        return f"{opening}{every}{_go(self.generation)}"
+
+
+def turns_of(template: str, *, bos: str = "", eos: str = "", adds_bos: bool = False) -> Turns | str:
+    """A template as `Turns`, found by what it writes and proved on CONVERSATIONS; or why it is none.
+
+    `adds_bos`: the engine puts the BOS token ahead by itself, so that the turns go without.
+    """
+
+    def written(messages: Messages, answer: bool = True) -> str:
+        text = render(template, messages, bos=bos, eos=eos, answer=answer)
+        if adds_bos and not (bos and text.startswith(bos)):
+            raise jinja2.TemplateError("the GGUF file has a BOS token put ahead, which the template does not write")
+        return text.removeprefix(bos) if adds_bos else text
+
+    try:
+        turns = _found(written)
+    except jinja2.TemplateError as error:
+        return f"the chat template cannot be translated: {error}"
+    if turns is None:
+        return "the chat template is more than fixed text around each message"
+    for messages in CONVERSATIONS:
+        if messages[0]["role"] == "system" and turns.system is None:
+            continue
+        if written(messages) != turns.render(messages):
+            return "the chat template does more than put text around each message: it strips white space, perhaps"
+    return turns
+
+
+def answer_end(template: str, special: Sequence[str], *, bos: str = "", eos: str = "") -> str | None:
+    """The one of the special tokens that a template ends an answer with; None if it is none of them."""
+    exchange = [{"role": "user", "content": "Aq1"}, {"role": "assistant", "content": "Bq2"}]
+    with suppress(jinja2.TemplateError):
+        end = render(template, exchange, bos=bos, eos=eos, answer=False).partition("Bq2")[2].lstrip()
+        return max((token for token in special if token and end.startswith(token)), key=len, default=None)
+    return None
+
+
+def _found(written: Callable[..., str]) -> Turns | None:
+    """The turns by which a template seems to write; None if they cannot be told apart."""
+    question, more = {"role": "user", "content": "Aq1"}, {"role": "user", "content": "Cq3"}
+    said, system = {"role": "assistant", "content": "Bq2"}, {"role": "system", "content": "Sq0"}
+    head, _, question_end = written([question], answer=False).partition("Aq1")
+    answer_end = written([question, said], answer=False).partition("Bq2")[2]
+    whole = re.fullmatch("(.*)Aq1(.*)Bq2(.*)Cq3(.*)", written([question, said, more]), re.DOTALL)
+    if not whole:
+        return None
+    opened, to_answer, to_question, end = whole.groups()
+    user, assistant = to_question.removeprefix(answer_end), to_answer.removeprefix(question_end)
+    known = Turns(
+        opening=head.removesuffix(user),
+        system=None,
+        later=None,
+        user=(user, question_end),
+        assistant=(assistant, answer_end),
+        generation=end.removeprefix(question_end),
+    )
+    # Each piece was where it was looked for, or nothing is told by what is left.
+    if (opened, to_answer, to_question) != (head, question_end + assistant, answer_end + user):
+        return None
+    if not head.endswith(user) or end != question_end + known.generation:
+        return None
+    with suppress(jinja2.TemplateError):
+        first = re.fullmatch("(.*)Sq0(.*)Aq1(.*)", written([system, question]), re.DOTALL)
+        if first is None or not first[2].endswith(user) or first[3] != end:
+            return None  # the system message has its place within the first question, say
+        known = replace(known, system=(first[1], first[2].removesuffix(user)))
+        later = re.fullmatch("(.*)Bq2(.*)Sq0(.*)Aq1(.*)", written([more, said, system, question]), re.DOTALL)
+        if later and later[2].startswith(answer_end) and later[3].endswith(user) and later[4] == end:
+            known = replace(known, later=(later[2].removeprefix(answer_end), later[3].removesuffix(user)))
+    return known
+
+
+def _go(text: str) -> str:
+    return text.replace("{{", '{{ "{{" }}')
