@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from tuneforge import Artifact, Field, Finding, Gguf, Known, Model, Quantize, Speaker, Step, Voice, hookimpl
+from tuneforge import (
+    Artifact,
+    Field,
+    Finding,
+    Gguf,
+    GgufAdapter,
+    Known,
+    Model,
+    Quantize,
+    Server,
+    Speaker,
+    Step,
+    Terms,
+    Voice,
+    hookimpl,
+)
 
 
 class ToGguf(Quantize):
@@ -31,7 +46,7 @@ class ToGguf(Quantize):
         "torch>=2.6",
         "transformers>=5",
         "uv>=0.6.17",
-        "xllamacpp>=2026.7",
+        "xllamacpp>=2026.10",
     )
     engine = "tuneforge_gguf.engine"
 
@@ -82,13 +97,33 @@ class LlamaCpp(Speaker):
     """
 
     kinds = (Gguf,)
-    needs = ("xllamacpp>=2026.7",)
+    needs = ("xllamacpp>=2026.10",)
     engine = "tuneforge_gguf.talking"
 
     def open(self, artifact: Artifact, threads: int, context: int | None) -> Voice:
         from .talking import Loaded
 
         return Loaded(artifact.path, threads, context)
+
+
+class LlamaCppServer(Server):
+    """GGUF files, and GGUF adapters on the file of their base, by llama.cpp's own server.
+
+    The chat template, tokenizer and stop tokens are the file's, as llama.cpp reads them. Without a bound, a
+    conversation has at most 8192 tokens: llama.cpp sets memory aside for all of it at the beginning. One request is
+    answered at a time.
+    """
+
+    name = "llama_cpp"
+    kinds = (Gguf, GgufAdapter)
+    bases: ClassVar[Mapping[type[Artifact], tuple[type[Artifact], ...]]] = {GgufAdapter: (Gguf,)}
+    needs = ("xllamacpp>=2026.10",)
+    tells = r" [EW] |total time"  # llama.cpp tells of a request in seven lines
+
+    def serve(self, artifact: Artifact, base: Artifact | None, terms: Terms) -> None:
+        from .serving import serve
+
+        serve(base or artifact, artifact if base else None, terms)
 
 
 def cache() -> Path:
@@ -99,6 +134,11 @@ def cache() -> Path:
 @hookimpl
 def register_quantize() -> list[type[Quantize]]:
     return [ToGguf]
+
+
+@hookimpl
+def register_server() -> list[type[Server]]:
+    return [LlamaCppServer]
 
 
 @hookimpl
