@@ -224,7 +224,9 @@ def _tell(answer: _Answer) -> None:
 
 def _say(request: Request, status: int, what: str) -> None:
     client = request.client.host if request.client else "-"
-    print(f"{time.strftime('%H:%M:%S')} {client} {request.method} {request.url.path} {status}: {what}", flush=True)
+    line = f"{time.strftime('%H:%M:%S')} {client} {request.method} {request.url.path} {status}: {what}"
+    # What a client writes must not steer the terminal.
+    print("".join(sign if sign.isprintable() else "?" for sign in line), flush=True)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
-from typing import IO
+from typing import IO, Any
 
 from tuneforge_registry import Registry
 
@@ -54,15 +54,21 @@ class Running:
 
     def _fail(self) -> None:
         self._printed.wait()
-        with suppress(ValueError):  # no event, or the half of one, which a killed process leaves
-            event = json.loads(self._events.readline())
+        event = self._event()
+        if event["event"] == "failed":
             error = TuneforgeError(event["problem"], event["fix"], self._label)
             error.add_note(event["traceback"])
             raise error
-        ended = exited_with(self._process.wait())
-        problem, _ = how_it_died(ended["signal"], ended["status"])
+        problem, _ = how_it_died(event["signal"], event["status"])
         said = f": {self._printed.last}" if self._printed.last else ""
         raise TuneforgeError(problem + said, "--debug before `serve` shows all that it says.", self._label)
+
+    def _event(self) -> dict[str, Any]:
+        for line in self._events:
+            with suppress(ValueError):  # the half of a line, which a killed process leaves
+                event: dict[str, Any] = json.loads(line)
+                return event
+        return exited_with(self._process.wait())
 
 
 class Printed:
