@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .launch.hardware import Hardware
     from .launch.options import Launch, Strategy
     from .lifecycle import RunFinished, RunStarted, StepFinished, StepMetrics, StepStarted
+    from .servers import Server, Terms
     from .speakers import Manner, Message, Speaker, Voice
     from .stages import (
         Align,
@@ -60,6 +61,7 @@ _MODULES = {
     "launch.hardware": ("Hardware",),
     "launch.options": ("Launch", "Strategy"),
     "lifecycle": ("RunFinished", "RunStarted", "StepFinished", "StepMetrics", "StepStarted"),
+    "servers": ("Server", "Terms"),
     "speakers": ("Manner", "Message", "Speaker", "Voice"),
     "stages": (
         *("Align", "Config", "Evaluate", "Format", "Kinds", "Known", "LoadModel", "Merge", "Method", "Publish"),
@@ -106,6 +108,7 @@ __all__ = [
     "RewardModel",
     "RunFinished",
     "RunStarted",
+    "Server",
     "Source",
     "Speaker",
     "Step",
@@ -115,6 +118,7 @@ __all__ = [
     "StepStarted",
     "Strategy",
     "Target",
+    "Terms",
     "TextData",
     "Tracker",
     "Train",

@@ -36,6 +36,7 @@ def cli(context: click.Context, home: Path | None, debug: bool) -> None:
     tuneforge report --open                 what came out of it: steps, curves, scores, answers
     tuneforge registry ls                   the models and data that are there
     tuneforge chat support-bot              talk to it
+    tuneforge serve support-bot             let programs talk to it
     """
     from .console import wants_colour
 
@@ -288,6 +289,69 @@ def chat(
             manner=manner,
             threads=threads_for(threads),
             context=context,
+            debug=obj["debug"],
+        )
+    )
+
+
+@cli.command()
+@click.argument("ref")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; elsewhere a key is asked for.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--engine", metavar="NAME", help="What serves it; see `tuneforge plugins`.  [the best that can]")
+@click.option("--base", metavar="REF", help="What a GGUF adapter is served on: the GGUF file of its base.")
+@click.option("--name", metavar="MODEL", help="What clients call it.  [as REF does, without the version]")
+@click.option(
+    "--context",
+    type=click.IntRange(1),
+    metavar="TOKENS",
+    help="Bound a conversation.  [the model's own, or what its server takes of it]",
+)
+@click.option(
+    "--api-key-file",
+    "keys",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Ask clients for one of the keys in this file, one a line.",
+)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads an answer may use.  [half the processors]")
+@click.pass_obj
+def serve(
+    obj: dict[str, Any],
+    ref: str,
+    host: str,
+    port: int,
+    engine: str | None,
+    base: str | None,
+    name: str | None,
+    context: int | None,
+    keys: Path | None,
+    threads: int | None,
+) -> None:
+    """Serve a model, adapter or GGUF file of the registry to programs that speak OpenAI's protocol.
+
+    REF is a name, name@version, name@alias or digest. Ctrl-C ends it.
+
+    \b
+    tuneforge serve support-bot@production
+    tuneforge serve support-bot-gguf --port 8080 --api-key-file keys.txt
+    """
+    from tuneforge_registry import Registry
+
+    from .preflight import home_folder, threads_for
+    from .serve.command import serve
+
+    sys.exit(
+        serve(
+            ref,
+            Registry(home_folder(obj["home"])),
+            host=host,
+            port=port,
+            engine=engine,
+            base=base,
+            name=name,
+            context=context,
+            keys=keys,
+            threads=threads_for(threads),
             debug=obj["debug"],
         )
     )

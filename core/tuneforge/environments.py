@@ -153,6 +153,13 @@ def lend(environment: Environment, packages: Sequence[str]) -> None:
         beside.replace(link)
 
 
+def lent(needs: Sequence[str], modules: Sequence[str], home: Path, log: Callable[[str], None]) -> Environment:
+    """The environment that satisfies the needs, made if need be; tuneforge and the modules' packages are lent to it."""
+    environment = make(environment_for(needs, home), home, log)
+    lend(environment, sorted({"tuneforge", *(name.partition(".")[0] for name in modules if name)}))
+    return environment
+
+
 def core_needs() -> Iterator[str]:
     """What a worker imports beside a method's own needs, as the core declares it."""
     for line in requires("tuneforge") or ():

@@ -14,6 +14,7 @@ from .stages import Align, Evaluate, Format, LoadModel, Merge, Publish, Quantize
 if TYPE_CHECKING:
     from .extensions import Extension
     from .plan import PlannedStep
+    from .servers import Server
     from .speakers import Speaker
     from .trackers import Tracker
 
@@ -64,6 +65,11 @@ def register_publish() -> list[type[Publish]]:  # type: ignore[empty-body]
 @hookspec
 def register_chat() -> list[type[Speaker]]:  # type: ignore[empty-body]
     """Ways to talk to artifacts of a kind."""
+
+
+@hookspec
+def register_server() -> list[type[Server]]:  # type: ignore[empty-body]
+    """Ways to serve artifacts of some kinds to programs that speak OpenAI's protocol."""
 
 
 @hookspec

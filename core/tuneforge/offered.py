@@ -1,4 +1,4 @@
-"""What plugins offer beside methods under names that recipes configure: trackers and extensions."""
+"""What plugins offer under names beside methods: trackers, extensions and servers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Origin:
 
 
 class Offered(Generic[Named]):
-    """Classes below `base` by name. `what` is how one is called, `example` how a recipe configures it.
+    """Classes below `base` by name. `what` is how one is called, `example` how a recipe configures it, if it does.
 
     Each must have a `name`, a docstring, and its own form of the method `must`.
     """

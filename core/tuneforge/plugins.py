@@ -27,6 +27,7 @@ from .errors import Finding, PluginError
 from .extensions import Extension
 from .inputs import inputs_of
 from .offered import NAME, Offered, Origin, broken_options
+from .servers import Server
 from .speakers import Speaker
 from .stages import STAGES, Method
 from .trackers import Tracker
@@ -43,6 +44,7 @@ class Plugins:
         self._methods: dict[tuple[str, str], type[Method]] = {}
         self._origins: dict[type[Method], Origin] = {}
         self._speakers: dict[str, tuple[type[Speaker], Origin]] = {}
+        self.servers = Offered(Server, "server", "serve", "")
         self.trackers = Offered(Tracker, "tracker", "open", "tensorboard: {folder: logs}")
         self.extensions = Offered(Extension, "extension", "extend", "parity: false")
         self.kinds: dict[str, type[Artifact]] = {
@@ -106,6 +108,8 @@ class Plugins:
                 offered[stage] = list(getattr(module, at, list)())
             at = "register_chat"
             speakers = list(getattr(module, at, list)())
+            at = "register_server"
+            servers = list(getattr(module, at, list)())
             at = "register_tracker"
             trackers = list(getattr(module, at, list)())
             at = "register_extension"
@@ -126,6 +130,13 @@ class Plugins:
                 self._origins[method] = origin
         for speaker in speakers:
             self._add_speaker(speaker, origin, place)
+        self.servers.add(servers, origin, place)
+        for server in servers:
+            if not server.kinds:
+                problem = f"{server.__name__} does not say what it serves: set `kinds` to kinds of artifact"
+                raise PluginError(f"plugin {origin}: {problem}", place=place)
+            for kind in (*server.kinds, *(base for bases in server.bases.values() for base in bases)):
+                self.take_kind(kind, place)
         self.trackers.add(trackers, origin, place)
         self.extensions.add(extensions, origin, place)
 

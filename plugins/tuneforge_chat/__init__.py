@@ -1,10 +1,31 @@
-"""Talking to models and adapters with transformers and PEFT."""
+"""Talking to models and adapters with transformers and PEFT, and serving them to programs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from tuneforge import Adapter, Artifact, Facts, Finding, Model, Speaker, Voice, hookimpl
+from tuneforge import (
+    Adapter,
+    Artifact,
+    Facts,
+    Finding,
+    Model,
+    QuantizedModel,
+    Server,
+    Speaker,
+    Terms,
+    Voice,
+    hookimpl,
+)
+
+_NEEDS = ("peft>=0.20", "torch>=2.6", "transformers>=5.20")
+_QUANTIZED: Mapping[str, tuple[str, ...]] = {
+    "bitsandbytes": ("accelerate>=1.10", "bitsandbytes>=0.46"),
+    "gptq": ("accelerate>=1.10", "gptqmodel>=7.6", "optimum>=2.3"),
+    "awq": ("accelerate>=1.10", "gptqmodel>=7.6"),
+    "compressed-tensors": ("accelerate>=1.10", "compressed-tensors>=0.14"),
+}
+"""What transformers needs to load each kind of quantized weights, by its `quant_method`."""
 
 
 class Transformers(Speaker):
@@ -15,7 +36,7 @@ class Transformers(Speaker):
     """
 
     kinds = (Model, Adapter)
-    needs = ("peft>=0.20", "torch>=2.6", "transformers>=5.20")
+    needs = _NEEDS
     engine = "tuneforge_chat.engine"
 
     def check(self, facts: Facts) -> Iterator[Finding]:
@@ -29,6 +50,49 @@ class Transformers(Speaker):
         from .engine import Loaded
 
         return Loaded(artifact, threads, context)
+
+
+class TransformersServer(Server):
+    """Models, quantized ones too, and adapters on the models they were trained on, by transformers.
+
+    For trying a model out on any machine: one request is answered at a time, the others wait. POST /v1/chat/completions
+    and /v1/completions, streamed or not, with temperature, top_p, seed, max_tokens and stop; what would change an
+    answer and cannot be done, tools for one, is refused. The model's own settings of sampling do not count. An answer
+    ends at a stop token of generation_config.json, of the tokenizer or of the chat template.
+    """
+
+    name = "transformers"
+    kinds = (Model, QuantizedModel, Adapter)
+    needs = (*_NEEDS, "starlette>=0.40", "uvicorn>=0.30")
+
+    def check(self, facts: Facts, terms: Terms) -> Iterator[Finding]:
+        if facts.template is None:
+            yield Finding(
+                f"the {facts.kind.kind} has no chat template",
+                "Serve the model's chat version, or load it again with a template (`template:` of load_model).",
+            )
+        method = _quantization(facts)
+        if method is not None and method not in _QUANTIZED:
+            yield Finding(f"transformers loads no weights quantized by {method}", "Give another --engine.")
+
+    def requires(self, facts: Facts) -> tuple[str, ...]:
+        return (*self.needs, *_QUANTIZED.get(_quantization(facts) or "", ()))
+
+    def serve(self, artifact: Artifact, base: Artifact | None, terms: Terms) -> None:
+        from .serving import serve
+
+        serve(artifact, terms)
+
+
+def _quantization(facts: Facts) -> str | None:
+    """How a model's weights are quantized; None if they are not."""
+    settings = facts.model.config.get("quantization_config")
+    return str(settings.get("quant_method")) if isinstance(settings, dict) else None
+
+
+@hookimpl
+def register_server() -> list[type[Server]]:
+    return [TransformersServer]
 
 
 @hookimpl

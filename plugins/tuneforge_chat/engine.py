@@ -2,47 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
+from transformers.utils.logging import disable_progress_bar
 
-from tuneforge import Adapter, Artifact, Manner, Message, Model, StepError
+from tuneforge import Adapter, Artifact, Manner, Message, Model, QuantizedModel, StepError
 from tuneforge.artifacts import context_length, read_json
 from tuneforge.kit.chats import prompt_ids, stop_tokens
-from tuneforge.kit.models import full_model, inference_dtype, load_model, load_tokenizer
+from tuneforge.kit.models import device, full_model, inference_dtype, load_model, load_tokenizer
 
 _HALF = "\ufffd"
 """What bytes that are no whole character are decoded to."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """How an answer ended: after how many tokens, and whether the model or a stop string ended it."""
+
+    tokens: int
+    ended: bool
 
 
 class Loaded:
     """A model or adapter in memory, on the device of `tuneforge.kit.models.device`."""
 
     def __init__(self, artifact: Artifact, threads: int, context: int | None) -> None:
-        if not isinstance(artifact, Model | Adapter):
-            raise StepError(f"transformers loads no {artifact.kind}")
         torch.set_num_threads(threads)
         self._tokenizer = load_tokenizer(artifact)
-        self._model: Any = load_model(artifact, dtype=inference_dtype(artifact))
+        self._model: Any = _load(artifact)
         inner: Any = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
         self._stops = stop_tokens(inner, self._tokenizer)
         # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
         inner.generation_config = GenerationConfig()
         own = context_length(read_json(full_model(artifact).path / "config.json"))
-        self._context = min((length for length in (own, context) if length is not None), default=None)
+        self.context = min((length for length in (own, context) if length is not None), default=None)
+        """Tokens that a conversation may have with its answer; None if nothing says."""
 
     def reply(self, messages: Sequence[Message], manner: Manner) -> Generator[str, None, str]:
         """See `tuneforge.Voice`."""
-        prompt = prompt_ids(self._tokenizer, messages)
-        tokens, cut = manner.room(len(prompt), self._context)
-        ended = yield from _text(self._tokenizer, self._tokens(prompt, tokens, manner), self._stops)
-        return "" if ended else cut
+        prompt = self.prompt(messages)
+        tokens, cut = manner.room(len(prompt), self.context)
+        written = yield from self.write(prompt, tokens, manner)
+        return "" if written.ended else cut
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The tokens of a conversation up to the answer. Raises StepError for one that the template refuses."""
+        return prompt_ids(self._tokenizer, messages)
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of a text as the tokenizer begins one, outside a conversation."""
+        ids: list[int] = self._tokenizer(text, verbose=False)["input_ids"]
+        return ids
+
+    def write(
+        self, prompt: list[int], most: int, manner: Manner, until: Sequence[str] = ()
+    ) -> Generator[str, None, Written]:
+        """Yields what follows a prompt, at most that many tokens, in pieces of whole characters.
+
+        It ends before the first of the stop strings `until`.
+        """
+        tokens = _Counted(self._tokens(prompt, most, manner))
+        ended = yield from _before(_text(self._tokenizer, tokens, self._stops), until)
+        return Written(tokens.count, ended)
 
     def _tokens(self, prompt: list[int], most: int, manner: Manner) -> Iterator[int]:
         """The tokens of an answer as they are generated, at most that many; ends after a stop token."""
@@ -81,6 +110,54 @@ class Loaded:
             thread.join()
         if token is not None:
             raise token
+
+
+def _load(artifact: Artifact) -> Any:
+    if isinstance(artifact, QuantizedModel):
+        disable_progress_bar()
+        place = {"": device()}
+        return AutoModelForCausalLM.from_pretrained(artifact.path, dtype="auto", device_map=place).eval()
+    if isinstance(artifact, Model | Adapter):
+        return load_model(artifact, dtype=inference_dtype(artifact))
+    raise StepError(f"transformers loads no {artifact.kind}")
+
+
+class _Counted:
+    """Tokens, and how many of them there were."""
+
+    def __init__(self, tokens: Iterator[int]) -> None:
+        self.count = 0
+        self._tokens = tokens
+
+    def __iter__(self) -> Iterator[int]:
+        for token in self._tokens:
+            self.count += 1
+            yield token
+
+
+def _before(pieces: Generator[str, None, bool], stops: Sequence[str]) -> Generator[str, None, bool]:
+    """Yields pieces up to the first stop string; returns whether that, or what wrote them, has ended them.
+
+    What may be the beginning of a stop string is held back until that is known.
+    """
+    held = ""
+    while True:
+        try:
+            held += next(pieces)
+        except StopIteration as end:
+            if held:
+                yield held
+            return bool(end.value)
+        places = [place for stop in stops if (place := held.find(stop)) >= 0]
+        if places:
+            pieces.close()
+            if min(places):
+                yield held[: min(places)]
+            return True
+        half = max((size for stop in stops for size in range(1, len(stop)) if held.endswith(stop[:size])), default=0)
+        if len(held) > half:
+            yield held[: len(held) - half]
+            held = held[len(held) - half :]
 
 
 def _text(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tuneforge import Artifact, Gguf, Quantize, Speaker, Voice, hookimpl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from tuneforge import Artifact, Gguf, GgufAdapter, Quantize, Server, Speaker, Terms, Voice, hookimpl
 
 from .adapters import ToGgufLora
 from .togguf import ToGguf
@@ -16,7 +20,7 @@ class LlamaCpp(Speaker):
     """
 
     kinds = (Gguf,)
-    needs = ("xllamacpp>=2026.7",)
+    needs = ("xllamacpp>=2026.10",)
     engine = "tuneforge_gguf.talking"
 
     def open(self, artifact: Artifact, threads: int, context: int | None) -> Voice:
@@ -25,9 +29,34 @@ class LlamaCpp(Speaker):
         return Loaded(artifact.path, threads, context)
 
 
+class LlamaCppServer(Server):
+    """GGUF files, and GGUF adapters on the file of their base, by llama.cpp's own server.
+
+    The chat template, tokenizer and stop tokens are the file's, as llama.cpp reads them. Without a bound, a
+    conversation has at most 8192 tokens: llama.cpp sets memory aside for all of it at the beginning. One request is
+    answered at a time.
+    """
+
+    name = "llama_cpp"
+    kinds = (Gguf, GgufAdapter)
+    bases: ClassVar[Mapping[type[Artifact], tuple[type[Artifact], ...]]] = {GgufAdapter: (Gguf,)}
+    needs = ("xllamacpp>=2026.10",)
+    tells = r" [EW] |total time"  # llama.cpp tells of a request in seven lines
+
+    def serve(self, artifact: Artifact, base: Artifact | None, terms: Terms) -> None:
+        from .serving import serve
+
+        serve(base or artifact, artifact if base else None, terms)
+
+
 @hookimpl
 def register_quantize() -> list[type[Quantize]]:
     return [ToGguf, ToGgufLora]
+
+
+@hookimpl
+def register_server() -> list[type[Server]]:
+    return [LlamaCppServer]
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from typing import Any
 from tuneforge import Manner, Message, StepError
 from tuneforge.kit.llamacpp import loaded
 
-_CONTEXT = 8192
+CONTEXT = 8192
 _TEMPLATE = b"tokenizer.chat_template"
 
 
@@ -20,9 +20,9 @@ class Loaded:
 
     def __init__(self, folder: Path, threads: int, context: int | None) -> None:
         file = min(folder.glob("*.gguf"))  # of a model in several files, llama.cpp is given the first
-        if not _has_template(file):  # llama.cpp would take another model's
+        if not has_template(file):  # llama.cpp would take another model's
             raise StepError("the GGUF file has no chat template", "Export a model that has one.")
-        asked = context or _CONTEXT
+        asked = context or CONTEXT
         self._open = ExitStack()  # as long as this is
         self._llama = self._open.enter_context(loaded(file, threads=threads, context=asked))
         self._context = min(asked, self._llama.trained_context())
@@ -40,7 +40,8 @@ class Loaded:
         return "" if ended else cut
 
 
-def _has_template(file: Path) -> bool:
+def has_template(file: Path) -> bool:
+    """Whether a GGUF file has a chat template."""
     # Keys come after their lengths. To read all metadata, as the gguf package does, takes seconds for a vocabulary.
     with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
         return content.find(len(_TEMPLATE).to_bytes(8, "little") + _TEMPLATE) >= 0

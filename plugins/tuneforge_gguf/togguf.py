@@ -15,7 +15,7 @@ from .types import CONVERTED, FULL, TYPES, type_of
 
 LLAMA_CPP_PYTHON = "llama-cpp-python==0.3.36"
 
-_READING = ("gguf>=0.19", "numpy>=1.26", "xllamacpp>=2026.7")
+_READING = ("gguf>=0.19", "numpy>=1.26", "xllamacpp>=2026.10")
 _BETTER_WITH = ("iq4_xs", "q2_k")
 
 

@@ -20,7 +20,7 @@ class LlamaCpp(Served):
     """
 
     name = "llama_cpp"
-    needs = ("filelock>=4", "gguf>=0.19", "jinja2>=3.1", "pyyaml>=6.0", "xllamacpp>=2026.7")
+    needs = ("filelock>=4", "gguf>=0.19", "jinja2>=3.1", "pyyaml>=6.0", "xllamacpp>=2026.10")
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)

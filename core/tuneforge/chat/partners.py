@@ -9,15 +9,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from tuneforge_registry import Registry, RegistryError
+from tuneforge_registry import Registry
 
+from ..asked import asked_for
 from ..child import exited_with, how_it_died, send
-from ..environments import Environment, environment_for, lend, make
+from ..environments import lent
 from ..errors import Finding, RefusedError, TuneforgeError
-from ..plan import stored
 from ..plugins import Plugins
 from ..speakers import Manner, Message, Speaker
 from ..workers import artifact_request, start
@@ -43,13 +43,9 @@ def find_partners(refs: Sequence[str], registry: Registry, plugins: Plugins) -> 
     findings: list[Finding] = []
     for ref in refs:
         try:
-            digest = registry.resolve(ref)
-            result = stored(registry, digest, plugins.kinds)
-        except RegistryError as error:
-            findings.append(Finding(error.problem, _step_called(ref, registry) or error.fix, place=ref))
-            continue
-        except TuneforgeError as error:
-            findings.append(replace(error.finding, place=ref))
+            digest, result = asked_for(ref, registry, plugins.kinds)
+        except RefusedError as error:
+            findings += error.findings
             continue
         speaker = plugins.speaker(result.kind)
         if speaker is None:
@@ -62,15 +58,6 @@ def find_partners(refs: Sequence[str], registry: Registry, plugins: Plugins) -> 
     if findings:
         raise RefusedError(findings)
     return found
-
-
-def _step_called(name: str, registry: Registry) -> str:
-    """Where to find what a step of that name made last; empty if there is none. A step is no name, but a near miss."""
-    for run in registry.runs().values():
-        for step in run.get("steps", ()):
-            if step.get("name") == name and step.get("digest"):
-                return f"The step {name} of run {run['id']} made {step['digest'][:12]}: that is its name here."
-    return ""
 
 
 def _mute(ref: str, kind: str, digest: str, registry: Registry, plugins: Plugins) -> Finding:
@@ -173,7 +160,10 @@ def talks(
 
     What the processes print is kept to themselves, unless `debug`.
     """
-    environments = [_environment(partner.speaker, registry, log) for partner in partners]
+    environments = [
+        lent(partner.speaker.needs, (partner.speaker.__module__, partner.speaker.engine), registry.home, log)
+        for partner in partners
+    ]
     lifeline, life = os.pipe()
     with contextlib.ExitStack() as ends:
         ends.callback(os.close, lifeline)
@@ -215,13 +205,6 @@ def talks(
             with os.fdopen(writing, "w", encoding="utf-8") as lines, contextlib.suppress(BrokenPipeError):
                 lines.writelines(json.dumps(request) + "\n" for request in requests)
         yield [opened[place] for place in range(len(partners))]
-
-
-def _environment(speaker: type[Speaker], registry: Registry, log: Callable[[str], None]) -> Environment:
-    environment = make(environment_for(speaker.needs, registry.home), registry.home, log)
-    packages = {name.partition(".")[0] for name in (speaker.__module__, speaker.engine) if name}
-    lend(environment, sorted({"tuneforge", *packages}))
-    return environment
 
 
 def _last_line(printed: IO[bytes]) -> str:

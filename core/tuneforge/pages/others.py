@@ -1,4 +1,4 @@
-"""Trackers, extensions and speakers as a person or a program reads them, beside methods."""
+"""Trackers, extensions, speakers and servers as a person or a program reads them, beside methods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .options import described_blocks, described_options, summary, tables
 
 
 def others(plugins: Plugins) -> Iterator[dict[str, Any]]:
-    """Everything that they tell of themselves; `stage` is tracker, extension or chat."""
+    """Everything that they tell of themselves; `stage` is tracker, extension, chat or server."""
     for name, tracker in plugins.trackers:
         yield _named("tracker", name, tracker, plugins.trackers.origin(name)) | {"needs": list(tracker.needs)}
     for name, extension in plugins.extensions:
@@ -29,6 +29,8 @@ def others(plugins: Plugins) -> Iterator[dict[str, Any]]:
             "blocks": [],
             "needs": list(speaker.needs),
         }
+    for name, server in plugins.servers:
+        yield _named("server", name, server, plugins.servers.origin(name)) | {"needs": list(server.needs)}
 
 
 def _named(what: str, name: str, kind: type[Config], origin: Origin) -> dict[str, Any]:
@@ -44,9 +46,9 @@ def _named(what: str, name: str, kind: type[Config], origin: Origin) -> dict[str
 
 
 def others_markdown(plugins: Plugins) -> list[str]:
-    """Trackers, extensions and speakers on the page of methods."""
+    """Trackers, extensions, speakers and servers on the page of methods."""
     lines: list[str] = []
-    heads = {"tracker": "trackers", "extension": "extensions", "chat": "chat"}
+    heads = {"tracker": "trackers", "extension": "extensions", "chat": "chat", "server": "servers"}
     for page in others(plugins):
         if page["stage"] in heads:
             lines += ["", f"## {heads.pop(page['stage'])}"]

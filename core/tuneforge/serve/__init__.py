@@ -1,0 +1,1 @@
+"""Serving artifacts to other programs: `tuneforge serve`."""
