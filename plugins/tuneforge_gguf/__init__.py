@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from tuneforge import Artifact, Gguf, GgufAdapter, Quantize, Server, Speaker, Terms, Voice, hookimpl

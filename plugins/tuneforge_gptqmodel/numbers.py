@@ -62,7 +62,8 @@ def _weight(parts: dict[str, torch.Tensor], rounding: Rounding) -> torch.Tensor:
 def _columns(words: torch.Tensor, bits: int) -> torch.Tensor:
     """Words of (rows, columns) as their numbers, (rows, columns * 32 / bits), the lowest bits first."""
     shifts = torch.arange(0, _WORD, bits, dtype=torch.int32)
-    return ((words.unsqueeze(-1) >> shifts) & (2**bits - 1)).reshape(len(words), -1).float()
+    numbers: torch.Tensor = (words.unsqueeze(-1) >> shifts) & (2**bits - 1)
+    return numbers.reshape(len(words), -1).float()
 
 
 def _reordered(numbers: torch.Tensor) -> torch.Tensor:
