@@ -1,13 +1,19 @@
-"""Run as: python -m benchmarks [startup] [share] [training] [adapters]"""
+"""Run as: python -m benchmarks [startup] [share] [training] [adapters] [merging]"""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import adapters, share, startup, training
+from benchmarks import adapters, merging, share, startup, training
 
-ALL = {"startup": startup.main, "share": share.main, "training": training.main, "adapters": adapters.main}
-"""The last two are carried out only when they are named: they install other tools, and write a page."""
+ALL = {
+    "startup": startup.main,
+    "share": share.main,
+    "training": training.main,
+    "adapters": adapters.main,
+    "merging": merging.main,
+}
+"""All but the first two are carried out only when they are named: they install tools, write a page, or take long."""
 
 for name in sys.argv[1:] or ("startup", "share"):
     ALL[name]()

@@ -1,0 +1,138 @@
+"""What merging costs beside mergekit's own command: a slerp of two models and a ties of three, of 470M parameters.
+
+Ours is all of `tuneforge run`: the plan, the merge, loading the result to see that it is sound, and putting it into the
+registry with its digest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from benchmarks.measure import BIN
+from tuneforge.preflight import threads_for
+
+_SIZES = {"hidden_size": 1024, "intermediate_size": 2752, "layers": 32, "heads": 16, "kv_heads": 16, "context": 2048}
+_VOCABULARY = 32_000
+_ROUNDS = 2
+_NAMES = ("one", "two", "three")
+
+_MERGES: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "slerp of two": (
+        {"merge": "slerp", "models": ["one", "two"], "with": {"t": 0.5}},
+        {"merge_method": "slerp", "base_model": "one", "models": ["one", "two"], "parameters": {"t": 0.5}},
+    ),
+    "ties of three": (
+        {"merge": "ties", "models": ["two", "three"], "base": "one", "with": {"densities": 0.2}},
+        {
+            "merge_method": "ties",
+            "base_model": "one",
+            "models": ["two", "three"],
+            "parameters": {"weight": 1.0, "density": 0.2, "normalize": True},
+        },
+    ),
+}
+"""Each in our words and in mergekit's."""
+
+
+class Taken(NamedTuple):
+    """Seconds of wall time and of processors, and the most bytes that one process of a command had in memory."""
+
+    wall: float
+    cpu: float
+    memory: int
+
+
+def main(sizes: Mapping[str, int] = _SIZES, vocabulary: int = _VOCABULARY) -> None:
+    """Both commands in turns, each merge several times; what is told is the least of each."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        parameters = _make_models(folder, sizes, vocabulary)
+        print(f"\nmerging models of {parameters / 1e6:.0f}M parameters in bfloat16, least of {_ROUNDS} rounds")
+        print(f"{'':34} {'wall':>8} {'cpu':>8} {'memory':>9} {'wall on top':>12} {'memory on top':>14}")
+        for title, (ours, theirs) in _MERGES.items():
+            commands = _commands(folder, title.partition(" ")[0], ours, theirs)
+            taken: dict[str, list[Taken]] = {name: [] for name in commands}
+            for _ in range(_ROUNDS):
+                for name, command in commands.items():
+                    taken[name].append(_take(command, folder))
+            _report(title, {name: _least(rounds) for name, rounds in taken.items()})
+
+
+def _make_models(folder: Path, sizes: Mapping[str, int], vocabulary: int) -> int:
+    """Random models, the later two not far from the first; gives how many parameters each has."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from tuneforge_models import fresh
+
+    texts = (f"{number:x} {number * 7919 % 65_521:x}" for number in range(vocabulary))
+    tokenizer = fresh.make_tokenizer(texts, vocabulary)
+    model = fresh.make_model("llama", tokenizer, tied=False, dtype=torch.bfloat16, seed=1, **sizes)  # type: ignore[arg-type]
+    parameters: int = model.num_parameters()
+    fresh.save(model, tokenizer, folder / _NAMES[0])
+    del model
+    lot = torch.Generator().manual_seed(2)
+    for name in _NAMES[1:]:
+        fresh_weights = {
+            key: tensor + torch.randn(tensor.shape, generator=lot, dtype=tensor.dtype) * 0.01
+            for key, tensor in load_file(folder / _NAMES[0] / "model.safetensors").items()
+        }
+        (folder / name).mkdir()
+        for file in (folder / _NAMES[0]).iterdir():
+            if file.suffix != ".safetensors":
+                (folder / name / file.name).write_bytes(file.read_bytes())
+        save_file(fresh_weights, folder / name / "model.safetensors", {"format": "pt"})
+    return parameters
+
+
+def _commands(folder: Path, name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Sequence[str]]:
+    """The two commands; the models are in the registry before, as they would be after a training."""
+    steps: dict[str, Any] = {each: {"load_model": "path", "with": {"path": str(folder / each)}} for each in _NAMES}
+    recipe, config = folder / f"{name}.recipe.yaml", folder / f"{name}.yaml"
+    recipe.write_text(yaml.safe_dump({"name": name, "steps": steps | {"merged": ours}}), encoding="utf-8")
+    tuneforge = [str(BIN / "tuneforge"), "--home", str(folder / "home"), "run", str(recipe)]
+    for each in _NAMES:
+        subprocess.run([*tuneforge, "--until", each], check=True, capture_output=True)
+    models = [{"model": str(folder / model)} for model in theirs["models"]]
+    written = theirs | {"base_model": str(folder / theirs["base_model"]), "models": models}
+    config.write_text(yaml.safe_dump(written), encoding="utf-8")
+    return {
+        "mergekit": [
+            *(str(BIN / "mergekit-yaml"), str(config), str(folder / "merged")),
+            *("--num-threads", str(threads_for(None)), "--no-write-model-card"),
+        ],
+        "tuneforge": [*tuneforge, "--again", "merged", "--json"],
+    }
+
+
+def _take(command: Sequence[str], folder: Path) -> Taken:
+    settings = os.environ | {"OMP_NUM_THREADS": str(threads_for(None)), "HF_HUB_OFFLINE": "1"}
+    started = time.perf_counter()
+    with (folder / "output").open("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=settings)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = status  # it is gone, and nobody else is to wait for it
+        wall = time.perf_counter() - started
+        if status:
+            output.seek(0)
+            raise RuntimeError(f"{command[0]} failed: {output.read()[-2000:]}")
+    return Taken(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+
+def _least(rounds: Sequence[Taken]) -> Taken:
+    return Taken(*(min(column) for column in zip(*rounds, strict=True)))  # type: ignore[arg-type]
+
+
+def _report(title: str, taken: Mapping[str, Taken]) -> None:
+    theirs = taken["mergekit"]
+    for name, one in taken.items():
+        on_top = "" if one is theirs else f" {one.wall / theirs.wall - 1:12.1%} {one.memory / theirs.memory - 1:14.1%}"
+        print(f"  {f'{title}: {name}':32} {one.wall:8.2f} {one.cpu:8.2f} {one.memory / 1e9:7.2f}GB{on_top}", flush=True)
