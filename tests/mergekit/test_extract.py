@@ -84,6 +84,7 @@ def merged(folder: Path, adapter: Adapter) -> Model:
     return Model(doing.out, "e" * 64)
 
 
+@pytest.mark.slow
 def test_at_full_rank_its_merge_is_the_model_again(base: Model, tmp_path: Path) -> None:
     """Though every weight changed: norms and embeddings, which no LoRA holds, are kept whole."""
     model = tuned(base, tmp_path / "model", everything)
@@ -137,6 +138,7 @@ def test_what_was_left_as_in_the_base(base: Model, tmp_path: Path) -> None:
     assert bool(logits(adapter).isfinite().all())
 
 
+@pytest.mark.slow
 def test_embeddings_of_a_low_rank(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", tied=False)
     model = tuned(base, tmp_path / "model", everything)

@@ -54,7 +54,10 @@ def two(base: Model, tmp_path: Path) -> list[Model]:
     return [with_other_mlps(base, tmp_path / str(seed), seed) for seed in (1, 2)]
 
 
-@pytest.mark.parametrize("gate", ["hidden", "cheap_embed", "random", "uniform_random"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "gate", ["hidden", "cheap_embed", "random", pytest.param("uniform_random", marks=pytest.mark.whole)]
+)
 def test_a_mixture_of_each_gate_generates(gate: Any, base: Model, two: list[Model], merge: Merge) -> None:
     options = {} if gate.endswith("random") else {"prompts": PROMPTS, "against": [PROMPTS[1], []]}
     merged = merge(Moe(gate=gate, experts_per_token=1, **options), two, base)
@@ -111,6 +114,7 @@ def test_without_a_base_all_else_is_of_the_first(three: list[Model], merge: Merg
     assert torch.equal(merged.weights[name], weights(three[1])[name])
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged_first(base: Model, two: list[Model], merge: Merge, tmp_path: Path) -> None:
     config = LoraConfig(r=4, target_modules=["up_proj"], init_lora_weights=False)
     model: Any = get_peft_model(load_model(base, dtype=torch.float32), config)
@@ -129,6 +133,7 @@ def test_an_adapter_is_merged_first(base: Model, two: list[Model], merge: Merge,
         merge(Moe(prompts=PROMPTS), [adapter, two[1]], two[0])
 
 
+@pytest.mark.slow
 def test_the_same_bytes_twice_in_several_files_and_another_type(base: Model, two: list[Model], merge: Merge) -> None:
     method = Moe(gate="random", noise=0.01, dtype="bfloat16", shard_size="30kB")
     one, again = (merge(method, two, base).files() for _ in range(2))
@@ -144,7 +149,8 @@ def test_the_same_bytes_twice_in_several_files_and_another_type(base: Model, two
     assert 0.005 < float((noisy - weights(two[0])["model.layers.0.mlp.gate_proj.weight"]).std()) < 0.02
 
 
-@pytest.mark.parametrize("architecture", ["mistral", "qwen3"])
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["qwen3", pytest.param("mistral", marks=pytest.mark.whole)])
 def test_other_architectures(architecture: str, merge: Merge, tmp_path: Path) -> None:
     first = make(tmp_path / "first", architecture=architecture)
     merged = merge(Moe(gate="random"), [first, with_other_mlps(first, tmp_path / "second", 1)])

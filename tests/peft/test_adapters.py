@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.peft.test_merge import logits, make_base
 from tuneforge import Adapter, Facts, Finding, Model, Step, StepError
+from tuneforge.kit.adapters import quantized_base
 from tuneforge.kit.models import load_model, save_adapter
 from tuneforge_peft import register_merge
 from tuneforge_peft.adapters import MergeAdapters
@@ -272,3 +273,11 @@ def test_which_types_take_part_is_known_before_they_are_trained(combination: Any
         if not told(foreseen, foreseen, combination=combination):
             found.add(kind)
     assert found == TAKING_PART[combination]
+
+
+def test_that_a_base_was_rounded_is_handed_on(make: Make, tmp_path: Path) -> None:
+    given = [make(1), make(2)]
+    file = given[1].path / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_mapping": {"quantized_base": "nf4"}}))
+    result, _ = combined(tmp_path, *given)
+    assert quantized_base(json.loads((result.path / "adapter_config.json").read_text())) == "nf4"
