@@ -20,7 +20,7 @@ from .storage import fallen_back
 from .types import CONVERTED, FULL
 
 if TYPE_CHECKING:
-    from . import ToGguf
+    from .togguf import ToGguf
 
 _EXACT = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 

@@ -79,7 +79,7 @@ def _notes(numbers: Mapping[str, int]) -> ctypes.Array[ctypes.Structure]:
     """What llama-quantize notes of an importance matrix in the file's metadata."""
     import llama_cpp
 
-    notes = (llama_cpp.llama_model_kv_override * (len(numbers) + 1))()
+    notes: ctypes.Array[ctypes.Structure] = (llama_cpp.llama_model_kv_override * (len(numbers) + 1))()
     for note, (name, number) in zip(notes, numbers.items(), strict=False):
         note.tag, note.key = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT, f"quantize.imatrix.{name}".encode()
         note.value.val_i64 = number
