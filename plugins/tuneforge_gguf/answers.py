@@ -19,9 +19,9 @@ CONTEXT = 128
 
 _STRIDE, _TOP = 8, 32
 
-# Of the spread of the logits: half more than was measured at worst on small models, trained ones and random ones of four
-# families and three scales of weights. A wrong rotary base or epsilon makes 0.8 and more, a random answer 1.4: below four
-# bits, a model of random weights says something else, and it is its weights that tell whether the file is right.
+# Of the spread of the logits: half more than was measured at worst on small models, trained ones and random ones of
+# four families and three scales of weights. A wrong rotary base or epsilon makes 0.8 and more, a random answer 1.4:
+# below four bits, random weights do that too, and it is the comparison of weights that tells whether a file is right.
 BOUNDS = {
     "f32": 0.1,
     "f16": 0.1,
