@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.crashes.power import watched
-from tuneforge import StepError
+from tuneforge import Facts, Model, StepError
 from tuneforge_gguf import ToGguf, converter
 from tuneforge_gguf.converter import fetch_converter, present_converter
 
@@ -46,7 +46,13 @@ def _pin(monkeypatch: pytest.MonkeyPatch, archive: Path) -> None:
 def test_takes_out_of_the_archive_what_the_converter_needs_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = ("convert_hf_to_gguf.py", "conversion/base.py", "gguf-py/gguf/lazy.py", "LICENSE")
+    wanted = (
+        "convert_hf_to_gguf.py",
+        "convert_lora_to_gguf.py",
+        "conversion/base.py",
+        "gguf-py/gguf/lazy.py",
+        "LICENSE",
+    )
     others = ("CMakeLists.txt", "src/llama.cpp", "gguf-py/gguf/scripts/dump.py", "conversion/deep/er.py", "x/LICENSE")
     inside = [f"{INSIDE}/{path}" for path in (*wanted, *others)]
     _pin(monkeypatch, _archive(tmp_path / "links", *inside, f"{ROOT}/LICENSE", f"{INSIDE}/conversion/../../evil.py"))
@@ -68,7 +74,7 @@ def test_fetches_once_for_all_who_ask_at_once_and_after_one_that_died(
 ) -> None:
     _pin(monkeypatch, _archive(tmp_path / "links", f"{INSIDE}/convert_hf_to_gguf.py"))
     cache = tmp_path / "cache"
-    folder = f"llama.cpp-0.3.36-{converter.SHA256[:12]}"
+    folder = converter._folder(cache).name
     (cache / f"{folder}.new" / "converter" / "conversion").mkdir(parents=True)
     logged: list[str] = []
     assert present_converter(cache) is None
@@ -108,15 +114,15 @@ def test_a_plan_says_when_the_converter_is_not_here_and_cannot_be_fetched(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("UV_FIND_LINKS")
-    (finding,) = ToGguf().check({"model": []})
+    (finding,) = ToGguf().check({"model": [Facts(Model)]})
     assert finding.level == "warning" and "not here yet and the network is switched off" in finding.problem
     monkeypatch.setenv("UV_OFFLINE", "0")
-    assert list(ToGguf().check({"model": []})) == []
+    assert list(ToGguf().check({"model": [Facts(Model)]})) == []
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert len(list(ToGguf().check({"model": []}))) == 1
+    assert len(list(ToGguf().check({"model": [Facts(Model)]}))) == 1
     with monkeypatch.context() as by_hand:
         by_hand.setenv("UV_FIND_LINKS", str(tmp_path / "links"))
-        assert list(ToGguf().check({"model": []})) == []
+        assert list(ToGguf().check({"model": [Facts(Model)]})) == []
         _pin(monkeypatch, _archive(tmp_path / "links", f"{INSIDE}/convert_hf_to_gguf.py"))
         fetch_converter(tmp_path / "tuneforge", print)
-    assert list(ToGguf().check({"model": []})) == []
+    assert list(ToGguf().check({"model": [Facts(Model)]})) == []

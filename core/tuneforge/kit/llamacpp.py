@@ -48,8 +48,8 @@ class LlamaCpp:
 
     def transcript(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The text that the file's chat template makes of a whole conversation, its answers included."""
-        whole = {"add_generation_prompt": False, "continue_final_message": False}
-        return str(self._post("/apply-template", {"messages": list(messages), **whole})["prompt"])
+        whole = {"messages": list(messages), "add_generation_prompt": False}
+        return str(self._post("/apply-template", whole)["prompt"])
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The text that the file's chat template makes of a conversation, up to the answer."""

@@ -22,6 +22,7 @@ def main(file: str, threads: int, context: int, adapter: str = "") -> None:
     params.n_threads_http = 1
     params.n_gpu_layers = 0
     params.cache_ram_mib = 0
+    params.prefill_assistant = False  # an answer is whole, and not to be written on
     params.fit_params = params.warmup = params.ui = False
     params.verbosity = 1
     params.port = 0
