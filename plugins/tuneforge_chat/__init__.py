@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tuneforge import Adapter, Artifact, Facts, Finding, Model, Speaker, Voice, hookimpl
+from tuneforge import Adapter, Artifact, Facts, Finding, Model, QuantizedModel, Speaker, Voice, hookimpl
+from tuneforge.kit.quantized import needs_of
 
 
 class Transformers(Speaker):
-    """Models, and adapters on the models they were trained on, in the chat template that they come with.
+    """Models, quantized ones too, and adapters on what they were trained on, in the chat template they come with.
 
     The model's own settings of sampling do not count. An answer ends at a stop token of generation_config.json, of the
     tokenizer or of the chat template.
     """
 
-    kinds = (Model, Adapter)
+    kinds = (Model, Adapter, QuantizedModel)
     needs = ("peft>=0.20", "torch>=2.6", "transformers>=5.20")
     engine = "tuneforge_chat.engine"
+
+    def requires(self, facts: Facts) -> tuple[str, ...]:
+        return (*self.needs, *needs_of(facts.model.config))
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         if facts.template is None:

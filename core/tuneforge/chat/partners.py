@@ -31,6 +31,7 @@ class Partner:
     digest: str
     kind: str
     speaker: type[Speaker]
+    needs: tuple[str, ...]
 
 
 class GoneError(TuneforgeError):
@@ -57,8 +58,14 @@ def find_partners(refs: Sequence[str], registry: Registry, plugins: Plugins) -> 
             continue
         problems = [Finding(each.problem, each.fix, place=ref) for each in speaker().check(result.facts)]
         findings += problems
-        if not problems:
-            found.append(Partner(ref, digest, result.kind.kind, speaker))
+        if problems:
+            continue
+        try:
+            needs = speaker().requires(result.facts)
+        except TuneforgeError as error:
+            findings.append(replace(error.finding, place=ref))
+            continue
+        found.append(Partner(ref, digest, result.kind.kind, speaker, needs))
     if findings:
         raise RefusedError(findings)
     return found
@@ -173,7 +180,7 @@ def talks(
 
     What the processes print is kept to themselves, unless `debug`.
     """
-    environments = [_environment(partner.speaker, registry, log) for partner in partners]
+    environments = [_environment(partner, registry, log) for partner in partners]
     lifeline, life = os.pipe()
     with contextlib.ExitStack() as ends:
         ends.callback(os.close, lifeline)
@@ -217,9 +224,9 @@ def talks(
         yield [opened[place] for place in range(len(partners))]
 
 
-def _environment(speaker: type[Speaker], registry: Registry, log: Callable[[str], None]) -> Environment:
-    environment = make(environment_for(speaker.needs, registry.home), registry.home, log)
-    packages = {name.partition(".")[0] for name in (speaker.__module__, speaker.engine) if name}
+def _environment(partner: Partner, registry: Registry, log: Callable[[str], None]) -> Environment:
+    environment = make(environment_for(partner.needs, registry.home), registry.home, log)
+    packages = {name.partition(".")[0] for name in (partner.speaker.__module__, partner.speaker.engine) if name}
     lend(environment, sorted({"tuneforge", *packages}))
     return environment
 
