@@ -72,6 +72,10 @@ class Speaker:
     engine: ClassVar[str] = ""
     """The module with the heavy imports: it is imported once, before a process is forked for each artifact."""
 
+    def requires(self, facts: Facts) -> tuple[str, ...]:
+        """The requirement strings for this artifact: `needs`, and what its form asks for besides."""
+        return self.needs
+
     def check(self, facts: Facts) -> Iterable[Finding]:
         """Why an artifact cannot be talked to, as far as it can be known without loading it; without torch."""
         return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from tuneforge import (
     Adapter,
@@ -13,31 +13,29 @@ from tuneforge import (
     QuantizedModel,
     Server,
     Speaker,
+    StepError,
     Terms,
     Voice,
     hookimpl,
 )
+from tuneforge.kit.quantized import needs_of
 
 _NEEDS = ("peft>=0.20", "torch>=2.6", "transformers>=5.20")
-_QUANTIZED: Mapping[str, tuple[str, ...]] = {
-    "bitsandbytes": ("accelerate>=1.10", "bitsandbytes>=0.46"),
-    "gptq": ("accelerate>=1.10", "gptqmodel>=7.6", "optimum>=2.3"),
-    "awq": ("accelerate>=1.10", "gptqmodel>=7.6"),
-    "compressed-tensors": ("accelerate>=1.10", "compressed-tensors>=0.14"),
-}
-"""What transformers needs to load each kind of quantized weights, by its `quant_method`."""
 
 
 class Transformers(Speaker):
-    """Models, and adapters on the models they were trained on, in the chat template that they come with.
+    """Models, quantized ones too, and adapters on what they were trained on, in the chat template they come with.
 
     The model's own settings of sampling do not count. An answer ends at a stop token of generation_config.json, of the
     tokenizer or of the chat template.
     """
 
-    kinds = (Model, Adapter)
+    kinds = (Model, Adapter, QuantizedModel)
     needs = _NEEDS
     engine = "tuneforge_chat.engine"
+
+    def requires(self, facts: Facts) -> tuple[str, ...]:
+        return (*self.needs, *needs_of(facts.model.config))
 
     def check(self, facts: Facts) -> Iterator[Finding]:
         if facts.template is None:
@@ -71,23 +69,18 @@ class TransformersServer(Server):
                 f"the {facts.kind.kind} has no chat template",
                 "Serve the model's chat version, or load it again with a template (`template:` of load_model).",
             )
-        method = _quantization(facts)
-        if method is not None and method not in _QUANTIZED:
-            yield Finding(f"transformers loads no weights quantized by {method}", "Give another --engine.")
+        try:
+            self.requires(facts)
+        except StepError as error:
+            yield error.finding
 
     def requires(self, facts: Facts) -> tuple[str, ...]:
-        return (*self.needs, *_QUANTIZED.get(_quantization(facts) or "", ()))
+        return (*self.needs, *needs_of(facts.model.config))
 
     def serve(self, artifact: Artifact, base: Artifact | None, terms: Terms) -> None:
         from .serving import serve
 
         serve(artifact, terms)
-
-
-def _quantization(facts: Facts) -> str | None:
-    """How a model's weights are quantized; None if they are not."""
-    settings = facts.model.config.get("quantization_config")
-    return str(settings.get("quant_method")) if isinstance(settings, dict) else None
 
 
 @hookimpl

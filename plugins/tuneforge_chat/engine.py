@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
-from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import Adapter, Artifact, Manner, Message, Model, QuantizedModel, StepError
 from tuneforge.artifacts import context_length, read_json
 from tuneforge.kit.chats import prompt_ids, stop_tokens
-from tuneforge.kit.models import device, full_model, inference_dtype, load_model, load_tokenizer
+from tuneforge.kit.models import full_model, inference_dtype, load_model, load_tokenizer
+from tuneforge.kit.quantized_models import load_quantized
 
 _HALF = "\ufffd"
 """What bytes that are no whole character are decoded to."""
@@ -35,9 +35,12 @@ class Loaded:
     """A model or adapter in memory, on the device of `tuneforge.kit.models.device`."""
 
     def __init__(self, artifact: Artifact, threads: int, context: int | None) -> None:
+        if not isinstance(artifact, Model | Adapter | QuantizedModel):
+            raise StepError(f"transformers loads no {artifact.kind}")
         torch.set_num_threads(threads)
         self._tokenizer = load_tokenizer(artifact)
-        self._model: Any = _load(artifact)
+        load = load_quantized if isinstance(artifact, QuantizedModel) else load_model
+        self._model: Any = load(artifact, dtype=inference_dtype(artifact))
         inner: Any = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
         self._stops = stop_tokens(inner, self._tokenizer)
         # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
@@ -110,16 +113,6 @@ class Loaded:
             thread.join()
         if token is not None:
             raise token
-
-
-def _load(artifact: Artifact) -> Any:
-    if isinstance(artifact, QuantizedModel):
-        disable_progress_bar()
-        place = {"": device()}
-        return AutoModelForCausalLM.from_pretrained(artifact.path, dtype="auto", device_map=place).eval()
-    if isinstance(artifact, Model | Adapter):
-        return load_model(artifact, dtype=inference_dtype(artifact))
-    raise StepError(f"transformers loads no {artifact.kind}")
 
 
 class _Counted:

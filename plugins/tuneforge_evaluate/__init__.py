@@ -15,12 +15,14 @@ from tuneforge import (
     Known,
     Model,
     PreferenceData,
+    QuantizedModel,
     RewardAdapter,
     RewardModel,
     Step,
     hookimpl,
 )
 from tuneforge.artifacts import context_length
+from tuneforge.kit.quantized import needs_of
 
 NEEDS = ("peft>=0.20", "pyarrow>=18", "torch>=2.6", "transformers>=5.20")
 
@@ -78,7 +80,8 @@ class Generation(Measuring, Evaluate):
     - finished: share of answers that ended before `max_new_tokens`; new_tokens: mean length of an answer in tokens
 
     Rows that do not fit into the context of one of the models are left out for all of them, and counted. `require`
-    sets what each model must reach; publishing refuses one that does not.
+    sets what each model must reach; publishing refuses one that does not. A quantized model is loaded by the library
+    that its quantization needs; the others then run in that library's environment, too.
     """
 
     name = "generation"
@@ -108,7 +111,11 @@ class Generation(Measuring, Evaluate):
                     field="max_new_tokens",
                 )
 
-    def run(self, models: list[Model | Adapter], data: ChatData, step: Step) -> None:
+    def requires(self, facts: Known) -> tuple[str, ...]:
+        quantized = {need for given in facts.get("models", ()) for need in needs_of(given.model.config)}
+        return (*self.needs, *sorted(quantized))
+
+    def run(self, models: list[Model | Adapter | QuantizedModel], data: ChatData, step: Step) -> None:
         from .generation import evaluate
 
         evaluate(self, models, data, step)

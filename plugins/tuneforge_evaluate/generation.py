@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from tuneforge import Adapter, ChatData, Model, Step
+from tuneforge import Adapter, ChatData, Model, QuantizedModel, Step
 from tuneforge.kit.chats import IGNORED, Tokens, prompt_ids, stop_tokens, tokenize_chat
 from tuneforge.kit.models import load_tokenizer
 
@@ -54,7 +54,9 @@ class Answer:
     finished: bool
 
 
-def evaluate(method: Generation, models: Sequence[Model | Adapter], data: ChatData, step: Step) -> None:
+def evaluate(
+    method: Generation, models: Sequence[Model | Adapter | QuantizedModel], data: ChatData, step: Step
+) -> None:
     """Writes report.json and answers.jsonl."""
     subjects = {model.digest: model for model in models}
     measured = prepare(
@@ -76,7 +78,7 @@ def evaluate(method: Generation, models: Sequence[Model | Adapter], data: ChatDa
 
 
 def _measure(
-    subject: Model | Adapter, exercises: Sequence[Exercise], method: Generation, progress: Progress
+    subject: Model | Adapter | QuantizedModel, exercises: Sequence[Exercise], method: Generation, progress: Progress
 ) -> tuple[list[Answer], Scores]:
     model, tokenizer = load(subject, method.dtype), load_tokenizer(subject)
     prompts = [exercise.prompt for exercise in exercises]

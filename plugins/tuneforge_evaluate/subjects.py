@@ -13,15 +13,26 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from tuneforge import Adapter, ChatData, Model, PreferenceData, RewardAdapter, RewardModel, Step, StepError
+from tuneforge import (
+    Adapter,
+    ChatData,
+    Model,
+    PreferenceData,
+    QuantizedModel,
+    RewardAdapter,
+    RewardModel,
+    Step,
+    StepError,
+)
 from tuneforge.artifacts import context_length, read_json
 from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens, after_prompt
 from tuneforge.kit.models import full_model, inference_dtype, load_model, load_tokenizer
+from tuneforge.kit.quantized_models import load_quantized
 from tuneforge.kit.rows import Split, count_rows, read_rows
 
 Item = TypeVar("Item")
 Row = dict[str, Any]
-Subject = Model | Adapter | RewardModel | RewardAdapter
+Subject = Model | Adapter | QuantizedModel | RewardModel | RewardAdapter
 
 WITHOUT_ANSWER = "without an answer of the assistant to a prompt"
 
@@ -112,8 +123,10 @@ def answer_labels(tokens: Tokens, prompt: Sequence[int]) -> list[int]:
     return labels
 
 
-def load(model: Model | Adapter, dtype: str) -> PreTrainedModel | PeftModel:
+def load(model: Model | Adapter | QuantizedModel, dtype: str) -> PreTrainedModel | PeftModel:
     """A model in the precision of that name, or with `auto` as it is stored, on a CPU in float32."""
+    if isinstance(model, QuantizedModel):
+        return load_quantized(model, dtype=dtype_of(model, dtype))
     return load_model(model, dtype=dtype_of(model, dtype))
 
 

@@ -12,7 +12,8 @@ _OLD = (*_COMMON, "sentencepiece>=0.2", "transformers==4.51.*")
 """The last transformers that the two dead libraries were tried with."""
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    "gptqmodel": (*GPTQMODEL, *_COMMON, "transformers>=5.20"),
+    # peft, so that what loads the result, an evaluation say, finds its own environment to be this one.
+    "gptqmodel": (*GPTQMODEL, *_COMMON, "peft>=0.20", "transformers>=5.20"),
     "auto-gptq": ("auto-gptq==0.7.1", "peft==0.14.*", *_OLD),
     "autoawq": ("autoawq==0.2.9", *_OLD),
 }

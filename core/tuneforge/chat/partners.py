@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import IO, Any
 
 from tuneforge_registry import Registry
@@ -31,6 +31,7 @@ class Partner:
     digest: str
     kind: str
     speaker: type[Speaker]
+    needs: tuple[str, ...]
 
 
 class GoneError(TuneforgeError):
@@ -53,8 +54,14 @@ def find_partners(refs: Sequence[str], registry: Registry, plugins: Plugins) -> 
             continue
         problems = [Finding(each.problem, each.fix, place=ref) for each in speaker().check(result.facts)]
         findings += problems
-        if not problems:
-            found.append(Partner(ref, digest, result.kind.kind, speaker))
+        if problems:
+            continue
+        try:
+            needs = speaker().requires(result.facts)
+        except TuneforgeError as error:
+            findings.append(replace(error.finding, place=ref))
+            continue
+        found.append(Partner(ref, digest, result.kind.kind, speaker, needs))
     if findings:
         raise RefusedError(findings)
     return found
@@ -161,7 +168,7 @@ def talks(
     What the processes print is kept to themselves, unless `debug`.
     """
     environments = [
-        lent(partner.speaker.needs, (partner.speaker.__module__, partner.speaker.engine), registry.home, log)
+        lent(partner.needs, (partner.speaker.__module__, partner.speaker.engine), registry.home, log)
         for partner in partners
     ]
     lifeline, life = os.pipe()
