@@ -44,7 +44,7 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
     if method.measures and data is not None:
         context = context_length(read_json(model.path / "config.json")) or method.max_length
         longest = min(method.max_length, context)
-        ids = calibration(data, tokenizer, samples=method.samples, longest=longest, seed=step.seed)
+        ids = calibration(data, tokenizer, most=method.rows, longest=longest, seed=step.seed)
         step.log(f"{method.measures}: measured on {len(ids)} rows, {sum(map(len, ids))} tokens")
         rows = Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]})
     full = read_tensors(model.path)
@@ -110,7 +110,7 @@ def _recipe(method: Compressed, settings: dict[str, Any], tell: Callable[[], Non
         recipe.append(_telling(SmoothQuantModifier, tell, smoothing_strength=method.strength))
     if method.by_gptq:
         order = "static" if method.act_order else None
-        recipe.append(_telling(GPTQModifier, tell, actorder=order, dampening_frac=method.dampening, **common))
+        recipe.append(_telling(GPTQModifier, tell, actorder=order, dampening_frac=method.damping, **common))
     else:
         recipe.append(_telling(QuantizationModifier, tell, **common))
     return recipe

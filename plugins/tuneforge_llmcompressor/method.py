@@ -44,28 +44,30 @@ class Compressed(Quantize):
         description="How much of the range of activations is moved into weights (SmoothQuant); where it is not set, "
         "0.8 for w8a8, else 0: not at all.",
     )
-    group_size: int = Field(
-        128, ge=-1, also=("q_group_size",), description="4-bit weights that share a scale; -1: all of an output."
+    group_size: Literal[-1, 32, 64, 128] = Field(
+        128,
+        also=("q_group_size", "groupsize"),
+        description="4-bit weights of an output that share a scale, as vLLM has kernels for; -1: all of them.",
     )
     symmetric: bool = Field(
         True, also=("sym", "zero_point"), description="Whether 4-bit weights have scales alone, without zero points."
     )
     act_order: bool = Field(
         True,
-        also=("desc_act", "actorder"),
+        also=("desc_act", "actorder", "activation_order"),
         description="GPTQ rounds the weights of large activations first. It costs nothing when the model is served.",
     )
-    dampening: float = Field(
+    damping: float = Field(
         0.01,
         gt=0,
         lt=1,
-        also=("dampening_frac", "damp_percent"),
+        also=("dampening_frac", "damp_percent", "percdamp"),
         description="What GPTQ adds to the diagonal of its Hessian, as a share of its mean.",
     )
-    samples: int = Field(
+    rows: int = Field(
         512,
         ge=1,
-        also=("num_calibration_samples", "n_samples", "nsamples"),
+        also=("num_calibration_samples", "num_samples", "nsamples", "calibration_rows"),
         description="Rows of `data` that are measured on, drawn by the seed of the run.",
     )
     max_length: int = Field(

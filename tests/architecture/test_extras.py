@@ -13,10 +13,8 @@ from tuneforge_trl.sft import Sft
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = {"qlora": list(QLora.needs)}
 """What one option alone needs."""
-ASIDE = {"bitsandbytes", "gptqmodel"}
+ASIDE = {"bitsandbytes", "gptqmodel", "llmcompressor"}
 """Plugins whose needs would make every start slower, or pin what others need newer: their extra is not in `all`."""
-APART = {"llmcompressor"}
-"""Plugins whose needs exclude those of others: they have no extra, and always an environment of their own."""
 EXTRAS = {
     name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name not in ("all", "dev", *OPTIONAL)
 }
@@ -28,9 +26,9 @@ def test_extras_are_what_plugins_need() -> None:
     for offered in (*plugins, *plugins.speakers().values(), *dict(plugins.trackers).values()):
         if offered.needs:
             needs[offered.__module__.partition(".")[0].removeprefix("tuneforge_")].update(offered.needs)
-    assert needs.keys() >= ASIDE | APART
+    assert needs.keys() >= ASIDE
     assert {name: sorted(wanted) for name, wanted in EXTRAS.items()} == {
-        name: sorted(wanted) for name, wanted in (needs | strategies()).items() if name not in APART
+        name: sorted(wanted) for name, wanted in (needs | strategies()).items()
     }
 
 

@@ -71,7 +71,7 @@ def within(foreseen: Any, found: Any) -> bool:
 
 @pytest.mark.slow
 def test_four_bits_by_gptq(home: Path, tuned: Model, carry_out: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    options = {"group_size": 64, "samples": 5, "max_length": 12, "dampening": 0.02, "skip": ["model.layers.0.mlp"]}
+    options = {"group_size": 64, "rows": 5, "max_length": 12, "damping": 0.02, "skip": ["model.layers.0.mlp"]}
     record = carry_out(tmp_path, small=options, same=options)
     assert set(statuses(record).values()) <= {"done", "cached"}
     step = step_of(record, "small")
@@ -131,7 +131,7 @@ def test_the_same_model_gives_the_same_bytes(
     digests = []
     for again in ("once", "twice"):
         (tmp_path / again).mkdir()
-        record = carry_out(tmp_path / again, small={"scheme": "w8a8", "samples": 3})
+        record = carry_out(tmp_path / again, small={"scheme": "w8a8", "rows": 3})
         folder = result(home, record, "small")
         files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
         digests.append(files)

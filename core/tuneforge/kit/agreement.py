@@ -56,9 +56,9 @@ def agreement(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> 
     """Figures of logits against those of the full model, over all positions.
 
     `logits_error` is the root mean square of the difference, as a share of the spread of the full model's logits;
-    `largest_logits_error` the largest difference; `greedy_agreement` the share of positions where both find the same
-    token the likeliest. Raises StepError for logits that are not finite, or have as little to do with the full model's
-    as chance.
+    `largest_logits_error` the largest difference; `kl` the mean Kullback-Leibler divergence from the full model, in
+    nats; `greedy_agreement` the share of positions where both find the same token the likeliest. Raises StepError for
+    logits that are not finite, or have as little to do with the full model's as chance.
     """
     ours, theirs = torch.cat(list(found)), torch.cat(list(wanted))
     spread = theirs.var(-1).mean().sqrt()
@@ -68,8 +68,11 @@ def agreement(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> 
             f"the quantized model answers nothing like the full one: its logits are off by {error:.2g} of their spread",
             "Take a type of more bits, or leave the layers that suffer most out of it (`skip`).",
         )
+    true = theirs.log_softmax(-1)
+    divergence = (true.exp() * (true - ours.log_softmax(-1))).sum(-1).mean()
     return {
         "logits_error": error,
         "largest_logits_error": largest_difference(found, wanted),
+        "kl": float(divergence),
         "greedy_agreement": float((ours.argmax(-1) == theirs.argmax(-1)).float().mean()),
     }

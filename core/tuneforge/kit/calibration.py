@@ -14,15 +14,15 @@ from .rows import count_rows, read_rows
 
 
 def calibration(
-    data: ChatData | TextData, tokenizer: PreTrainedTokenizerBase, *, samples: int, longest: int, seed: int
+    data: ChatData | TextData, tokenizer: PreTrainedTokenizerBase, *, most: int, longest: int, seed: int
 ) -> list[list[int]]:
-    """Token ids of at most `samples` training rows, in their order, each cut after `longest` tokens.
+    """Token ids of at most `most` training rows, in their order, each cut after `longest` tokens.
 
     Conversations are rendered by the model's template; those that it refuses are left out. Raises StepError if none is
     left.
     """
     count = count_rows(data, "train")
-    drawn = set(random.Random(seed).sample(range(count), min(samples, count)))
+    drawn = set(random.Random(seed).sample(range(count), min(most, count)))
     found = []
     for index, row in enumerate(read_rows(data, "train")):
         if index in drawn:
