@@ -61,7 +61,7 @@ bench: $(stamp)
 # The versions that were tested together. torch stays at its version, without the build: that is the machine's business.
 lock: $(stamp)
 	grep '^torch==' constraints.txt > constraints.torch
-	$(with_links) $(bin)/uv pip compile --quiet --no-header --no-annotate --all-extras --upgrade --python $(bin)/python \
+	$(with_links) $(bin)/uv pip compile --quiet --no-header --no-annotate --extra all --extra deepspeed --extra dev --extra qlora --upgrade --python $(bin)/python \
 	  -c constraints.torch pyproject.toml | sed 's/^\(torch==[0-9.]*\)+.*/\1/' > constraints.new
 	mv constraints.new constraints.txt && rm constraints.torch
 

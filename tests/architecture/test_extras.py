@@ -13,6 +13,8 @@ from tuneforge_trl.sft import Sft
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = {"qlora": list(QLora.needs)}
 """What one option alone needs."""
+APART = {"gptqmodel"}
+"""Plugins that cannot be installed beside the rest: their steps run in an environment of their own."""
 EXTRAS = {
     name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name not in ("all", "dev", *OPTIONAL)
 }
@@ -41,5 +43,5 @@ def test_what_one_option_alone_needs_is_not_installed_for_all() -> None:
 
 
 def test_all_is_every_extra_of_a_plugin() -> None:
-    wanted = sorted(EXTRAS.keys() - strategies().keys())
+    wanted = sorted(EXTRAS.keys() - strategies().keys() - APART)
     assert PROJECT["optional-dependencies"]["all"] == [f"tuneforge[{','.join(wanted)}]"]

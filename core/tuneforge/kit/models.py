@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -35,27 +34,11 @@ from tuneforge.artifacts import read_json, read_tensors
 
 from . import bottleneck
 from .adapters import is_prompt, peft_type
+from .folders import clean_json, copy_tokenizer, write_json
 
 bottleneck.register()
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-
-# What belongs to a tokenizer besides tokenizer.json: readers such as llama.cpp's converter look for the older files.
-_TOKENIZER_FILES = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "tekken.json",
-    "chat_template.jinja",
-    "chat_template.json",
-)
-
-# Where and with what a file was written, and under which flags: nothing a reader needs, and never twice the same.
-_PASSING = ("transformers_version", "_name_or_path", "name_or_path", "is_local", "local_files_only", "peft_version")
 
 
 def device() -> torch.device:
@@ -174,7 +157,7 @@ def save_model(
             (folder / name).unlink(missing_ok=True)
             if (like / name).exists():
                 shutil.copyfile(like / name, folder / name)
-        _clean(folder / name)
+        clean_json(folder / name)
     if terminator is not None:
         _stop_at(terminator, folder)
     _save_tokenizer(tokenizer, folder)
@@ -208,18 +191,16 @@ def save_adapter(
         "inference_mode": True,
     }
     sets = {name: sorted(value) for name, value in config.items() if isinstance(value, (set, frozenset))}
-    _write_json(folder / "adapter_config.json", config | sets)
+    write_json(folder / "adapter_config.json", config | sets)
     _save_tokenizer(tokenizer, folder)
 
 
 def _save_tokenizer(tokenizer: PreTrainedTokenizerBase | Path, folder: Path) -> None:
     if isinstance(tokenizer, Path):
-        for path in (path for pattern in _TOKENIZER_FILES for path in tokenizer.glob(pattern)):
-            if path.is_file():
-                shutil.copyfile(path, folder / path.name)
+        copy_tokenizer(tokenizer, folder)
         return
     tokenizer.save_pretrained(folder)
-    _clean(folder / "tokenizer_config.json")
+    clean_json(folder / "tokenizer_config.json")
 
 
 def _stop_at(terminator: int, folder: Path) -> None:
@@ -232,14 +213,4 @@ def _stop_at(terminator: int, folder: Path) -> None:
         return
     special = {name: source[name] for name in ("bos_token_id", "pad_token_id") if name in source}
     kept = source if path.exists() else special
-    _write_json(path, kept | {"eos_token_id": [*stops, terminator] if stops else terminator})
-
-
-def _clean(path: Path) -> None:
-    if path.exists():
-        _write_json(path, json.loads(path.read_text(encoding="utf-8")))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    kept = {name: value for name, value in content.items() if name not in _PASSING}
-    path.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, kept | {"eos_token_id": [*stops, terminator] if stops else terminator})

@@ -1,0 +1,112 @@
+"""A quantization from beginning to end, whichever library rounds the layers."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tuneforge import ChatData, Model, Step, StepError, TextData
+from tuneforge.artifacts import read_json, read_tensors
+from tuneforge.kit.folders import clean_json, copy_tokenizer, write_json
+
+from .calibration import Rows, calibration_rows, own_rows, probe_rows
+from .comparison import Compared, compare, logits
+from .layers import differences, linear_layers, rounded
+from .numbers import empty_layers
+
+if TYPE_CHECKING:
+    from .options import Calibrated
+
+_LIBRARIES = {"gptqmodel": ".library", "auto-gptq": ".legacy_gptq", "autoawq": ".legacy_awq"}
+
+
+class Library(Protocol):
+    """What a module for one of the libraries holds."""
+
+    def tokenizer(self, folder: Path) -> PreTrainedTokenizerBase:
+        """The tokenizer of a model's folder, with its template."""
+
+    def full(self, folder: Path, scratch: Path) -> Any:
+        """The model as it is, in the type its weights are stored in."""
+
+    def quantize(self, options: Any, folder: Path, rows: Rows, out: Path, step: Step) -> None:
+        """Writes the quantized weights into `out`, in safetensors files."""
+
+    def quantized(self, options: Any, out: Path, folder: Path, scratch: Path) -> Any:
+        """The quantized model as this environment can run it."""
+
+
+def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None, step: Step) -> None:
+    """Writes the quantized model into `step.out`; StepError if a layer is not as it should be, or it says nothing."""
+    torch.set_num_threads(step.threads)
+    # Its pools ask for two workers where a machine of two processors grants one.
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, step.threads)))
+    library: Library = import_module(_LIBRARIES[options.backend], __package__)
+    tokenizer = library.tokenizer(model.path)
+    full = library.full(model.path, step.scratch)
+    if data is None:
+        step.log("there is no data: the model writes what it is calibrated on")
+        rows = own_rows(options, full, tokenizer, step.seed, step.progress)
+        probes = rows[:4]
+    else:
+        rows = calibration_rows(options, data, tokenizer, step)
+        probes = probe_rows(data, tokenizer, rows)
+    wanted = logits(full, probes)
+    del full
+    tokens = sum(map(len, rows))
+    step.log(f"calibrating on {len(rows)} rows, {tokens} tokens")
+    library.quantize(options, model.path, rows, step.out, step)
+    _clean(step.out, model.path, options)
+    _look_at(options, model.path, step.out)
+    found = compare(wanted, logits(library.quantized(options, step.out, model.path, step.scratch), probes))
+    _tell(options, model, found, step, rows=len(rows), tokens=tokens)
+
+
+def _clean(out: Path, model: Path, options: Calibrated) -> None:
+    """Leaves of what a library wrote its weights alone, and puts the model's own files beside them."""
+    for path in out.iterdir():
+        if path.is_file() and not path.name.endswith((".safetensors", ".safetensors.index.json")):
+            path.unlink()
+    for index in out.glob("*.index.json"):
+        clean_json(index)
+    for weights in out.glob("*.safetensors"):
+        weights.chmod(0o644)
+    config = read_json(model / "config.json")
+    write_json(out / "config.json", config | {"quantization_config": options.quantization_config()})
+    generation = read_json(model / "generation_config.json")
+    if generation:
+        write_json(out / "generation_config.json", generation)
+    copy_tokenizer(model, out)
+
+
+def _look_at(options: Calibrated, model: Path, out: Path) -> None:
+    """Raises StepError unless every layer that should be is packed as it should be, and holds numbers."""
+    given = Model.facts(model)
+    wrong = differences(rounded(given, options.rounding), read_tensors(out))
+    wrong |= empty_layers(out, options.rounding)
+    if wrong:
+        name = min(wrong)
+        raise StepError(
+            f"{options.backend} left {len(wrong)} tensors that are not quantized as asked: {name} is {wrong[name]}"
+            + (f"; and {', '.join(sorted(wrong)[1:6])}" if len(wrong) > 1 else ""),
+            "Nothing is published of it. Take quantize: gguf, or report the model's architecture.",
+        )
+    if not linear_layers(given):
+        raise StepError("the model has no linear layers in numbered blocks", "There is nothing to quantize in it.")
+
+
+def _tell(options: Calibrated, model: Model, found: Compared, step: Step, **counts: int) -> None:
+    layers = len(linear_layers(Model.facts(model.path)))
+    before, after = (sum(tensor.bytes for tensor in read_tensors(path).values()) for path in (model.path, step.out))
+    step.metrics(layers=layers, bytes=after, size_share=after / before, calibration_rows=counts["rows"])
+    step.metrics(calibration_tokens=counts["tokens"], agreement=found.agreement, kl=found.kl)
+    step.metrics(logits_error=found.logits_error, compared_positions=found.positions)
+    step.log(
+        f"{layers} layers in {options.bits} bits, {after / before:.0%} of the size; chooses the same next token in "
+        f"{found.agreement:.1%} of {found.positions} places, KL {found.kl:.3g} nats"
+    )

@@ -1,0 +1,72 @@
+"""GPTQ and AWQ by gptqmodel, loaded again by transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from tuneforge import QuantizedModel, Step
+from tuneforge.kit.quantized_models import load_quantized
+
+from .awq import Awq
+from .calibration import Rows
+from .gptq import Gptq
+
+if TYPE_CHECKING:
+    from .options import Calibrated
+
+disable_progress_bar()
+
+
+def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """See `engine.Library`."""
+    found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    return found
+
+
+def full(folder: Path, scratch: Path) -> Any:
+    """See `engine.Library`."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+
+
+def quantize(options: Calibrated, folder: Path, rows: Rows, out: Path, step: Step) -> None:
+    """See `engine.Library`."""
+    from gptqmodel import BACKEND, GPTQModel  # starts threads: after the worker has forked
+
+    on_cpu = {"backend": BACKEND.TORCH_AWQ} if isinstance(options, Awq) else {}
+    loaded = GPTQModel.load(str(folder), _config(options, step.scratch))
+    layers = loaded.model.config.get_text_config().num_hidden_layers
+
+    def done(layer_idx: int, submodule_finalized: bool) -> None:
+        if submodule_finalized:
+            step.progress(layer_idx + 1, layers)
+
+    loaded.layer_callback = done
+    given = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in rows]
+    loaded.quantize(given, batch_size=1, **on_cpu)
+    loaded.save(str(out))
+
+
+def quantized(options: Calibrated, out: Path, folder: Path, scratch: Path) -> Any:
+    """See `engine.Library`."""
+    return load_quantized(QuantizedModel(out, ""), dtype="auto")
+
+
+def _config(options: Calibrated, scratch: Path) -> Any:
+    from gptqmodel import QuantizeConfig
+
+    common: dict[str, Any] = {
+        "bits": options.bits,
+        "group_size": options.group_size,
+        # Its other ways of packing are compiled first, for a minute and more; the bits are the same.
+        "pack_impl": "original",
+        "offload_to_disk_path": str(scratch / "offload"),
+    }
+    if isinstance(options, Gptq):
+        order = {"desc_act": options.act_order, "act_group_aware": not options.act_order}
+        return QuantizeConfig(**common, **order, sym=options.symmetric, damp_percent=options.damping)
+    assert isinstance(options, Awq)
+    return QuantizeConfig(**common, quant_method="awq", format="gemm", sym=not options.zero_point)
