@@ -33,7 +33,8 @@ from .options import Bars, Formats
 
 _ALL = ("numpy>=1.26", "pyarrow>=18", "safetensors>=0.4")
 _LLAMA_CPP = ("gguf>=0.19", "xllamacpp>=2026.10")
-_TRANSFORMERS = ("peft>=0.20", "torch>=2.6", "transformers>=5.20")
+_TRANSFORMERS = ("torch>=2.6", "transformers>=5.20")
+_PEFT = ("peft>=0.20",)
 
 
 class RecordProbe(Evaluate):
@@ -51,7 +52,7 @@ class RecordProbe(Evaluate):
 
     name = "probe"
     output: ClassVar[type[Artifact]] = Probe
-    needs = tuple(sorted((*_ALL, *_LLAMA_CPP, *_TRANSFORMERS)))
+    needs = tuple(sorted((*_ALL, *_LLAMA_CPP, *_PEFT, *_TRANSFORMERS)))
     engine = "tuneforge_parity.recording"
 
     limit: int = Field(8, ge=1, description="Prompts to ask.", also=("max_samples", "num_samples"))
@@ -61,9 +62,13 @@ class RecordProbe(Evaluate):
     def requires(self, facts: Known) -> tuple[str, ...]:
         needs = [*_ALL]
         for given in facts.get("model", ()):
-            needs += _LLAMA_CPP if issubclass(given.kind, Gguf) else _TRANSFORMERS
-            if issubclass(given.kind, QuantizedModel) and _problem(given.config) is None:
-                needs += needs_of(given.config)
+            if issubclass(given.kind, Gguf):
+                needs += _LLAMA_CPP
+            elif issubclass(given.kind, QuantizedModel):
+                # No more than what made it needs, so that both can share an environment.
+                needs += (*_TRANSFORMERS, *(needs_of(given.config) if _problem(given.config) is None else ()))
+            else:
+                needs += (*_PEFT, *_TRANSFORMERS)
         return tuple(sorted(needs))
 
     def check(self, facts: Known) -> Iterator[Finding]:

@@ -22,7 +22,9 @@ from .prompts import RENDERED, Messages, Question, choose
 if TYPE_CHECKING:
     from . import RecordProbe
 
-# Where torch is, a run's earlier steps have mostly paid for it; the environment of a GGUF file alone has none.
+# Imported once a run where they are: the environments of GGUF files and of quantized models may lack them.
+if importlib.util.find_spec("peft"):
+    from tuneforge.kit import rewards as rewards
 if importlib.util.find_spec("torch"):
     from . import with_transformers
 

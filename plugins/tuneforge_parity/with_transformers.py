@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,30 +9,26 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
-from tuneforge import Adapter, Artifact, QuantizedModel, RewardAdapter, RewardModel
+from tuneforge import Adapter, Artifact, RewardAdapter, RewardModel
 from tuneforge.artifacts import Tensor, context_length, read_json, read_tensors
 from tuneforge.kit.chats import ChatRefusedError, chat_ids, prompt_text, terminator
-from tuneforge.kit.models import device, full_model, inference_dtype, load_model, load_tokenizer
-from tuneforge.kit.rewards import load_reward_model, score
 
 from .formats import Form, claimed
+from .loading import folder_of, load
 from .numbers import Distribution
 from .prompts import Messages
 
-_SHARE = 0.7  # of the accelerator's free memory that weights may take; the rest is for what is computed
-
 
 class WithTransformers:
-    """An artifact in memory, on the device of `tuneforge.kit.models.device`."""
+    """An artifact in memory, on this process's accelerator where it has one."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
         disable_progress_bar()
         torch.set_num_threads(threads)
         self._artifact = artifact
-        self._tokenizer = load_tokenizer(artifact)
-        self._model: Any = _loaded(artifact)
+        self._model, self._tokenizer = load(artifact)
         self._stops = _stops(artifact, self._tokenizer)
-        config = read_json(full_model(artifact).path / "config.json")
+        config = read_json(folder_of(artifact) / "config.json")
         self.context = context_length(config)
         self.form = _form(artifact, config, str(self._model.dtype).removeprefix("torch."))
 
@@ -102,6 +97,8 @@ class WithTransformers:
 
     def scores(self, conversations: Sequence[Messages]) -> list[float]:
         """Of a reward model, what it finds conversations worth."""
+        from tuneforge.kit.rewards import score
+
         return [score(self._model, [chat_ids(self._tokenizer, messages)])[0] for messages in conversations]
 
     def _writes_bos(self) -> bool:
@@ -112,27 +109,9 @@ class WithTransformers:
         return list(self._tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
 
-def _loaded(artifact: Artifact) -> Any:
-    if isinstance(artifact, (RewardModel, RewardAdapter)):
-        return load_reward_model(artifact, dtype=_precision(artifact))
-    if isinstance(artifact, QuantizedModel):
-        # As its files say: what is not rounded stays in the type that it is stored in.
-        return AutoModelForCausalLM.from_pretrained(artifact.path, dtype="auto", device_map={"": device()}).eval()
-    return load_model(artifact, dtype=_precision(artifact))  # type: ignore[arg-type]  # what else there is
-
-
-def _precision(artifact: Artifact) -> torch.dtype:
-    """float32 where the weights fit into memory in it: what 16 bits add to an answer is more than a merge may."""
-    if device().type != "cuda":
-        return inference_dtype(artifact)
-    weights = sum(math.prod(tensor.shape) for tensor in read_tensors(full_model(artifact).path).values())
-    free, _ = torch.cuda.mem_get_info()
-    return torch.float32 if 4 * weights < _SHARE * free else inference_dtype(artifact)
-
-
 def _stops(artifact: Artifact, tokenizer: Any) -> list[int]:
     """What ends an answer by the artifact's own files; of an adapter, which has none of its own, as it is served."""
-    folder = full_model(artifact).path
+    folder = folder_of(artifact)
     path = folder / "generation_config.json"
     own = read_json(path if path.exists() else folder / "config.json").get("eos_token_id")
     stops = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
@@ -142,7 +121,7 @@ def _stops(artifact: Artifact, tokenizer: Any) -> list[int]:
 
 
 def _form(artifact: Artifact, config: dict[str, Any], computed: str) -> Form:
-    tensors = read_tensors(full_model(artifact).path)
+    tensors = read_tensors(folder_of(artifact))
     name, bits = claimed(config, tensors)
     if isinstance(artifact, (Adapter, RewardAdapter)):
         name = f"adapter on {name}"
@@ -151,7 +130,7 @@ def _form(artifact: Artifact, config: dict[str, Any], computed: str) -> Form:
 
 def _measured(artifact: Artifact, tensors: dict[str, Tensor]) -> float:
     """Bits a weight: what the files hold, over how many weights the architecture has, embeddings aside."""
-    config = AutoConfig.from_pretrained(full_model(artifact).path)
+    config = AutoConfig.from_pretrained(folder_of(artifact))
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     scores = isinstance(artifact, RewardModel)

@@ -8,11 +8,12 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-import torch
 
 from tests.parity.conftest import Lab, Outcome, nf4, other_base
 from tuneforge import Artifact, Gguf, Model, QuantizedModel, Step, StepError
+from tuneforge_parity import with_transformers
 from tuneforge_parity.kinds import Probe
+from tuneforge_parity.loading import load
 from tuneforge_publish import Folder
 
 pytestmark = pytest.mark.slow
@@ -140,11 +141,7 @@ def test_a_quantized_model_that_was_not_quantized(
     wrong = lab.changed(merged, "config.json", lambda content: content | {"quantization_config": settings})
     wrong = QuantizedModel(wrong.path, wrong.digest)
     # GPTQ's own loader is not here; what the files hold is measured before anything is loaded.
-    from tuneforge_parity import with_transformers
-
-    monkeypatch.setattr(
-        with_transformers, "_loaded", lambda artifact: with_transformers.load_model(merged, dtype=torch.float32)
-    )
+    monkeypatch.setattr(with_transformers, "load", lambda artifact: load(merged))
     outcome = lab.compare(reference, wrong)
     assert "bits a weight are in its files, which claim 4" in refused(lab, wrong, outcome)
     assert outcome.scores["kl_mean"] < 1e-4  # type: ignore[operator]  # that alone would have let it pass
