@@ -19,6 +19,7 @@ from tests.publish.commands import commands, options
 from tuneforge import Adapter, Facts, Model, QuantizedModel, StepError
 from tuneforge.artifacts import read_json
 from tuneforge_publish import Vllm
+from tuneforge_trl.adapters.lora import Dora
 
 # Of vllm/engine/arg_utils.py and vllm/entrypoints/serve/utils/cli_args.py.
 KNOWN = {
@@ -145,7 +146,7 @@ LORA = {"peft_type": "LORA", "r": 8}
     ("config", "problem"),
     [
         ({"peft_type": "IA3"}, "of the type IA3"),
-        (LORA | {"use_dora": True}, "it is a DoRA"),
+        (Dora(type="dora").foretold(), "it is a DoRA"),
         (LORA | {"bias": "all"}, "biases of the model"),
         (LORA | {"modules_to_save": ["lm_head"]}, "whole layers"),
         (LORA | {"init_lora_weights": "pissa"}, "changes the model's own weights"),
