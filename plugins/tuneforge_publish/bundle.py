@@ -13,7 +13,7 @@ from .card import Metadata, card
 from .lineage import Lineage
 from .parts import Part, copy_part, lay_out
 from .release import written
-from .to_folder import ToFolder
+from .to_folder import Served, ToFolder
 from .verdicts import refuse_failed
 
 
@@ -35,7 +35,9 @@ class Bundle:
         self.method, self.reports, self.step = method, reports, step
         self.lineage = Lineage(step.lineage)
         refuse_failed(artifacts, reports, self.lineage, method.despite, step)
-        self.parts = lay_out(artifacts, self.lineage, method.base_model)
+        # A server's options have name=path.
+        letters = r"\w.-" if isinstance(method, Served) else r"\w.=-"
+        self.parts = lay_out(artifacts, self.lineage, method.base_model, letters)
 
     @property
     def title(self) -> str:

@@ -31,7 +31,7 @@ class ServedGguf:
         yield from llama_cpp(self.part, self.base, needs.context)
 
 
-def served(bundle: Bundle) -> list[ServedGguf]:
+def served(bundle: Bundle, context: int | None) -> list[ServedGguf]:
     """Every part that can be served. Raises StepError for an adapter whose model is not there."""
     found = []
     for part in bundle.parts:
@@ -39,4 +39,10 @@ def served(bundle: Bundle) -> list[ServedGguf]:
         model = base or part
         path = model.artifact.path / gguf_file(model).rpartition("/")[2]
         found.append(ServedGguf(part, base, GgufFile(path)))
+        made_for = found[-1].needs(None).context
+        if context and made_for and context > made_for:
+            bundle.step.warn(
+                f"{model.name} was made for {made_for} tokens, and is to be served with {context}",
+                f"Set context to {made_for} or less.",
+            )
     return found

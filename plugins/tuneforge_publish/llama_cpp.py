@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from tuneforge import Finding, Gguf, GgufAdapter, Known, Report, Step
+from tuneforge import Gguf, GgufAdapter, Report, Step
 
 from .to_folder import Served
 
@@ -22,10 +20,6 @@ class LlamaCpp(Served):
     name = "llama_cpp"
     needs = ("filelock>=4", "gguf>=0.19", "jinja2>=3.1", "pyyaml>=6.0", "xllamacpp>=2026.10")
 
-    def check(self, facts: Known) -> Iterator[Finding]:
-        yield from super().check(facts)
-        yield from without_model(facts)
-
     def run(self, artifacts: list[Gguf | GgufAdapter], reports: list[Report] | None = None, *, step: Step) -> None:
         from .bundle import Bundle, Dressing
         from .gguf_bundle import served
@@ -33,17 +27,8 @@ class LlamaCpp(Served):
 
         bundle = Bundle(self, artifacts, reports or [], step)
         use = ["Run these from within this folder, with [llama.cpp](https://github.com/ggml-org/llama.cpp) installed."]
-        for model in served(bundle):
-            verify_template(model.file, threads=step.threads)
+        for model in served(bundle, self.context):
+            if not model.base:  # which is served by itself as well
+                verify_template(model.file, threads=step.threads)
             use += model.usage(self.context)
         bundle.release(Dressing(use))
-
-
-def without_model(facts: Known) -> Iterator[Finding]:
-    """Adapters in GGUF without a GGUF model to sit on."""
-    kinds = [known.kind for known in facts["artifacts"]]
-    if GgufAdapter in kinds and Gguf not in kinds:
-        yield Finding(
-            "an adapter in GGUF is to be served without its base model in GGUF",
-            "Quantize the base model with `gguf` as well, and name that step in artifacts:.",
-        )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from tuneforge import Field, Finding, Gguf, GgufAdapter, Known, Report, Step
 
-from .llama_cpp import without_model
 from .to_folder import Served
 
 
@@ -28,7 +27,6 @@ class Ollama(Served):
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
-        yield from without_model(facts)
         kinds = [known.kind for known in facts["artifacts"]]
         if GgufAdapter in kinds:
             yield Finding(
@@ -57,7 +55,7 @@ class Ollama(Served):
         bundle = Bundle(self, artifacts, reports or [], step)
         use = ["Run these from within this folder, with [Ollama](https://ollama.com) installed."]
         files = {}
-        for model in served(bundle):
+        for model in served(bundle, self.context):
             path = model.part.path("Modelfile")
             files[path] = modelfile(model, self.context, self.system)
             use += usage(model, path, bundle, self.context)

@@ -39,11 +39,13 @@ class Part:
         return file if self.folder == "." else f"{self.folder}/{file}"
 
 
-def lay_out(artifacts: Sequence[Artifact], lineage: Lineage, base_model: str | None) -> list[Part]:
+def lay_out(
+    artifacts: Sequence[Artifact], lineage: Lineage, base_model: str | None, letters: str = r"\w.=-"
+) -> list[Part]:
     """One artifact at the top, several in folders named after their steps; then the bases of adapters.
 
     A base that is on the Hub, by the lineage or as `base_model`, is named and not released; nor is that of an adapter
-    in GGUF, which llama.cpp wants in GGUF too.
+    in GGUF, which llama.cpp wants in GGUF too. Names are of `letters`.
     """
     wanted = {artifact.digest: artifact for artifact in artifacts}
     on_base = [artifact for artifact in artifacts if not isinstance(artifact, GgufAdapter)]
@@ -52,7 +54,7 @@ def lay_out(artifacts: Sequence[Artifact], lineage: Lineage, base_model: str | N
     everything = wanted | {digest: base for digest, base in bases.items() if digest not in hub}
     names: dict[str, str] = {}
     for digest in everything:
-        name = re.sub(r"[^\w.=-]+", "-", lineage.name(digest))
+        name = re.sub(rf"[^{letters}]+", "-", lineage.name(digest))
         names[digest] = f"{name}-{digest[:12]}" if name in names.values() else name
     folders = names | ({next(iter(wanted)): "."} if len(wanted) == 1 else {})
     parts = []

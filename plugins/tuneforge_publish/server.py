@@ -64,8 +64,8 @@ def server_of(bundle: Bundle, engine: str) -> Server:
         if why:
             raise StepError(f"{engine} cannot serve {part.name}: {why}", "Merge it, and publish the merged model.")
     model = models[0].artifact if models else adapters[0].artifact.base
-    for template in templates:
-        if model is not None:
+    if model:
+        for template in templates:
             _ends(model.path, template)
     if models:
         return Server(models[0], None, None, adapters)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from tuneforge import Field, Finding, Known, Publish, Release, Target
+from tuneforge import Field, Finding, Gguf, GgufAdapter, Known, Publish, Release, Target
 from tuneforge.artifacts import read_json
 
 from .judged import Judged
@@ -37,6 +37,12 @@ class ToFolder(Judged, Publish):
         problem = obstacle(self.to)
         if problem:
             yield Finding(*problem, field="to")
+        kinds = [known.kind for known in facts.get("artifacts", ())]
+        if GgufAdapter in kinds and Gguf not in kinds:
+            yield Finding(
+                "an adapter in GGUF is to be released without its base model in GGUF",
+                "Quantize the base model with `gguf` as well, and name that step in artifacts:.",
+            )
 
     def holds(self, receipt: Release) -> bool:
         from .release import unchanged

@@ -1,6 +1,7 @@
 """The method `publish: folder`: what is released, what is refused, and how long the receipt holds."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tuneforge import Model, Release, Report, StepError
+from tests.gguf.small_models import rewrite
+from tuneforge import Gguf, GgufAdapter, Model, QuantizedModel, Release, Report, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.inputs import inputs_of
-from tuneforge_publish import Folder, extend_plan
+from tuneforge_publish import Folder, LlamaCpp, Ollama, Tgi, Vllm, extend_plan
 
 
 def files(folder: Path) -> set[str]:
@@ -155,15 +157,17 @@ def test_a_target_that_is_taken_is_found_before_anything_runs(tmp_path: Path) ->
     assert finding.level == "error" and finding.field == "to" and "thesis.txt" in finding.problem
 
 
-def test_two_releases_into_one_folder_are_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [Folder, LlamaCpp, Ollama, Vllm, Tgi])
+def test_two_releases_into_one_folder_are_found(tmp_path: Path, other: type[Folder]) -> None:
     def step(name: str, to: Path) -> Any:
-        return SimpleNamespace(name=name, method=Folder(to=to), place=f"recipe.yaml:{name}")
+        method = Folder if name == "a" else other
+        return SimpleNamespace(name=name, method=method(to=to), place=f"recipe.yaml:{name}")
 
     steps = [step("a", tmp_path / "x"), step("b", tmp_path / "y"), step("c", tmp_path / "y" / ".." / "x")]
     (finding,) = extend_plan(steps)
     assert finding.problem.startswith("c and a release to one folder") and finding.place == "recipe.yaml:c"
-    for one, other in (("x", "x/deep/er"), ("x/deep/er", "x")):
-        (finding,) = extend_plan([step("a", tmp_path / one), step("b", tmp_path / other), step("c", tmp_path / "xx")])
+    for one, two in (("x", "x/deep/er"), ("x/deep/er", "x")):
+        (finding,) = extend_plan([step("a", tmp_path / one), step("b", tmp_path / two), step("c", tmp_path / "xx")])
         assert finding.problem.startswith("b and a release one inside the other") and finding.place == "recipe.yaml:b"
 
 
@@ -171,3 +175,61 @@ def test_a_receipt_tells_every_file(made: Any, tmp_path: Path) -> None:
     receipt = made.publish(tmp_path / "receipt", [made.base], to=tmp_path / "out")
     assert set(read_json(receipt.path / "receipt.json")["files"]) == files(tmp_path / "out")
     assert not list(Release.missing(receipt.path))
+
+
+@pytest.mark.parametrize("method", [Vllm, Tgi])
+def test_a_release_for_an_engine_is_a_release_like_any(made: Any, tmp_path: Path, method: type[Folder]) -> None:
+    to = tmp_path / "out"
+    report = failing(made, tmp_path / "report", made.base.digest, failures={made.base.digest: ["too bad"]})
+    with pytest.raises(StepError, match="base failed scores: too bad"):
+        made.publish(tmp_path / "refused", [made.base], [report], method, to=to)
+    assert not to.exists()
+    options = {"to": to, "license": "mit", "language": ["en"], "datasets": ["org/orders"], "title": "Orders"}
+    receipt = made.publish(tmp_path / "receipt", [made.base], [made.report], method, **options)
+    assert set(read_json(receipt.path / "receipt.json")["files"]) == files(to)
+    assert {"README.md", "lineage.json", "SHA256SUMS", "compose.yaml"} <= files(to)
+    card = (to / "README.md").read_text()
+    assert "license: mit" in card and "# Orders" in card and "**scores**" in card
+    assert method(to=to).holds(receipt) and list(method(to=to).check({"artifacts": [made.base.facts(to)]})) == []
+    (to / "compose.yaml").write_text("services: {}")
+    assert not method(to=to).holds(receipt)
+    (finding,) = method(to=to).check({"artifacts": [made.base.facts(to)]})
+    assert "compose.yaml was changed since it was released" in finding.problem
+
+
+def test_a_quantized_model_is_told_with_what_loads_it(made: Any, quantized: QuantizedModel, tmp_path: Path) -> None:
+    def card(settings: dict[str, Any]) -> str:
+        folder = tmp_path / settings["quant_method"]
+        shutil.copytree(quantized.path, folder / "model")
+        rewrite(folder / "model" / "config.json", quantization_config=settings)
+        made.publish(folder / "receipt", [QuantizedModel(folder / "model", "4" * 64)], to=folder / "out")
+        assert read_json(folder / "out" / "config.json")["quantization_config"] == settings
+        return (folder / "out" / "README.md").read_text()
+
+    gptq = card({"quant_method": "gptq", "bits": 4})
+    assert "pip install torch transformers 'accelerate>=1.10' 'gptqmodel>=7.6,<7.7' 'optimum>=2.3'" in gptq
+    assert "- gptq\n" in gptq and "| quantized-model, llama, gptq |" in gptq
+    assert "bitsandbytes>=" in card({"quant_method": "bitsandbytes", "load_in_4bit": True})
+    assert "compressed-tensors>=" in card({"quant_method": "compressed-tensors"})
+
+
+def test_an_adapter_in_gguf_is_released_with_its_model_in_gguf(made: Any, tmp_path: Path) -> None:
+    for name in ("whole", "light"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.gguf").write_bytes(b"GGUF")
+    model, adapter = Gguf(tmp_path / "whole", "7" * 64), GgufAdapter(tmp_path / "light", "8" * 64, made.base)
+    steps = [
+        *made.lineage["steps"],
+        made.entry("whole", model.digest, Gguf.kind, "quantize: gguf", {"model": ["base"]}),
+        made.entry("light", adapter.digest, GgufAdapter.kind, "quantize: gguf_adapter", {"adapter": ["sft"]}),
+    ]
+    told = replace(made, lineage=made.lineage | {"steps": steps})
+    told.publish(tmp_path / "receipt", [adapter, model], to=tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "llama-server -m whole/whole.gguf --lora light/light.gguf --jinja --port 8080" in card
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"whole", "light"}
+    with pytest.raises(StepError, match="none of the released GGUF models is the one it was trained on"):
+        told.publish(tmp_path / "again", [adapter, made.gguf], to=tmp_path / "other")
+    # What came from the registry does not say what it was made of.
+    unknown = replace(made, lineage={"recipe": "orders", "steps": []})
+    unknown.publish(tmp_path / "third", [adapter, model], to=tmp_path / "third" / "out")

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.publish.commands import commands, options
-from tuneforge import Facts, Gguf, GgufAdapter, StepError
+from tuneforge import Facts, Gguf, GgufAdapter, Step, StepError
 from tuneforge.kit.llamacpp import loaded
 from tuneforge.kit.models import load_tokenizer
-from tuneforge_publish import LlamaCpp
+from tuneforge_publish import Folder, LlamaCpp, Ollama
 from tuneforge_publish.gguf_file import GgufFile
 from tuneforge_publish.llama_cpp_file import verify_template
 
@@ -71,11 +71,21 @@ def test_a_template_that_llama_cpp_renders_otherwise_is_refused(exported: Any, m
         verify_template(file, threads=1)
 
 
-def test_an_adapter_without_its_model_is_found_before_anything_runs(tmp_path: Path) -> None:
-    method = LlamaCpp(to=tmp_path / "out")
-    (finding,) = method.check({"artifacts": [Facts(GgufAdapter)]})
-    assert "without its base model in GGUF" in finding.problem
-    assert list(method.check({"artifacts": [Facts(GgufAdapter), Facts(Gguf)]})) == []
+@pytest.mark.parametrize("method", [Folder, LlamaCpp, Ollama])
+def test_an_adapter_without_its_model_is_found_before_anything_runs(tmp_path: Path, method: type[Folder]) -> None:
+    (finding, *_) = method(to=tmp_path / "out").check({"artifacts": [Facts(GgufAdapter)]})
+    assert finding.level == "error" and "without its base model in GGUF" in finding.problem
+    findings = method(to=tmp_path / "out").check({"artifacts": [Facts(GgufAdapter), Facts(Gguf)]})
+    assert "error" not in [finding.level for finding in findings]
+
+
+@pytest.mark.slow
+def test_a_context_beyond_what_the_model_was_made_for_is_told(exported: Any, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    step = Step("release", tmp_path, tmp_path / "scratch", 0, 1, events.append, exported.lineage)
+    Ollama(to=tmp_path / "out", context=257).run([exported.gguf], step=step)
+    (warning,) = (event for event in events if event["event"] == "warning")
+    assert warning["problem"] == "whole was made for 256 tokens, and is to be served with 257"
 
 
 def test_what_is_no_gguf_file_is_refused(made: Any, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.publish.commands import commands, options
 from tuneforge import Adapter, Facts, Model, QuantizedModel, StepError
 from tuneforge.artifacts import read_json
 from tuneforge_publish import Vllm
+from tuneforge_trl.adapters.lora import Dora
 
 # Of vllm/engine/arg_utils.py and vllm/entrypoints/serve/utils/cli_args.py.
 KNOWN = {
@@ -98,6 +99,20 @@ def test_a_base_on_the_hub_is_served_from_there(made: Any, tmp_path: Path) -> No
     assert service["environment"] == ["HF_TOKEN"], "a model may be gated"
 
 
+def test_repeats_of_a_step_have_names_that_a_server_can_split(made: Any, tmp_path: Path) -> None:
+    """`name=path` is split at its equals sign: vllm/entrypoints/common/cli_args.py."""
+    twins = [Adapter(made.adapter.path, digest * 64, made.base) for digest in "12"]
+    steps = [
+        made.entry(f"sft[r={rank}]", twin.digest, Adapter.kind, "train: sft", base=made.base.digest)
+        for rank, twin in zip((4, 16), twins, strict=True)
+    ]
+    to = tmp_path / "out"
+    told = replace(made, lineage={"recipe": "orders", "steps": [made.lineage["steps"][0], *steps]})
+    told.publish(tmp_path / "receipt", twins, method=Vllm, to=to)
+    given = [word.split("=") for word in served(to)[0]["--lora-modules"]]
+    assert [len(each) for each in given] == [2, 2] and all((to / path).is_dir() for _, path in given)
+
+
 def test_an_adapter_with_a_template_of_its_own_is_served_with_it(made: Any, tmp_path: Path) -> None:
     folder, to = tmp_path / "adapter", tmp_path / "out"
     folder.mkdir()
@@ -131,7 +146,7 @@ LORA = {"peft_type": "LORA", "r": 8}
     ("config", "problem"),
     [
         ({"peft_type": "IA3"}, "of the type IA3"),
-        (LORA | {"use_dora": True}, "it is a DoRA"),
+        (Dora(type="dora").foretold(), "it is a DoRA"),
         (LORA | {"bias": "all"}, "biases of the model"),
         (LORA | {"modules_to_save": ["lm_head"]}, "whole layers"),
         (LORA | {"init_lora_weights": "pissa"}, "changes the model's own weights"),
