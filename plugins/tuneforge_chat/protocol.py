@@ -125,10 +125,14 @@ class TextRequest(_Request):
 
 
 def told(error: ValidationError) -> RequestError:
-    """The first thing that is wrong with a request."""
-    first = error.errors()[0]
-    param = ".".join(str(part) for part in first["loc"]) or None
-    message = str(first["msg"]).removeprefix("Value error, ")
+    """What is wrong with a request; of a value that may be of several types, with the one that it comes closest to."""
+    worst = max(error.errors(), key=lambda each: len(each["loc"]))
+    # The names of those types are among the places.
+    param = (
+        ".".join(str(part) for part in worst["loc"] if isinstance(part, int) or (part.isidentifier() and part != "str"))
+        or None
+    )
+    message = str(worst["msg"]).removeprefix("Value error, ")
     return RequestError(400, f"{param}: {message}" if param else message, param)
 
 

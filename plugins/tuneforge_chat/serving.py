@@ -11,6 +11,7 @@ import hmac
 import json
 import secrets
 import time
+import traceback
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -203,11 +204,15 @@ class _Desk:
                 if answer.usage_told:
                     yield _event(answer.form.usage(answer.usage))
                 yield "data: [DONE]\n\n"
-        except Exception as error:  # the answer has begun: no status can tell it any more
-            yield _event(RequestError(500, f"{type(error).__name__}: {error}").body)
-            raise
-        finally:
             _tell(answer)
+        except Exception as error:  # the answer has begun: no status can tell it any more
+            traceback.print_exc()
+            problem = f"{type(error).__name__}: {error}"
+            _say(answer.request, 500, problem)
+            yield _event(RequestError(500, problem).body)
+        except BaseException:  # the client has hung up
+            _tell(answer)
+            raise
 
 
 def _event(content: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ class LlamaCppServer(Server):
     kinds = (Gguf, GgufAdapter)
     bases: ClassVar[Mapping[type[Artifact], tuple[type[Artifact], ...]]] = {GgufAdapter: (Gguf,)}
     needs = ("xllamacpp>=2026.10",)
-    tells = r" [EW] |total time"  # llama.cpp tells of a request in seven lines
+    tells = r" E |unauthorized|total time"  # llama.cpp tells of a request in seven lines
 
     def serve(self, artifact: Artifact, base: Artifact | None, terms: Terms) -> None:
         from .serving import serve

@@ -17,7 +17,10 @@ def serve(model: Artifact, adapter: Artifact | None, terms: Terms) -> None:
     file = min(model.path.glob("*.gguf"))  # of a model in several files, llama.cpp is given the first
     if not has_template(file):  # llama.cpp would take another model's
         raise StepError("the GGUF file has no chat template", "Export a model that has one.")
-    server = Server(_settings(file, min(adapter.path.glob("*.gguf")) if adapter else None, terms))
+    try:
+        server = Server(_settings(file, min(adapter.path.glob("*.gguf")) if adapter else None, terms))
+    except RuntimeError as error:  # it says no more
+        raise StepError("llama.cpp does not load the GGUF file", "--debug before `serve` shows why.") from error
     threading.Event().wait()
     del server
 

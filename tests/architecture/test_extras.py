@@ -23,7 +23,12 @@ EXTRAS = {
 def test_extras_are_what_plugins_need() -> None:
     needs: dict[str, set[str]] = defaultdict(set)
     plugins = Plugins()
-    for offered in (*plugins, *plugins.speakers().values(), *dict(plugins.trackers).values()):
+    for offered in (
+        *plugins,
+        *plugins.speakers().values(),
+        *dict(plugins.servers).values(),
+        *dict(plugins.trackers).values(),
+    ):
         if offered.needs:
             needs[offered.__module__.partition(".")[0].removeprefix("tuneforge_")].update(offered.needs)
     assert needs.keys() >= ASIDE

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from tuneforge_registry import Registry
 
-from ..child import exited_with, how_it_died, kill_group
+from ..child import exited_with, how_it_died
 from ..environments import lent
 from ..errors import TuneforgeError
 from ..plugins import Plugins
@@ -129,11 +129,10 @@ def running(
         reading, events = os.pipe()
         lifeline, life = os.pipe()
         output, printing = os.pipe()
-        ends.callback(os.close, life)
         theirs = (asked, events, lifeline)
         process = start(environment, "tuneforge.serve.serving", theirs, terms.threads, stdout=printing, stderr=printing)
         ends.callback(process.wait)
-        ends.callback(kill_group, process.pid)  # with all that it has started
+        ends.callback(os.close, life)  # ends it, with all that it has started
         for descriptor in (*theirs, printing):
             os.close(descriptor)
         told = ends.enter_context(os.fdopen(reading, encoding="utf-8"))

@@ -10,13 +10,15 @@ import faulthandler
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
-from ..child import artifact, die_with, exited_with, failure, send
+from ..child import artifact, exited_with, failure, kill_group, send
 from ..servers import Server, Terms
 
 
@@ -26,11 +28,18 @@ def main(request: int, events: int, lifeline: int) -> None:
     child = os.fork()
     if child == 0:
         os._exit(_work(given, events))
-    # Here and not there, as native code may never let another thread come to it. It ends all that was started: a
-    # server's own processes stay in this one's group.
-    threading.Thread(target=die_with, args=(lifeline, ()), daemon=True).start()
+    # Here and not there, as native code may never let another thread come to it.
+    threading.Thread(target=_end_with, args=(lifeline, child), daemon=True).start()
     _, status = os.waitpid(child, 0)
-    send(events, exited_with(os.waitstatus_to_exitcode(status)))
+    with suppress(BrokenPipeError):  # the command is gone
+        send(events, exited_with(os.waitstatus_to_exitcode(status)))
+    kill_group(os.getpid())  # what the server has started is in this group
+
+
+def _end_with(lifeline: int, child: int) -> None:
+    """Ends the server when the command is gone: `lifeline` is a pipe that nobody writes to."""
+    os.read(lifeline, 1)
+    os.kill(child, signal.SIGKILL)
 
 
 def _work(given: Mapping[str, Any], events: int) -> int:
