@@ -17,12 +17,13 @@ class Form:
     """`name` as people know the format, `bits` a weight by what the files claim, `measured` by what they hold.
 
     What is measured are all weights but the embeddings, which few formats round, scales and offsets included.
-    `computed` is the type that it was asked in.
+    `computed` is the type that it was asked in; `tokenizer` llama.cpp's name for the kind, where that is the runtime.
     """
 
     name: str
     runtime: str
     computed: str
+    tokenizer: str
     bits: float
     measured: float
 

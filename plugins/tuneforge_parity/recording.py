@@ -41,6 +41,7 @@ class Runtime(Protocol):
 
     form: Form
     context: int | None
+    bos: str
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -81,7 +82,8 @@ def record(method: RecordProbe, artifact: Artifact, data: Data | None, step: Ste
             "form": runtime.form.told(),
             "asked": _asked(method, questions.items),
             "source": questions.source,
-            "rendered": rendered,
+            # Some runtimes leave the BOS token to the tokenizer: whether it is there, token ids tell.
+            "rendered": [text.removeprefix(runtime.bos) if text is not None else None for text in rendered],
             "prompts": [runtime.prompt(text) if text is not None else None for text in rendered],
             "strings": [runtime.text(text) for text in strings],
         }

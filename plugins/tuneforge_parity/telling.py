@@ -25,6 +25,7 @@ _WHAT = {
     "score_error": "greatest difference of a score, of their spread",
 }
 _SAYS = ("top1", "kl_mean", "kl_p99", "perplexity_ratio", "answers", "score_error")
+_UNMEASURED = "no prompt has the same tokens in both forms"
 
 
 def told_failures(missed: Sequence[str], scores: Scores, wanted: Scores, trained: Known, form: Known) -> list[str]:
@@ -60,13 +61,11 @@ def _failures(missed: list[str], scores: Scores, wanted: Scores, trained: Known,
             f"hold {wanted['bits']:.3g} at most: it was not quantized, or only in part"
         )
     says = [name for name in missed if name in _SAYS]
-    if not says:
-        return
-    if all(scores[name] is None for name in says):
-        if "template" not in missed and "prompt_ids" not in missed:
-            yield "no prompt has the same tokens in both forms, so what they say cannot be compared"
-        return
-    yield f"{', '.join(_missed(name, scores, wanted) for name in says)}: {_cause(form, {*missed})}"
+    measured = [name for name in says if scores[name] is not None]
+    if measured:
+        yield f"{', '.join(_missed(name, scores, wanted) for name in measured)}: {_cause(form, {*missed})}"
+    if len(measured) < len(says):
+        yield f"{', '.join(name for name in says if name not in measured)} could not be measured: {_UNMEASURED}"
 
 
 def _cause(form: Known, missed: set[str]) -> str:
@@ -84,9 +83,8 @@ def _cause(form: Known, missed: set[str]) -> str:
 
 
 def _missed(name: str, scores: Scores, wanted: Scores) -> str:
-    value, word = scores[name], "at most" if name in AT_MOST else "at least"
-    measured = "could not be measured" if value is None else f"is {value:.4g}"
-    return f"{name} {measured}, {word} {wanted[name]:.4g} is required"
+    word = "at most" if name in AT_MOST else "at least"
+    return f"{name} is {scores[name]:.4g}, {word} {wanted[name]:.4g} is required"
 
 
 def _stops(stops: Known) -> str:

@@ -34,7 +34,7 @@ class WithLlamaCpp:
         self._llama = self._open.enter_context(loaded(files[0], threads=threads, context=context))
         self.context: int | None = self._llama.trained_context()
         bos = self._field(_KEYS.BOS_ID)
-        self._bos = self._token(bos) if bos is not None else ""
+        self.bos = self._token(bos) if bos is not None else ""
         self._whole = self.text("a")[-1]
 
     def __enter__(self) -> WithLlamaCpp:
@@ -44,17 +44,17 @@ class WithLlamaCpp:
         self._open.close()
 
     def render(self, messages: Messages) -> str | None:
-        """The prompt as text but for a BOS token; None where the template refuses, or is not there."""
+        """The prompt as text; None where the template refuses, or is not there."""
         if self._template is None:  # llama.cpp would take another model's
             return None
         try:
             text = self._llama.render(messages)
         except StepError:
             return None
-        return with_fixed_date(self._template, text).removeprefix(self._bos)
+        return with_fixed_date(self._template, text)
 
     def prompt(self, rendered: str) -> list[int]:
-        """Token ids of what `render` gave, with the BOS token that llama.cpp puts before it."""
+        """Token ids of what `render` gave, with the BOS token that llama.cpp leaves to its tokenizer."""
         return self._llama.tokenize(rendered, special=True)
 
     def text(self, text: str, *, begins: bool = False) -> list[int]:
@@ -112,10 +112,12 @@ def _form(readers: Sequence[gguf.GGUFReader]) -> Form:
     field = readers[0].get_field(gguf.Keys.General.FILE_TYPE)
     if field is None:
         raise StepError("the GGUF file does not say in which type it is (general.file_type)", "Export it again.")
+    kind = readers[0].get_field(_KEYS.MODEL)
+    tokenizer = str(kind.contents()) if kind is not None else "none"
     name = gguf.LlamaFileType(field.contents()).name
     held = weights = 0
     for reader in readers:
         for tensor in reader.tensors:
             if len(tensor.shape) > 1 and not tensor.name.startswith(_EMBEDDINGS):
                 held, weights = held + int(tensor.n_bytes), weights + int(tensor.n_elements)
-    return Form(name.partition("_")[2], "llama.cpp", "float32", claimed_by_gguf(name), 8 * held / weights)
+    return Form(name.partition("_")[2], "llama.cpp", "float32", tokenizer, claimed_by_gguf(name), 8 * held / weights)

@@ -27,6 +27,7 @@ class WithTransformers:
         torch.set_num_threads(threads)
         self._artifact = artifact
         self._model, self._tokenizer = load(artifact)
+        self.bos = str(self._tokenizer.bos_token or "")
         self._stops = _stops(artifact, self._tokenizer)
         config = read_json(folder_of(artifact) / "config.json")
         self.context = context_length(config)
@@ -39,19 +40,17 @@ class WithTransformers:
         del self._model
 
     def render(self, messages: Messages) -> str | None:
-        """The prompt as text but for a BOS token; None where the template refuses, or is not there."""
+        """The prompt as text; None where the template refuses, or is not there."""
         if self._tokenizer.chat_template is None:
             return None
         try:
-            return prompt_text(self._tokenizer, messages).removeprefix(self._tokenizer.bos_token or "")
+            return prompt_text(self._tokenizer, messages)
         except ChatRefusedError:
             return None
 
     def prompt(self, rendered: str) -> list[int]:
-        """Token ids of what `render` gave, with the BOS token if the template writes one."""
-        bos = self._tokenizer.bos_token or ""
-        written = bos if bos and self._writes_bos() else ""
-        return self._ids(written + rendered)
+        """Token ids of what `render` gave."""
+        return self._ids(rendered)
 
     def text(self, text: str, *, begins: bool = False) -> list[int]:
         """Token ids of plain text; with what a text begins with, where it `begins`."""
@@ -101,10 +100,6 @@ class WithTransformers:
 
         return [score(self._model, [chat_ids(self._tokenizer, messages)])[0] for messages in conversations]
 
-    def _writes_bos(self) -> bool:
-        bos = self._tokenizer.bos_token
-        return prompt_text(self._tokenizer, [{"role": "user", "content": "?"}]).startswith(bos)
-
     def _ids(self, text: str, special: bool = False) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
@@ -125,7 +120,7 @@ def _form(artifact: Artifact, config: dict[str, Any], computed: str) -> Form:
     name, bits = claimed(config, tensors)
     if isinstance(artifact, (Adapter, RewardAdapter)):
         name = f"adapter on {name}"
-    return Form(name, "transformers", computed, bits, _measured(artifact, tensors))
+    return Form(name, "transformers", computed, "", bits, _measured(artifact, tensors))
 
 
 def _measured(artifact: Artifact, tensors: dict[str, Tensor]) -> float:

@@ -52,7 +52,7 @@ def test_a_wrong_chat_template(lab: Lab, reference: Probe, merged: Model) -> Non
     said = refused(lab, wrong, outcome)
     assert outcome.scores["template"] == 0 and "the form has another chat template" in said
     assert outcome.scores["string_ids"] == outcome.scores["stop_tokens"] == 1
-    assert outcome.scores["kl_mean"] is None  # they were not asked the same
+    assert outcome.scores["kl_mean"] is None and "kl_mean, kl_p99, perplexity_ratio could not be measured" in said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from tests.parity.conftest import Lab
-from tuneforge import Gguf, Model, StepError
+from tuneforge import Gguf, Model, QuantizedModel, StepError
 from tuneforge_parity import RecordProbe
 from tuneforge_parity.kinds import Probe
 
@@ -88,3 +89,20 @@ def test_without_data_built_in_prompts_are_asked(lab: Lab, merged: Model) -> Non
         probes.append(Probe(step.out, step.out.name))
     outcome = lab.compare(*probes)
     assert outcome.told["passed"] and outcome.told["positions"] == 8
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(("name", "bits"), [("load_in_4bit", 4), ("load_in_8bit", 8)])
+def test_a_model_of_bitsandbytes(lab: Lab, reference: Probe, merged: Model, name: str, bits: int) -> None:
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    folder = lab.new(name)
+    shutil.copytree(merged.path, folder, dirs_exist_ok=True)
+    settings = BitsAndBytesConfig(**{name: True}, bnb_4bit_quant_type="nf4")
+    rounded: Any = AutoModelForCausalLM.from_pretrained(
+        merged.path, quantization_config=settings, device_map={"": "cpu"}, dtype=torch.float32
+    )
+    rounded.save_pretrained(folder)
+    outcome = lab.compare(reference, QuantizedModel(folder, folder.name))
+    assert outcome.told["passed"], outcome.failures
+    assert bits < (outcome.scores["bits"] or 0) < bits + 0.6

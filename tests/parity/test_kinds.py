@@ -30,7 +30,9 @@ from tuneforge.kit.rows import write_rows
 from tuneforge_models import fresh
 from tuneforge_parity import CompareProbes, RecordProbe
 from tuneforge_parity.kinds import Probe
+from tuneforge_parity.options import Bars
 from tuneforge_parity.prompts import choose
+from tuneforge_parity.thresholds import bars, format_of
 
 PAIRS = [
     {
@@ -148,3 +150,15 @@ def test_each_form_is_recorded_where_it_can_be() -> None:
     assert set(inputs_of(RecordProbe)["model"].kinds) == {
         *(Model, Adapter, RewardModel, RewardAdapter, QuantizedModel, Gguf)
     }
+
+
+def test_what_is_required_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "parity.md").read_text()
+    names = ("top1", "kl_mean", "kl_p99", "perplexity_ratio", "answers", "score_error")
+    lines = [line for line in page.splitlines() if line.startswith(("| `float", "| `bits")) and line.count("|") > 7]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in lines]
+    told = {name: cells for name, _, *cells in rows}
+    for bits in (32, 16, 8, 6, 5, 4, 3, 2):
+        asked = bars({"computed": "float32"}, {"computed": "float32", "tokenizer": "", "bits": bits}, {}, Bars())
+        wanted = [format(asked[name], "g") if name in asked else "" for name in names]
+        assert [format(float(cell), "g") if cell else "" for cell in told[format_of(bits)]] == wanted
