@@ -1,13 +1,20 @@
-"""Run as: python -m benchmarks [startup] [share] [training] [adapters]"""
+"""Run as: python -m benchmarks [startup] [share] [training] [adapters] [gguf] [quantizing]"""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import adapters, share, startup, training
+from benchmarks import adapters, gguf, quantizing, share, startup, training
 
-ALL = {"startup": startup.main, "share": share.main, "training": training.main, "adapters": adapters.main}
-"""The last two are carried out only when they are named: they install other tools, and write a page."""
+ALL = {
+    "startup": startup.main,
+    "share": share.main,
+    "training": training.main,
+    "adapters": adapters.main,
+    "gguf": gguf.main,
+    "quantizing": quantizing.main,
+}
+"""All but the first two are carried out only when they are named: they install other tools, or write a page."""
 
 for name in sys.argv[1:] or ("startup", "share"):
     ALL[name]()
