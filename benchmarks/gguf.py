@@ -53,33 +53,36 @@ _BY_CONVERTER = "llama.cpp's converter, of a model; llama.cpp's quantizing, of a
 _BY_LLAMA_CPP = "llama.cpp's quantizing"
 
 _HOW = """
-Quantizing is llama.cpp's own: by `llama-quantize`, where it is on the PATH or in the folder that `llama_cpp` names, else
-by llama-cpp-python, whose sources are compiled the first time, in an environment of their own: about 8 processor
-minutes, told as they go, and never again on that machine. It chooses itself which weights get a type of more bits than
-most, and where the rows of a weight are no multiple of 256, the types named k and iq4_xs cannot cut them into their
-blocks: such a weight falls back to a type with blocks of 32, which the plan and the step say. The figures of a step tell
-how many tensors there are of each type (`tensor_types`), and how many fell back.
+Quantizing is llama.cpp's own: by `llama-quantize`, where it is on the PATH or in the folder that `llama_cpp` names,
+else by llama-cpp-python, whose sources are compiled the first time, in an environment of their own: about 8 processor
+minutes, told as they go, and never again on that machine. It chooses itself which weights get a type of more bits
+than most, and where the rows of a weight are no multiple of 256, the types named k and iq4_xs cannot cut them into
+their blocks: such a weight falls back to a type with blocks of 32, which the plan and the step say. The figures of a
+step tell how many tensors there are of each type (`tensor_types`), and how many fell back.
 
 With `data:`, the importance matrix is computed first: the model in full is run over `calibration_chunks` pieces of
-`calibration_length` tokens of the data's training rows, drawn by the recipe's seed and rendered by the file's own chat
-template; for every weight and each of its inputs, the mean of that input's squares is what the rounding is weighted by.
-That is what `llama-imatrix` computes. Types of 8 bits and more have no use for it; q2_k and iq4_xs without it lose much.
+`calibration_length` tokens of the data's training rows, drawn by the recipe's seed and rendered by the file's own
+chat template; for every weight and each of its inputs, the mean of that input's squares is what the rounding is
+weighted by. That is what `llama-imatrix` computes. Types of 8 bits and more have no use for it; q2_k and iq4_xs
+without it lose much.
 
-Every file is then compared with what it was made of, and deleted if it is not the same model: the metadata, each row of
-each weight as far as its type can hold it, token ids of three thousand texts, the next-token probabilities of llama.cpp.
+Every file is then compared with what it was made of, and deleted if it is not the same model: the metadata, each row
+of each weight as far as its type can hold it, token ids of three thousand texts, the next-token probabilities of
+llama.cpp.
 
-`quantize: gguf_lora` writes a LoRA adapter as a file for `llama-server -m base.gguf --lora adapter-f16.gguf`, and compares
-what llama.cpp makes of base and adapter with what PEFT does. DoRA, IA3, biases and modules that were trained in full have
-no place in such a file: merge those.
+`quantize: gguf_lora` writes a LoRA adapter as a file for `llama-server -m base.gguf --lora adapter-f16.gguf`, and
+compares what llama.cpp makes of base and adapter with what PEFT does. DoRA, IA3, biases and modules that were trained
+in full have no place in such a file: merge those.
 """
 
 _MEASURED = """
 ## What each type keeps
 
-The built-in model of 3.1 million parameters, tuned on the demonstration's orders and merged. Agreement is the share of
-positions, in {conversations} held-out conversations, where llama.cpp finds the same token likeliest as transformers does
-with the merged model; KL the mean divergence of its next-token probabilities from those, in nats; answers how many of the
-{conversations} greedy answers are the same text. Small models suffer more from few bits than large ones do.
+The built-in model of 3.1 million parameters, tuned on the demonstration's orders and merged. Agreement is the share
+of positions, in {conversations} held-out conversations, where llama.cpp finds the same token likeliest as
+transformers does with the merged model; KL the mean divergence of its next-token probabilities from those, in nats;
+answers how many of the {conversations} greedy answers are the same text. Small models suffer more from few bits than
+large ones do.
 
 | `type` | file | bits a weight | agreement | KL | same answers |
 |---|---|---|---|---|---|
