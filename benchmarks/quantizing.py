@@ -1,0 +1,168 @@
+"""A model of 470M random weights to q4_k_m: what we add to llama.cpp's own converter and quantizer, in the same run.
+
+`TUNEFORGE_BENCH_LAYERS=2` makes it a small one, to try this out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import BIN
+from tuneforge_gguf.converter import converter_cache, fetch_converter, fetch_sources
+
+_LAYERS = int(os.environ.get("TUNEFORGE_BENCH_LAYERS", "24"))
+_ROUNDS = 3
+_TYPE = "q4_k_m"
+_THREADS = "1"
+
+# Runs a command and tells, in its last line, how long it and its children took and what they had in memory at most.
+_CLOCK = """
+import json, resource, subprocess, sys, time
+began = time.monotonic()
+code = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+told = {"code": code, "wall": time.monotonic() - began, "cpu": used.ru_utime + used.ru_stime}
+open(sys.argv[1], "w").write(json.dumps(told | {"memory": used.ru_maxrss * 1024}))
+"""
+
+# What the step does but for comparing the file, which is parity: a conversion and a quantizing.
+_OURS = """
+import sys
+from pathlib import Path
+from tuneforge_gguf.export import export
+from tuneforge_gguf.making import exact_type
+from tuneforge_gguf.quantizing import quantize
+
+model, folder, converter, kind = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+full = export(model, folder, exact_type(model), converter, log=print)
+quantize(full, folder / "ours.gguf", kind, threads=1, log=print)
+"""
+
+
+def main() -> None:
+    """In turns: their converter, their quantizer, and ours, each in a process of its own."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TUNEFORGE_BENCH_FOLDER")) as name:
+        folder = Path(name)
+        model = _model(folder / "model")
+        record = _step(folder, model)
+        site = _site(Path(record["home"]))
+        converter = fetch_converter(converter_cache(), print)
+        programs = _programs(converter_cache() / "benchmarks")
+        full, theirs = folder / "theirs-bf16.gguf", folder / "theirs.gguf"
+        commands = {
+            "llama.cpp's converter": [
+                *(sys.executable, str(converter / "convert_hf_to_gguf.py"), str(model)),
+                *("--outtype", "bf16", "--outfile", str(full)),
+            ],
+            "llama-quantize": [str(programs / "llama-quantize"), str(full), str(theirs), _TYPE.upper(), _THREADS],
+            "ours": [sys.executable, "-c", _OURS, str(model), str(folder), str(converter), _TYPE],
+        }
+        seen: dict[str, list[dict[str, float]]] = {each: [] for each in commands}
+        for turn in range(_ROUNDS + 1):  # the first one warms the disk cache, bytecode included
+            for each, command in commands.items():
+                found = _timed(command, folder, {"PYTHONPATH": site} if each == "ours" else {})
+                seen[each] += [found] if turn else []
+        if theirs.stat().st_size != (folder / "ours.gguf").stat().st_size:
+            print("the two files differ in size")
+        _report(seen, record)
+
+
+def _model(folder: Path) -> Path:
+    """A Llama with the tokenizer of the built-in model, 470M parameters in bfloat16 for 24 layers."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        Path(__file__).parents[1] / "plugins" / "tuneforge_models" / "builtin" / "tiny"
+    )
+    config = LlamaConfig(
+        vocab_size=32768,
+        hidden_size=1280,
+        intermediate_size=3328,
+        num_hidden_layers=_LAYERS,
+        num_attention_heads=20,
+        num_key_value_heads=10,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(1)
+    network = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    print(f"{network.num_parameters():,} parameters")
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _step(folder: Path, model: Path) -> dict[str, Any]:
+    """The same by a recipe, compared afterwards: how long it took of the whole, and where its environment is."""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        f"steps:\n  base: {{load_model: path, with: {{path: {model}}}}}\n"
+        f"  small: {{quantize: gguf, model: base, with: {{type: {_TYPE}}}}}\n"
+    )
+    home = os.environ.get("TUNEFORGE_HOME") or str(folder / "home")
+    command = [str(BIN / "tuneforge"), "--home", home, "run", str(recipe), "--json"]
+    # Of a second run the environment is there already.
+    document = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    (record,) = Path(home, "runs").glob(f"{document['run']}.json")
+    (small,) = (step for step in json.loads(record.read_text())["steps"] if step["name"] == "small")
+    return {"home": home, **small}
+
+
+def _site(home: Path) -> str:
+    """Where the environment that the core has made keeps llama-cpp-python."""
+    return str(next(home.glob("envs/*/lib/python*/site-packages/llama_cpp")).parent)
+
+
+def _programs(folder: Path) -> Path:
+    """llama-quantize, compiled from the same sources, with optimizations as they ship; kept from run to run."""
+    there = folder / "llama.cpp"
+    if not (there / "bin" / "llama-quantize").exists():
+        there.mkdir(parents=True, exist_ok=True)
+        print("compiling llama-quantize, once")
+        with tarfile.open(fetch_sources(there)) as tar:
+            tar.extractall(there, filter="data")
+        (source,) = there.glob("*/vendor/llama.cpp")
+        off = ("TESTS", "EXAMPLES", "SERVER", "APP")
+        options = [f"-DLLAMA_BUILD_{name}=OFF" for name in off] + ["-DGGML_OPENMP=OFF", "-DGGML_NATIVE=OFF"]
+        subprocess.run(["cmake", "-S", source, "-B", there, "-DCMAKE_BUILD_TYPE=Release", *options], check=True)
+        subprocess.run(["cmake", "--build", there, "--target", "llama-quantize", "-j2"], check=True)
+    return there / "bin"
+
+
+def _timed(command: Sequence[str], folder: Path, settings: Mapping[str, str]) -> dict[str, float]:
+    told = folder / "clock.json"
+    given = os.environ | {"OMP_NUM_THREADS": "1"} | settings
+    subprocess.run([sys.executable, "-c", _CLOCK, str(told), *command], check=True, env=given)
+    found: dict[str, float] = json.loads(told.read_text())
+    if found["code"]:
+        raise SystemExit(f"{' '.join(command)} ended with {found['code']}")
+    return found
+
+
+def _report(seen: Mapping[str, Sequence[Mapping[str, float]]], record: Mapping[str, Any]) -> None:
+    least = {
+        each: {name: min(round_[name] for round_ in rounds) for name in ("wall", "cpu", "memory")}
+        for each, rounds in seen.items()
+    }
+    print(f"\n{'470M parameters to ' + _TYPE:30}{'wall s':>9}{'cpu s':>9}{'memory':>11}   least of {_ROUNDS} rounds")
+    for each, figures in least.items():
+        print(f"  {each:28}{figures['wall']:9.1f}{figures['cpu']:9.1f}{figures['memory'] / 1e6:8.0f} MB")
+    theirs = [figures for each, figures in least.items() if each != "ours"]
+    for name in ("wall", "cpu"):
+        share = least["ours"][name] / sum(figures[name] for figures in theirs) - 1
+        print(f"  ours on top of theirs, {name:5}{share:+9.1%}")
+    more = least["ours"]["memory"] / max(figures["memory"] for figures in theirs) - 1
+    print(f"  peak memory against theirs  {more:+9.1%}")
+    print(f"  the step of a recipe, its comparing included: {record['work_seconds']:.1f} s", end=", ")
+    print(f"{record['peak_memory'] / 1e6:.0f} MB")
