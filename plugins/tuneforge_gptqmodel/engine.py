@@ -87,8 +87,7 @@ def _clean(out: Path, model: Path, options: Calibrated) -> None:
 def _look_at(options: Calibrated, model: Path, out: Path) -> None:
     """Raises StepError unless every layer that should be is packed as it should be, and holds numbers."""
     given = Model.facts(model)
-    wrong = differences(rounded(given, options.rounding), read_tensors(out))
-    wrong |= empty_layers(out, options.rounding)
+    wrong = empty_layers(out) | differences(rounded(given, options.rounding), read_tensors(out))
     if wrong:
         name = min(wrong)
         raise StepError(

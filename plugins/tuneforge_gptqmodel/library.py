@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ def quantize(options: Calibrated, folder: Path, rows: Rows, out: Path, step: Ste
 
     loaded.layer_callback = done
     given = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in rows]
-    loaded.quantize(given, batch_size=1, **on_cpu)
+    with chdir(step.scratch):  # it keeps a log in the working folder
+        loaded.quantize(given, batch_size=1, **on_cpu)
     loaded.save(str(out))
 
 

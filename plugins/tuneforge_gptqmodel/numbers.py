@@ -15,7 +15,7 @@ _AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where in a word of eight AWQ's kernels look for the first, the second, ... output."""
 
 
-def empty_layers(folder: Path, rounding: Rounding) -> dict[str, str]:
+def empty_layers(folder: Path) -> dict[str, str]:
     """What is wrong with the packed numbers, by tensor: all alike, or scales that are not finite or all zero."""
     told = {}
     for name, tensor in _packed(folder):

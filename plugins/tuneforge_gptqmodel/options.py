@@ -26,7 +26,7 @@ class Calibrated(Quantize):
 
     output = QuantizedModel
     needs = NEEDS["gptqmodel"]
-    engine = "tuneforge_gptqmodel.engine"
+    engine = "tuneforge_gptqmodel.ahead"
 
     bits: int
     backend: str

@@ -1,0 +1,155 @@
+"""GPTQ and AWQ on models fine-tuned from the built-in one, each library in its own environment.
+
+The environments are made in the first run of all, from a package index that uv can reach.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.core.bench import Bench, statuses, step_of
+from tests.gptqmodel.conftest import ORDERS
+from tuneforge import Model
+from tuneforge.artifacts import read_json, read_tensors
+from tuneforge.environments import environment_for, make
+from tuneforge_gptqmodel.architectures import KNOWN
+from tuneforge_gptqmodel.awq import Awq
+from tuneforge_gptqmodel.backends import NEEDS
+from tuneforge_gptqmodel.gptq import Gptq
+
+pytestmark = [pytest.mark.slow, pytest.mark.network]
+
+TUNED = f"""steps:
+  base: {{load_model: builtin}}
+  chats: {{format: chat, with: {{path: {ORDERS}, holdout: 0.05, limit: 400}}}}
+  tuned:
+    {{train: sft, model: base, data: chats, with: {{steps: 20, batch_size: 8, max_length: 128, learning_rate: 1e-3}}}}
+"""
+QUANTIZED = "  {name}: {{quantize: {method}, model: tuned, data: chats, with: {{group_size: 32, rows: 32, {rest}}}}}\n"
+SCORES = "  scores: {{evaluate: generation, models: [tuned, {names}], data: chats, with: {{limit: 16, max_new_tokens: 24}}}}\n"
+
+LISTS = {
+    "gptqmodel": "from gptqmodel.models.auto import MODEL_MAP as known",
+    "auto-gptq": "from auto_gptq.modeling._const import SUPPORTED_MODELS as known",
+    "autoawq": "from awq.models.auto import AWQ_CAUSAL_LM_MODEL_MAP as known",
+}
+
+
+def quantized(name: str, method: str, **rest: Any) -> str:
+    return QUANTIZED.format(name=name, method=method, rest=", ".join(f"{key}: {rest[key]}" for key in rest))
+
+
+def folder(bench: Bench, record: dict[str, Any], name: str) -> Path:
+    return bench.home / "trees" / str(step_of(record, name)["digest"])
+
+
+def agreeing(bench: Bench, record: dict[str, Any], name: str) -> float:
+    """The share of greedy answers that are the same text as the full model's."""
+    lines = (folder(bench, record, "scores") / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    full, other = (step_of(record, step)["digest"] for step in ("tuned", name))
+    same = [given["answers"][full] == given["answers"][other] for given in map(json.loads, lines)]
+    return sum(same) / len(same)
+
+
+def test_gptq_and_awq_answer_as_the_model_does_and_are_the_same_bytes_each_time(workshop: Bench) -> None:
+    # Rows are shorter than either length: another key, the same calibration, and so the same content.
+    recipe = TUNED + quantized("gptq", "gptq", max_length=512) + quantized("again", "gptq", max_length=600)
+    recipe += quantized("awq", "awq", max_length=512) + SCORES.format(names="gptq, awq")
+    record = workshop.run(recipe)
+    assert set(statuses(record).values()) == {"done"}, record
+    environments = {name: step_of(record, name)["environment"] for name in ("gptq", "again", "awq", "scores")}
+    assert len(set(environments.values())) == 1, "what measures the result needs no other one"
+    assert step_of(record, "gptq")["key"] != step_of(record, "again")["key"]
+    assert step_of(record, "gptq")["digest"] == step_of(record, "again")["digest"]
+    tuned = Model.facts(folder(workshop, record, "tuned"))
+    for method in (Gptq(group_size=32), Awq(group_size=32)):
+        path = folder(workshop, record, method.name)
+        assert read_json(path / "config.json") == {
+            **tuned.config,
+            "quantization_config": json.loads(json.dumps(method.quantization_config())),
+        }
+        assert {
+            name: tensor for name, tensor in read_tensors(path).items() if name != "lm_head.weight"
+        } == method.foresee({"model": [tuned]}).tensors
+        assert "/" not in json.dumps(read_json(path / "config.json")["quantization_config"])
+        assert {"chat_template.jinja", "generation_config.json", "tokenizer.json"} <= {
+            each.name for each in path.iterdir()
+        }
+        figures = step_of(record, method.name)["metrics"]
+        assert figures["layers"] == 28 and figures["calibration_rows"] == 32
+        assert figures["agreement"] > 0.8 and figures["kl"] < 0.2
+        assert agreeing(workshop, record, method.name) >= 0.5
+
+
+@pytest.mark.whole
+def test_other_options_of_gptq(workshop: Bench) -> None:
+    options = {
+        "eight": {"bits": 8},
+        "three": {"bits": 3},
+        "two": {"bits": 2},
+        "ordered": {"act_order": "true", "damping": 0.1},
+        "asymmetric": {"symmetric": "false"},
+    }
+    recipe = TUNED + "".join(quantized(name, "gptq", **given) for name, given in options.items())
+    recipe += "  row: {quantize: gptq, model: tuned, data: chats, with: {group_size: -1, rows: 32}}\n"
+    recipe += "  own: {quantize: gptq, model: tuned, with: {group_size: 32, rows: 32, max_length: 32}}\n"
+    recipe += SCORES.format(names="eight, ordered, asymmetric")
+    record = workshop.run(recipe)
+    assert set(statuses(record).values()) == {"done"}, record
+    kl = {name: step_of(record, name)["metrics"]["kl"] for name in (*options, "row", "own")}
+    assert kl["eight"] < kl["ordered"] < kl["three"] < kl["two"], kl
+    assert kl["eight"] < 0.01 and max(kl["asymmetric"], kl["row"], kl["own"]) < 0.5, kl
+    sizes = {name: step_of(record, name)["metrics"]["bytes"] for name in options}
+    assert sizes["two"] < sizes["three"] < sizes["ordered"] < sizes["eight"]
+    assert agreeing(workshop, record, "eight") >= 0.9
+    order = read_json(folder(workshop, record, "ordered") / "config.json")["quantization_config"]
+    assert order["desc_act"] is True and order["damp_percent"] == 0.1
+
+
+@pytest.mark.whole
+def test_awq_again_and_without_zero_points(workshop: Bench) -> None:
+    recipe = TUNED + quantized("awq", "awq", max_length=512) + quantized("again", "awq", max_length=600)
+    recipe += quantized("symmetric", "awq", zero_point="false")
+    record = workshop.run(recipe)
+    assert set(statuses(record).values()) == {"done"}, record
+    assert step_of(record, "awq")["digest"] == step_of(record, "again")["digest"]
+    figures = step_of(record, "symmetric")["metrics"]
+    assert figures["kl"] < 0.5
+    config = read_json(folder(workshop, record, "symmetric") / "config.json")["quantization_config"]
+    assert config["zero_point"] is False
+
+
+@pytest.mark.whole
+def test_autoawq_quantizes_on_a_cpu_and_gptqmodel_runs_what_it_made(workshop: Bench) -> None:
+    recipe = TUNED + quantized("old", "awq", max_length=512, backend="autoawq")
+    recipe += quantized("again", "awq", max_length=600, backend="autoawq") + SCORES.format(names="old")
+    record = workshop.run(recipe)
+    assert set(statuses(record).values()) == {"done"}, record
+    versions = record["environments"][step_of(record, "old")["environment"]]
+    assert versions["autoawq"] == "0.2.9" and versions["transformers"].startswith("4.51.")
+    assert step_of(record, "old")["environment"] != step_of(record, "scores")["environment"]
+    assert step_of(record, "old")["metrics"]["kl"] < 0.5
+    assert agreeing(workshop, record, "old") >= 0.3
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("backend", [*NEEDS])
+def test_each_library_knows_the_architectures_that_are_written_here(backend: str, workshop: Bench) -> None:
+    made = make(environment_for(NEEDS[backend], workshop.home), workshop.home, print)
+    code = f"{LISTS[backend]}; import json; print('KNOWN' + json.dumps(sorted(known)))"
+    ended = subprocess.run([str(made.python), "-c", code], capture_output=True, text=True, check=True)
+    (line,) = [line for line in ended.stdout.splitlines() if line.startswith("KNOWN")]
+    assert set(json.loads(line.removeprefix("KNOWN"))) == KNOWN[backend]
+
+
+@pytest.mark.whole
+def test_auto_gptq_is_refused_where_there_is_no_gpu(workshop: Bench) -> None:
+    plan = workshop.plan(TUNED + quantized("old", "gptq", backend="auto-gptq"))
+    (error,) = plan.errors
+    assert "auto-gptq 0.7.1 quantizes on an NVIDIA GPU only" in error.problem
+    assert "backend: gptqmodel" in error.fix
