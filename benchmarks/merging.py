@@ -75,7 +75,7 @@ def _make_models(folder: Path, sizes: Mapping[str, int], vocabulary: int) -> int
 
     texts = (f"{number:x} {number * 7919 % 65_521:x}" for number in range(vocabulary))
     tokenizer = fresh.make_tokenizer(texts, vocabulary)
-    model = fresh.make_model("llama", tokenizer, tied=False, dtype=torch.bfloat16, seed=1, **sizes)  # type: ignore[arg-type]
+    model = fresh.make_model("llama", tokenizer, tied=False, dtype=torch.bfloat16, seed=1, **sizes)
     parameters: int = model.num_parameters()
     fresh.save(model, tokenizer, folder / _NAMES[0])
     del model
@@ -128,7 +128,7 @@ def _take(command: Sequence[str], folder: Path) -> Taken:
 
 
 def _least(rounds: Sequence[Taken]) -> Taken:
-    return Taken(*(min(column) for column in zip(*rounds, strict=True)))  # type: ignore[arg-type]
+    return Taken(*(min(column) for column in zip(*rounds, strict=True)))
 
 
 def _report(title: str, taken: Mapping[str, Taken]) -> None:
