@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import ConfigDict
 from pydantic import Field as Limits
 
 from tuneforge import Adapter, Facts, Field, Finding, Known, Merge, Model, Step
@@ -24,6 +25,8 @@ _TOKENIZER = (
 
 class ModelMerge(Merge):
     """Several models of one architecture, made one by mergekit."""
+
+    model_config = ConfigDict(defer_build=True)  # a recipe has one or two of them
 
     needs = ("mergekit~=0.1.5", "peft>=0.20", "torch>=2.6", "transformers>=5.20")
     engine = "tuneforge_mergekit.engine"

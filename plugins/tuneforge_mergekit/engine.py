@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub import constants
 from mergekit.architecture import get_architecture_info
-from mergekit.common import set_config_value
+from mergekit.common import ModelReference, set_config_value
 from mergekit.config import (
     InputModelDefinition,
     InputSliceDefinition,
@@ -32,7 +32,7 @@ from tuneforge.kit.models import stored_dtype
 from . import dare
 from .base import ModelMerge
 from .describing import describe
-from .inputs import Input, folders, references
+from .inputs import folders, references
 from .layers import Passthrough
 from .sanity import verify
 from .vocabulary import same
@@ -41,11 +41,11 @@ UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 class InOrder(MergeConfiguration):  # type: ignore[misc]
-    """A configuration whose models have an order of their own; mergekit's is another in every process."""
+    """A configuration whose models have an order, that of the inputs; in mergekit's own it is that of a set."""
 
-    order: list[Input]
+    order: list[ModelReference]
 
-    def referenced_models(self) -> list[Input]:
+    def referenced_models(self) -> list[ModelReference]:
         return self.order
 
 
@@ -127,7 +127,7 @@ def _common_dtype(method: ModelMerge, found: Sequence[Path], root: Path) -> str 
     return str(stored_dtype(Model(root, ""))).split(".")[-1] if method.compute_dtype or mixed else None
 
 
-def _layers(method: ModelMerge, models: Sequence[Input]) -> dict[str, Any]:
+def _layers(method: ModelMerge, models: Sequence[ModelReference]) -> dict[str, Any]:
     """What each model gives, as mergekit has it: by whole models, or by their layers."""
     if isinstance(method, Passthrough):
         sources = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +11,6 @@ from mergekit.common import ModelPath, ModelReference
 from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.kit.merging import merge
 from tuneforge.kit.models import full_model
-
-
-class Input(ModelReference):  # type: ignore[misc]
-    """A model among the inputs, at a path that ends in its number.
-
-    mergekit sums and looks up in the order of these objects' hashes, which Python makes anew in every process. With the
-    number as hash the order is that of the inputs, and the result the same each time.
-    """
-
-    def __hash__(self) -> int:
-        return int(os.path.basename(self.model.path))  # noqa: PTH119 - asked for thousands of times
 
 
 def folders(models: Sequence[Model | Adapter], base: Model | None, step: Step) -> list[Path]:
@@ -43,14 +31,14 @@ def folders(models: Sequence[Model | Adapter], base: Model | None, step: Step) -
     ]
 
 
-def references(found: Sequence[Path], step: Step) -> list[Input]:
+def references(found: Sequence[Path], step: Step) -> list[ModelReference]:
     """The folders as mergekit refers to them: each by a link, so that one model can be there more than once."""
     links = step.scratch / "inputs"
     shutil.rmtree(links, ignore_errors=True)
     links.mkdir(parents=True)
     for number, folder in enumerate(found):
         (links / str(number)).symlink_to(folder.absolute(), target_is_directory=True)
-    return [Input(model=ModelPath(path=str((links / str(number)).absolute()))) for number in range(len(found))]
+    return [ModelReference(model=ModelPath(path=str((links / str(number)).absolute()))) for number in range(len(found))]
 
 
 def _merged(adapter: Adapter, number: int, step: Step) -> Path:

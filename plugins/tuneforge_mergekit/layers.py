@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from pydantic import ConfigDict
 from pydantic import Field as Limits
 
 from tuneforge import Config, Field
@@ -12,6 +13,8 @@ from .values import Value, settings
 
 class Slice(Config):
     """Layers of one model."""
+
+    model_config = ConfigDict(defer_build=True)
 
     model: Position = Field(0, description="Which model, from 0.")
     layers: tuple[Position, Position] = Field(

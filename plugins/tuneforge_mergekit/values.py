@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
+from pydantic import ConfigDict
 from pydantic import Field as Limits
 
 from tuneforge import Config, Field
@@ -17,12 +18,16 @@ _FILTER = "A text within the names of the tensors that the value is for, such as
 class Named(Config):
     """A value for the tensors whose names contain a text. The first one that fits a tensor counts."""
 
+    model_config = ConfigDict(defer_build=True)
+
     filter: str | None = Field(None, description=_FILTER)
     value: float | Gradient = Field(description="A number, or a list of numbers from the first layer to the last.")
 
 
 class NamedShare(Config):
     """A share for the tensors whose names contain a text. The first one that fits a tensor counts."""
+
+    model_config = ConfigDict(defer_build=True)
 
     filter: str | None = Field(None, description=_FILTER)
     value: Share | Shares = Field(description="From 0 to 1, or a list of such from the first layer to the last.")

@@ -17,10 +17,10 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 
 from tests.mergekit.conftest import Merged, make, tuned, weights
-from tuneforge import Adapter, Model, StepError
+from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import load_model, save_adapter
-from tuneforge_mergekit import sanity
+from tuneforge_mergekit import inputs, sanity
 from tuneforge_mergekit.averages import Linear
 from tuneforge_mergekit.pruned import DareTies, Della
 from tuneforge_mergekit.spheres import Slerp
@@ -54,7 +54,7 @@ def foreign(base: Model, three: list[Model]) -> list[Model]:
 def test_the_bytes_are_the_same_in_another_folder_and_another_process(
     foreign: list[Model], base: Model, merge: Merge, tmp_path: Path
 ) -> None:
-    """Python gives None another hash in every process, by which mergekit orders models."""
+    """Where mergekit goes by the order of a set of paths, or of the tokens of a tokenizer, it is another each time."""
     moved = [shutil.copytree(model.path, tmp_path / f"elsewhere {at}" / "@a+b") for at, model in enumerate(foreign)]
     environment = os.environ | {"PYTHONHASHSEED": "0", "HF_HUB_OFFLINE": "0"}
     command = [sys.executable, "-c", AGAIN, str(tmp_path / "again"), *map(str, moved), str(base.path)]
@@ -120,6 +120,19 @@ def test_an_adapter_is_merged_into_its_base_first(
         plain = load_model(base, dtype=torch.float32)(ids).logits
     assert torch.allclose(wanted, found, atol=1e-4) and not torch.allclose(wanted, plain, atol=0.1)
     assert merged.figures["model_0"]["merge_error"] < 1e-4
+
+
+def test_an_adapter_that_was_merged_before_a_crash_is_not_merged_again(
+    base: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Step("merged", tmp_path / "out", tmp_path, seed=1, threads=1, send=lambda event: None)
+    adapter = adapter_on(base, tmp_path / "adapter", 1)
+    (tmp_path / "merging-0").mkdir()  # half-done
+    (tmp_path / "merging-0" / "model-00001-of-00002.safetensors").touch()
+    (before,) = inputs.folders([adapter], None, step)
+    assert before.is_relative_to(tmp_path) and len(list(before.glob("*.safetensors"))) == 1
+    monkeypatch.setattr(inputs, "merge", None)
+    assert inputs.folders([adapter], None, step) == [before]
 
 
 def test_an_adapter_on_another_base_is_refused(base: Model, three: list[Model], merge: Merge, tmp_path: Path) -> None:

@@ -39,13 +39,14 @@ def test_embeddings_are_aligned_by_token_to_one_of_the_models(base: Model, other
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
         assert (merged.model.path / name).read_bytes() == (other.path / name).read_bytes()
     found, mine, its = (weights(model)[EMBEDDING] for model in (merged.model, base, other))
-    both = ids(base).keys() & ids(other).keys()
+    before, after = ids(base), ids(other)
+    both = before.keys() & after.keys()
     assert len(both) > 256
     for token in both:
-        wanted = (mine[ids(base)[token]] + its[ids(other)[token]]) / 2
-        assert torch.allclose(found[ids(other)[token]], wanted, atol=1e-6), token
-    for token in ids(other).keys() - both:
-        assert torch.allclose(found[ids(other)[token]], its[ids(other)[token]], atol=1e-6), token
+        wanted = (mine[before[token]] + its[after[token]]) / 2
+        assert torch.allclose(found[after[token]], wanted, atol=1e-6), token
+    for token in after.keys() - both:
+        assert torch.allclose(found[after[token]], its[after[token]], atol=1e-6), token
 
 
 def test_a_union_has_the_tokens_of_all(base: Model, other: Model, merge: Merge) -> None:
