@@ -54,6 +54,7 @@ def test_a_finished_recipe_is_cached_with_its_results(done: Bench) -> None:
     plan = done.plan(RECIPE)
     assert set(statuses(plan).values()) == {"cached"}
     assert all(step.key and step.result and step.result.digest in plan.registry for step in plan.steps.values())
+    assert all(step.result and step.result.facts.digest == step.result.digest for step in plan.steps.values())
 
 
 def test_before_the_first_run_what_waits_has_no_key(bench: Bench) -> None:

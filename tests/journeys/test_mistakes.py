@@ -43,6 +43,13 @@ MISTAKES = {
     ),
     "preference data to SFT": ("train: sft, model: base, data: pairs", "data takes chat-data", "chats"),
     "adapter for a model": ("quantize: gguf, model: sft", "model takes model", "base"),
+    "slerp of three": ("merge: slerp, models: [base, base, base]", "slerp merges 2 models, not 3", "Wire 2 models"),
+    "a weight short": (
+        "merge: ties, models: [sft, base], base: base, with: {weights: [1]}",
+        "1 value for 2",
+        "one for",
+    ),
+    "mergekit's word": ("merge: slerp, models: [sft, base], with: {tokenizer_source: union}", "no option", "tokenizer"),
     "no such builtin": ("load_model: builtin, with: {model: tinny}", "tinny", "tiny"),
     "no such folder": ("load_model: path, with: {path: no-model}", "no-model", ""),
     "no such step": ("merge: adapter, model: stf", "no step stf", "sft"),
