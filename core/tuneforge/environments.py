@@ -25,6 +25,9 @@ from .disk import persist
 from .errors import StepError
 
 _COMPILED = re.compile(r"DEBUG \[(\d+)/(\d+)\] ")  # as ninja counts
+_PATIENCE = 3600
+"""Seconds to wait for another uv that is compiling the same package: what waits would otherwise be told to fail."""
+
 _TELLING = 10.0
 """Seconds between two words on a compilation."""
 
@@ -273,6 +276,7 @@ def _uv_settings() -> dict[str, str]:
     settings = dict(os.environ)
     if "UV_FIND_LINKS" not in settings and "PIP_FIND_LINKS" in settings:
         settings["UV_FIND_LINKS"] = ",".join(settings["PIP_FIND_LINKS"].split())
+    settings.setdefault("UV_LOCK_TIMEOUT", str(_PATIENCE))
     return settings
 
 

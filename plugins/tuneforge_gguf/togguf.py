@@ -15,6 +15,8 @@ from .types import CONVERTED, FULL, TYPES, type_of
 
 LLAMA_CPP_PYTHON = "llama-cpp-python==0.3.36"
 
+_NOT_BUILT = ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP")
+_NOT_USED = ("NATIVE", "OPENMP", "LLAMAFILE", "CPU_REPACK", "METAL", "BLAS")
 _READING = ("gguf>=0.19", "numpy>=1.26", "xllamacpp>=2026.10")
 _BETTER_WITH = ("iq4_xs", "q2_k")
 
@@ -47,15 +49,20 @@ class ToGguf(Quantize):
         "transformers>=5",
         "uv>=0.6.17",
     )
-    # Only what quantizing needs; few optimizations, as most of the sources are models that are never run here.
-    build = (
-        "llama-cpp-python:cmake.define.LLAVA_BUILD=OFF",
-        "llama-cpp-python:cmake.define.GGML_NATIVE=OFF",
-        "llama-cpp-python:cmake.define.GGML_OPENMP=OFF",
-        "llama-cpp-python:cmake.define.GGML_LLAMAFILE=OFF",
-        "llama-cpp-python:cmake.define.GGML_CPU_REPACK=OFF",
-        "llama-cpp-python:cmake.define.LLAMA_OPENSSL=OFF",
-        "llama-cpp-python:cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG",
+    # llama.cpp's library alone, by its own CMake project, as llama-cpp-python's would compile twice as much; with few
+    # optimizations, since most of it is architectures that are never run here, and the quantizing itself is C.
+    build = tuple(
+        f"{LLAMA_CPP_PYTHON.partition('==')[0]}:{setting}"
+        for setting in (
+            "cmake.source-dir=vendor/llama.cpp",
+            "wheel.install-dir=llama_cpp",
+            "cmake.define.CMAKE_INSTALL_LIBDIR=lib",
+            "cmake.define.CMAKE_INSTALL_RPATH=$ORIGIN",
+            "cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O1 -DNDEBUG",
+            "cmake.define.BUILD_SHARED_LIBS=ON",
+            *(f"cmake.define.LLAMA_BUILD_{part}=OFF" for part in _NOT_BUILT),
+            *(f"cmake.define.GGML_{part}=OFF" for part in _NOT_USED),
+        )
     )
     engine = "tuneforge_gguf.engine"
 

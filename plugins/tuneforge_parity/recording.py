@@ -75,7 +75,7 @@ def record(method: RecordProbe, artifact: Artifact, data: Data | None, step: Ste
     with _runtime(artifact, step.threads) as runtime:
         rendered = [runtime.render(messages) for messages in RENDERED]
         rendered += [runtime.render(question.messages) for question in questions.items if question.messages]
-        strings = [*PLAIN, *odd_texts()]
+        strings = [*PLAIN, *odd_texts(300)]
         known: dict[str, Any] = {
             "subject": artifact.digest,
             "kind": artifact.kind,

@@ -10,26 +10,25 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from tests.chat.test_transformers import QUESTION, TINY, generated, reply, say
-from tuneforge import Facts, Finding, QuantizedModel, Terms
+from tuneforge import Facts, QuantizedModel, Terms
 from tuneforge_chat import TransformersServer
 from tuneforge_chat.engine import Loaded
 
 TERMS = Terms("127.0.0.1", 8000, "bot")
 
 
-def check(method: str) -> tuple[list[Finding], tuple[str, ...]]:
-    facts = Facts(QuantizedModel, {"quantization_config": {"quant_method": method}}, template="{{ messages }}")
-    return list(TransformersServer().check(facts, TERMS)), TransformersServer().requires(facts)
+def facts(method: str) -> Facts:
+    return Facts(QuantizedModel, {"quantization_config": {"quant_method": method}}, template="{{ messages }}")
 
 
 def test_what_loads_the_weights_is_asked_for() -> None:
-    found, needs = check("gptq")
-    assert not found
+    server = TransformersServer()
+    assert not list(server.check(facts("gptq"), TERMS))
+    needs = server.requires(facts("gptq"))
     assert set(TransformersServer.needs) < set(needs)
     assert any(need.startswith("gptqmodel") for need in needs)
-    (finding,), needs = check("fbgemm_fp8")
-    assert finding.problem == "transformers loads no weights quantized by fbgemm_fp8"
-    assert needs == TransformersServer.needs
+    (finding,) = server.check(facts("fbgemm_fp8"), TERMS)
+    assert finding.problem == "nothing here loads a model quantized by fbgemm_fp8"
 
 
 @pytest.mark.slow
