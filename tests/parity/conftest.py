@@ -143,7 +143,7 @@ def make_lab(tmp_path_factory: pytest.TempPathFactory, converter: Path) -> Calla
     def make(seed: int) -> Lab:
         torch.set_num_threads(1)
         folder = tmp_path_factory.mktemp("lab")
-        rows = [json.loads(line) | {"tools": None} for line in ORDERS.read_text().splitlines()[1000 * seed :]]
+        rows = [json.loads(line) | {"tools": None} for line in ORDERS.read_text().splitlines()[400 * seed :]]
         for name in ("data", "adapter"):
             (folder / name).mkdir()
         write_rows(folder / "data", "train", rows[:300])
