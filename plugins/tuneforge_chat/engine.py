@@ -30,8 +30,12 @@ class Loaded:
             raise StepError(f"transformers loads no {artifact.kind}")
         torch.set_num_threads(threads)
         self._tokenizer = load_tokenizer(artifact)
-        load = load_quantized if isinstance(artifact, QuantizedModel) else load_model
-        self._model: Any = load(artifact, dtype=inference_dtype(artifact))
+        dtype = inference_dtype(artifact)
+        self._model: Any = (
+            load_quantized(artifact, dtype=dtype)
+            if isinstance(artifact, QuantizedModel)
+            else load_model(artifact, dtype=dtype)
+        )
         inner: Any = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
         self._stops = stop_tokens(inner, self._tokenizer)
         # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.

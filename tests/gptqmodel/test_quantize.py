@@ -31,7 +31,10 @@ TUNED = f"""steps:
     {{train: sft, model: base, data: chats, with: {{steps: 20, batch_size: 8, max_length: 128, learning_rate: 1e-3}}}}
 """
 QUANTIZED = "  {name}: {{quantize: {method}, model: tuned, data: chats, with: {{group_size: 32, rows: 32, {rest}}}}}\n"
-SCORES = "  scores: {{evaluate: generation, models: [tuned, {names}], data: chats, with: {{limit: 16, max_new_tokens: 24}}}}\n"
+SCORES = (
+    "  scores:\n"
+    "    {{evaluate: generation, models: [tuned, {names}], data: chats, with: {{limit: 16, max_new_tokens: 24}}}}\n"
+)
 
 LISTS = {
     "gptqmodel": "from gptqmodel.models.auto import MODEL_MAP as known",
