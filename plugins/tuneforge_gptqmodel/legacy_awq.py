@@ -19,7 +19,19 @@ def quantize(options: Awq, folder: Path, rows: Rows, out: Path, step: Step) -> N
     from awq.quantize.quantizer import AwqQuantizer
 
     class Telling(AwqQuantizer):  # type: ignore[misc]
-        """Tells how many layers are done."""
+        """Tells how many layers are done, and keeps weights apart from the copy that they are restored from.
+
+        autoawq takes that copy by `.cpu()`, which on a CPU is the weights themselves: the first scales it tries stay in
+        them, and the model comes out wrong without a word.
+        """
+
+        def _compute_best_scale(self, x, w_mean, x_mean, module2inspect, *rest, **named):  # type: ignore[no-untyped-def]
+            kept = {name: tensor.clone() for name, tensor in module2inspect.state_dict().items()}
+            module2inspect.state_dict = lambda: kept
+            try:
+                return super()._compute_best_scale(x, w_mean, x_mean, module2inspect, *rest, **named)
+            finally:
+                del module2inspect.state_dict
 
         def _search_best_clip(self, layer, named_linears, input_feat):  # type: ignore[no-untyped-def]
             done = next(place for place, each in enumerate(self.modules, 1) if layer is each)

@@ -55,8 +55,7 @@ def _weight(parts: dict[str, torch.Tensor], rounding: Rounding) -> torch.Tensor:
         numbers = _columns(parts["qweight"].T.contiguous(), rounding.bits).T
         zeros = _columns(parts["qzeros"], rounding.bits) + 1
         group = parts["g_idx"].long()
-    weight: torch.Tensor = (numbers - zeros[group]) * scales[group]
-    return weight.T.contiguous()
+    return torch.sub(numbers, zeros[group]).mul_(scales[group]).T.contiguous()
 
 
 def _columns(words: torch.Tensor, bits: int) -> torch.Tensor:
