@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mergekit.common import ModelReference
 from mergekit.io.tasks import LoaderCache
 from mergekit.moe.config import Expert, MoEMergeConfig
 from mergekit.moe.mixtral import MixtralMoE
@@ -26,7 +27,7 @@ from tuneforge.kit.folders import write_json
 from tuneforge.kit.models import save_tokenizer, stored_dtype
 
 from .engine import UNITS, offline
-from .inputs import Input, folders, references
+from .inputs import folders, references
 from .mixtures import MIXTURES, Mixture, apart
 from .moe import Moe
 from .sanity import verify
@@ -82,14 +83,14 @@ def _write(options: Moe, found: list[Path], based: bool, mixture: Mixture, step:
     shutil.rmtree(step.scratch / "inputs")
 
 
-def _expert(options: Moe, number: int, model: Input) -> Expert:
+def _expert(options: Moe, number: int, model: ModelReference) -> Expert:
     of_own = {} if options.drawn else {"positive_prompts": options.prompts[number]}
     if options.against and not options.drawn:
         of_own["negative_prompts"] = options.against[number]
     return Expert(source_model=model, noise_scale=options.noise or None, **of_own)
 
 
-def _gates(options: Moe, config: MoEMergeConfig, base: Input) -> torch.Tensor:
+def _gates(options: Moe, config: MoEMergeConfig, base: ModelReference) -> torch.Tensor:
     """What the router compares hidden states with: (layers, experts, width)."""
     tokenizer: Any = AutoTokenizer.from_pretrained(base.model.path)
     # The end of each prompt is in one place then; what stands before it is masked.
