@@ -32,13 +32,8 @@ TUNED = f"""steps:
 """
 QUANTIZED = "  {name}: {{quantize: {method}, model: tuned, data: chats, with: {{group_size: 32, rows: 32, {rest}}}}}\n"
 SCORES = (
-<<<<<<< HEAD
-    "  scores: {{evaluate: generation, models: [tuned, {names}], data: chats, "
-    "with: {{limit: 16, max_new_tokens: 24}}}}\n"
-=======
     "  scores:\n"
     "    {{evaluate: generation, models: [tuned, {names}], data: chats, with: {{limit: 16, max_new_tokens: 24}}}}\n"
->>>>>>> gptq
 )
 
 LISTS = {
