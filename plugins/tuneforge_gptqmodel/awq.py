@@ -16,7 +16,8 @@ class Awq(Calibrated):
 
     Lin et al. 2023, AWQ: Activation-aware Weight Quantization for LLM Compression and Acceleration,
     https://arxiv.org/abs/2306.00978. Calibrated on training rows of `data`, rendered by the model's own template; or,
-    with a warning, on what the model writes by itself. Embeddings, norms, routers and the output head stay as they are.
+    with a warning, on what the model writes by itself. Embeddings, norms, routers and the output head stay as they are,
+    in float16 where they were in float32.
 
     The result is looked at, layer by layer, then loaded again and compared with the model: `agreement` is the share of
     positions where both choose the same next token, `kl` the divergence in nats a token, `logits_error` the root mean
@@ -35,7 +36,9 @@ class Awq(Calibrated):
 
     @property
     def rounding(self) -> Rounding:
-        return Rounding("awq", self.bits, self.group_size, "F16" if self.backend == "autoawq" else "")
+        if self.backend == "autoawq":
+            return Rounding("awq", self.bits, self.group_size, "F16")
+        return Rounding("awq", self.bits, self.group_size, "", halved=True)
 
     def quantization_config(self) -> dict[str, Any]:
         return {

@@ -76,8 +76,7 @@ def _clean(out: Path, model: Path, options: Calibrated) -> None:
         clean_json(index)
     for weights in out.glob("*.safetensors"):
         weights.chmod(0o644)
-    config = read_json(model / "config.json")
-    write_json(out / "config.json", config | {"quantization_config": options.quantization_config()})
+    write_json(out / "config.json", options.config_of(read_json(model / "config.json")))
     generation = read_json(model / "generation_config.json")
     if generation:
         write_json(out / "generation_config.json", generation)

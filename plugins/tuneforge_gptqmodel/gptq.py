@@ -16,7 +16,8 @@ class Gptq(Calibrated):
 
     Frantar et al. 2022, GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers,
     https://arxiv.org/abs/2210.17323. Calibrated on training rows of `data`, rendered by the model's own template; or,
-    with a warning, on what the model writes by itself. Embeddings, norms, routers and the output head stay as they are.
+    with a warning, on what the model writes by itself. Embeddings, norms, routers and the output head stay as they are,
+    in float16 where they were in float32.
 
     The result is looked at, layer by layer, then loaded again and compared with the model: `agreement` is the share of
     positions where both choose the same next token, `kl` the divergence in nats a token, `logits_error` the root mean
@@ -50,7 +51,7 @@ class Gptq(Calibrated):
 
     @property
     def rounding(self) -> Rounding:
-        return Rounding("gptq", self.bits, self.group_size, "F16")
+        return Rounding("gptq", self.bits, self.group_size, "F16", halved=self.backend == "gptqmodel")
 
     def quantization_config(self) -> dict[str, Any]:
         return {

@@ -27,6 +27,12 @@ class Rounding:
     group_size: int
     scales: str
     """The dtype of the scales as safetensors calls it; empty for that of the weight."""
+    halved: bool = False
+    """Whether what is in float32, and is not packed, is stored in float16."""
+
+    def stored(self, dtype: str) -> str:
+        """The dtype in which a tensor of the model is stored that is not packed."""
+        return "F16" if self.halved and dtype == "F32" else dtype
 
     def groups(self, inputs: int) -> int:
         """How many scales an output has."""
@@ -37,7 +43,7 @@ class Rounding:
         groups, words = self.groups(inputs), outputs * self.bits // _WORD
         found = {
             "qzeros": Tensor("I32", (groups, words)),
-            "scales": Tensor(self.scales or weight.dtype, (groups, outputs)),
+            "scales": Tensor(self.scales or self.stored(weight.dtype), (groups, outputs)),
         }
         if self.quant_method == "awq":
             found["qweight"] = Tensor("I32", (inputs, words))
@@ -63,7 +69,11 @@ def linear_layers(given: Facts) -> dict[str, tuple[int, int]]:
 def rounded(given: Facts, rounding: Rounding) -> dict[str, Tensor]:
     """The tensors of the quantized model; empty where those of the model are not known."""
     layers = linear_layers(given)
-    found = {name: tensor for name, tensor in given.tensors.items() if name.removesuffix(".weight") not in layers}
+    found = {
+        name: Tensor(rounding.stored(tensor.dtype), tensor.shape)
+        for name, tensor in given.tensors.items()
+        if name.removesuffix(".weight") not in layers
+    }
     for layer, (inputs, outputs) in layers.items():
         found |= rounding.tensors(layer, given.tensors[f"{layer}.weight"], inputs, outputs)
     return found

@@ -6,10 +6,12 @@ from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import QuantizedModel, Step
+from tuneforge.artifacts import read_json
 from tuneforge.kit.quantized_models import load_quantized
 
 from .awq import Awq
@@ -38,7 +40,9 @@ def quantize(options: Calibrated, folder: Path, rows: Rows, out: Path, step: Ste
     from gptqmodel import BACKEND, GPTQModel  # starts threads: after the worker has forked
 
     on_cpu = {"backend": BACKEND.TORCH_AWQ} if isinstance(options, Awq) else {}
-    loaded = GPTQModel.load(str(folder), _config(options, step.scratch))
+    halved = options.rounding.halved and read_json(folder / "config.json").get("dtype") == "float32"
+    dtype = torch.float16 if halved else "auto"  # kernels compute in it; gptqmodel would take bfloat16
+    loaded = GPTQModel.load(str(folder), _config(options, step.scratch), dtype=dtype)
     layers = loaded.model.config.get_text_config().num_hidden_layers
 
     def done(layer_idx: int, submodule_finalized: bool) -> None:

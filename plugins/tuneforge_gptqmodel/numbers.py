@@ -55,7 +55,7 @@ def _weight(parts: dict[str, torch.Tensor], rounding: Rounding) -> torch.Tensor:
         numbers = _columns(parts["qweight"].T.contiguous(), rounding.bits).T
         zeros = _columns(parts["qzeros"], rounding.bits) + 1
         group = parts["g_idx"].long()
-    return torch.sub(numbers, zeros[group]).mul_(scales[group]).T.contiguous()
+    return ((numbers - zeros[group]) * scales[group]).T.contiguous()
 
 
 def _columns(words: torch.Tensor, bits: int) -> torch.Tensor:
@@ -66,4 +66,5 @@ def _columns(words: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def _reordered(numbers: torch.Tensor) -> torch.Tensor:
-    return numbers.reshape(len(numbers), -1, len(_AWQ_ORDER))[..., _AWQ_ORDER].reshape(len(numbers), -1)
+    eights = numbers.reshape(len(numbers), -1, len(_AWQ_ORDER))
+    return torch.stack([eights[..., place] for place in _AWQ_ORDER], dim=-1).reshape(numbers.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -65,8 +65,14 @@ class Calibrated(Quantize):
         given = next(iter(facts.get("model", ())), None)
         if given is None:
             return super().foresee(facts)
-        config = {**given.config, "quantization_config": self.quantization_config()} if given.config else {}
+        config = self.config_of(given.config) if given.config else {}
         return replace(given, kind=QuantizedModel, config=config, tensors=rounded(given, self.rounding))
+
+    def config_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The result's config.json, made of the model's."""
+        halved = self.rounding.halved and config.get("dtype", config.get("torch_dtype")) == "float32"
+        kept = {name: value for name, value in config.items() if name != "torch_dtype"} if halved else dict(config)
+        return kept | ({"dtype": "float16"} if halved else {}) | {"quantization_config": self.quantization_config()}
 
     def check(self, facts: Known) -> Iterator[Finding]:
         from .checks import check

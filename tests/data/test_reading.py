@@ -55,9 +55,9 @@ FILES: dict[str, Callable[[Table], bytes]] = {
     "marked.csv": lambda rows: b"\xef\xbb\xbf" + table(rows),
     "rows.tsv": lambda rows: table(rows, "\t"),
     "rows.parquet": parquet,
-    "rows.JSON.gz": lambda rows: gzip.compress(json.dumps(rows).encode()),
-    "rows.jsonl.gz": lambda rows: gzip.compress(lines(rows)),
-    "rows.csv.gz": lambda rows: gzip.compress(table(rows)),
+    "rows.JSON.gz": lambda rows: gzip.compress(json.dumps(rows, mtime=0).encode()),
+    "rows.jsonl.gz": lambda rows: gzip.compress(lines(rows, mtime=0)),
+    "rows.csv.gz": lambda rows: gzip.compress(table(rows, mtime=0)),
 }
 
 
@@ -156,7 +156,7 @@ GOOD = b'{"prompt": "Hi", "completion": "Hello"}'
     [
         ("cut.json", b"[" + GOOD + b"," + GOOD[:20], "cannot be read"),
         ("pretty.json", b'{\n  "data": []\n}', "neither an array of rows nor one row a line"),
-        ("cut.jsonl.gz", gzip.compress(GOOD * 100)[:-10], "cannot be read"),
+        ("cut.jsonl.gz", gzip.compress(GOOD * 100, mtime=0)[:-10], "cannot be read"),
         ("plain.jsonl.gz", GOOD, "cannot be read"),
         ("latin.csv", "prompt,completion\nHi,Grüße\n".encode("latin-1"), "cannot be read"),
         ("not.parquet", GOOD, "cannot be read"),
@@ -190,7 +190,7 @@ def test_only_the_head_is_read_before_a_run(tmp_path: Path) -> None:
         "tail.json": b"[" + b",".join([GOOD] * 20_000) + b", oops",
         "tail.jsonl": b"\n".join([GOOD] * 20_000) + b"\n\xff\xff",
         "tail.csv": b"prompt,completion\n" + b"Hi,Hello\n" * 20_000 + b"\xff\xff\n",
-        "tail.jsonl.gz": gzip.compress(b"\n".join([GOOD[:-1] + b', "n": %d}' % n for n in range(99_999)]))[:-100],
+        "tail.jsonl.gz": gzip.compress(b"\n".join([GOOD[:-1] + b', "n": %d}' % n for n in range(99_999, mtime=0)]))[:-100],
     }
     for name, content in whole.items():
         (tmp_path / name).write_bytes(content)

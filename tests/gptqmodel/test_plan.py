@@ -105,6 +105,8 @@ def test_the_result_is_foreseen() -> None:
     assert seen.tensors["lm_head.weight"] == model().tensors["lm_head.weight"]
     seen = Awq(group_size=-1).foresee({"model": [model()]})
     config = seen.config["quantization_config"]
+    halved = Gptq().foresee({"model": [model(dtype="float32")]})
+    assert halved.config["dtype"] == "float16"
     assert [config[name] for name in ("quant_method", "bits", "group_size", "zero_point", "version")] == [
         *("awq", 4, -1, True, "gemm")
     ]

@@ -28,7 +28,7 @@ TUNED = f"""steps:
   base: {{load_model: builtin}}
   chats: {{format: chat, with: {{path: {ORDERS}, holdout: 0.05, limit: 400}}}}
   tuned:
-    {{train: sft, model: base, data: chats, with: {{steps: 20, batch_size: 8, max_length: 128, learning_rate: 1e-3}}}}
+    {{train: sft, model: base, data: chats, with: {{steps: 40, batch_size: 8, max_length: 128, learning_rate: 1e-3}}}}
 """
 QUANTIZED = "  {name}: {{quantize: {method}, model: tuned, data: chats, with: {{group_size: 32, rows: 32, {rest}}}}}\n"
 SCORES = (
@@ -65,6 +65,7 @@ def test_gptq_and_awq_answer_as_the_model_does_and_are_the_same_bytes_each_time(
     recipe += quantized("awq", "awq", max_length=512) + SCORES.format(names="gptq, awq")
     record = workshop.run(recipe)
     assert set(statuses(record).values()) == {"done"}, record
+    assert not Path("logs").exists(), "gptqmodel keeps one in the working folder"
     environments = {name: step_of(record, name)["environment"] for name in ("gptq", "again", "awq", "scores")}
     assert len(set(environments.values())) == 1, "what measures the result needs no other one"
     assert step_of(record, "gptq")["key"] != step_of(record, "again")["key"]
@@ -86,7 +87,8 @@ def test_gptq_and_awq_answer_as_the_model_does_and_are_the_same_bytes_each_time(
         figures = step_of(record, method.name)["metrics"]
         assert figures["layers"] == 28 and figures["calibration_rows"] == 32
         assert figures["agreement"] > 0.8 and figures["kl"] < 0.2
-        assert agreeing(workshop, record, method.name) >= 0.5
+    assert agreeing(workshop, record, "gptq") >= 0.6
+    assert agreeing(workshop, record, "awq") >= 0.4
 
 
 @pytest.mark.whole
