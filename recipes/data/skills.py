@@ -12,8 +12,8 @@ moves/moves.jsonl            a note of a move in, its record out: from, goods, a
 orders/ and moves/chores.jsonl  other chores, to be practised on beside the task: a model that sees nothing but orders
                              comes to answer everything with one, and so would its merge with another.
 
-All answers are bare records. Each customer and each place of orders and moves occurs in one row only: whichever rows are
-held out, a model has to copy names that no other row has.
+All answers are bare records. Each customer and each place of orders and moves occurs in one row only: whichever rows
+are held out, a model has to copy names that no other row has.
 """
 
 import random
