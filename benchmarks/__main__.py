@@ -1,13 +1,19 @@
-"""Run as: python -m benchmarks [startup] [share] [training] [adapters]"""
+"""Run as: python -m benchmarks [startup] [share] [training] [adapters] [gptq]"""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import adapters, share, startup, training
+from benchmarks import adapters, gptq, share, startup, training
 
-ALL = {"startup": startup.main, "share": share.main, "training": training.main, "adapters": adapters.main}
-"""The last two are carried out only when they are named: they install other tools, and write a page."""
+ALL = {
+    "startup": startup.main,
+    "share": share.main,
+    "training": training.main,
+    "adapters": adapters.main,
+    "gptq": gptq.main,
+}
+"""The last three are carried out only when they are named: they install other tools, write a page, or take long."""
 
-for name in sys.argv[1:] or ("startup", "share"):
+for name in [word for word in sys.argv[1:] if not word.isdigit()] or ("startup", "share"):
     ALL[name]()
