@@ -24,6 +24,12 @@ def check(options: Calibrated, facts: Known) -> Iterator[Finding]:
     """Findings on the model, the data and the machine."""
     if options.backend != "gptqmodel":
         yield from unfit(options.backend, hardware())
+    if options.backend == "auto-gptq" and options.bits == 3:
+        yield Finding(
+            "what auto-gptq packs in 3 bits is not read here, so it could not be looked at",
+            "Take 2, 4 or 8 bits, or backend: gptqmodel.",
+            field="bits",
+        )
     for model in facts.get("model", ()):
         yield from _check_model(options, model, chats=any(given.kind is ChatData for given in facts.get("data", ())))
     data = facts.get("data", ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,7 +49,9 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, step.threads)))
     library: Library = import_module(_LIBRARIES[options.backend], __package__)
     tokenizer = library.tokenizer(model.path)
+    started = time.monotonic()
     full = library.full(model.path, step.scratch)
+    comparing = time.monotonic() - started
     if data is None:
         step.log("there is no data: the model writes what it is calibrated on")
         rows = own_rows(options, full, tokenizer, step.seed, step.progress)
@@ -56,15 +59,20 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
     else:
         rows = calibration_rows(options, data, tokenizer, step)
         probes = probe_rows(data, tokenizer, rows)
+    started = time.monotonic()
     wanted = logits(full, probes)
     del full
+    comparing += time.monotonic() - started
     tokens = sum(map(len, rows))
     step.log(f"calibrating on {len(rows)} rows, {tokens} tokens")
     library.quantize(options, model.path, rows, step.out, step)
     _clean(step.out, model.path, options)
     _look_at(options, model.path, step.out)
+    written = time.monotonic()
     found = compare(wanted, logits(library.quantized(options, step.out, model.path, step.scratch), probes))
+    comparing += time.monotonic() - written
     _tell(options, model, found, step, rows=len(rows), tokens=tokens)
+    step.metrics(comparison_seconds=comparing)
 
 
 def _clean(out: Path, model: Path, options: Calibrated) -> None:

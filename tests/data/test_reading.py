@@ -190,9 +190,7 @@ def test_only_the_head_is_read_before_a_run(tmp_path: Path) -> None:
         "tail.json": b"[" + b",".join([GOOD] * 20_000) + b", oops",
         "tail.jsonl": b"\n".join([GOOD] * 20_000) + b"\n\xff\xff",
         "tail.csv": b"prompt,completion\n" + b"Hi,Hello\n" * 20_000 + b"\xff\xff\n",
-        "tail.jsonl.gz": gzip.compress(b"\n".join([GOOD[:-1] + b', "n": %d}' % n for n in range(99_999)]))[
-            :-100
-        ],
+        "tail.jsonl.gz": gzip.compress(b"\n".join([GOOD[:-1] + b', "n": %d}' % n for n in range(99_999)]))[:-100],
     }
     for name, content in whole.items():
         (tmp_path / name).write_bytes(content)
