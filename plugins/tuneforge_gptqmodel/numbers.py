@@ -61,11 +61,7 @@ def _weight(parts: dict[str, torch.Tensor], rounding: Rounding) -> torch.Tensor:
 def _columns(words: torch.Tensor, bits: int) -> torch.Tensor:
     """Words of (rows, columns) as their numbers, (rows, columns * 32 / bits), the lowest bits first."""
     shifts = torch.arange(0, _WORD, bits, dtype=torch.int32)
-<<<<<<< HEAD
-    numbers: torch.Tensor = (words.unsqueeze(-1) >> shifts) & (2**bits - 1)
-=======
     numbers = words.unsqueeze(-1).bitwise_right_shift(shifts).bitwise_and(2**bits - 1)
->>>>>>> gptq
     return numbers.reshape(len(words), -1).float()
 
 
