@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tuneforge import ChatData, StepError, TextData
 from tuneforge.kit.llamacpp import LlamaCpp
+from tuneforge.kit.rows import count_rows, read_rows
 
 from .quantizing import run
 
@@ -33,8 +34,6 @@ def calibration_texts(llama: LlamaCpp, data: ChatData | TextData, tokens: int, s
 
     Fewer where there are not so many.
     """
-    from tuneforge.kit.rows import count_rows, read_rows  # without calibration data there is no pyarrow
-
     count = count_rows(data, "train")
     chance = random.Random(seed)
     places = chance.sample(range(count), min(count, max(1, tokens // _SHORTEST)))

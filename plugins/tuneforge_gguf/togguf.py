@@ -17,7 +17,11 @@ LLAMA_CPP_PYTHON = "llama-cpp-python==0.3.36"
 
 _NOT_BUILT = ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP")
 _NOT_USED = ("NATIVE", "OPENMP", "LLAMAFILE", "CPU_REPACK", "METAL", "BLAS")
+<<<<<<< HEAD
 _READING = ("gguf>=0.19", "numpy>=1.26", "xllamacpp>=2026.10")
+=======
+_READING = ("gguf>=0.19", "numpy>=1.26", "pyarrow>=18", "xllamacpp>=2026.7")
+>>>>>>> gguf
 _BETTER_WITH = ("iq4_xs", "q2_k")
 
 
@@ -109,7 +113,7 @@ class ToGguf(Quantize):
         data = bool(facts.get("data"))
         if (Gguf in given or self.type not in CONVERTED) and programs(self.llama_cpp, *self._asked(data)) is None:
             needs = (*needs, LLAMA_CPP_PYTHON)
-        return (*needs, "pyarrow>=18") if data else needs
+        return needs
 
     def foresee(self, facts: Known) -> Facts:
         model = next(iter(facts.get("model", ())), None)
