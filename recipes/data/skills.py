@@ -29,30 +29,24 @@ from orders import TASK, order, write
 ROWS, CHORES, BESIDE = 1200, 2400, 600
 
 MOVES = """
-{amount} {goods} go from {from} to {to}
 {amount} {goods} from {from} to {to}
+{amount} {goods} go from {from} to {to}
+{amount} {goods} go to {to} from {from}
 {amount} {goods} are brought to {to} from {from}
-{amount} {goods} leave {from} for {to}
-{amount} {goods} left {from} and came to {to}
-{amount} {goods} came to {to}, they were in {from}
-{amount} x {goods}, {from} to {to}
+{amount} {goods} were sent from {from} to {to}
+{amount} x {goods}, from {from}, to {to}
 {goods}: {amount}, from {from}, to {to}
 {goods} from {from}, {amount} of them, to {to}
-{goods} to {to}, {amount} of them, out of {from}
+{goods} to {to}, {amount} of them, from {from}
 from {from} to {to}: {amount} {goods}
+from {from} to {to} go {amount} {goods}
 from {from} we take {amount} {goods} to {to}
 to {to} from {from}: {amount} {goods}
-to {to} go {amount} {goods} of {from}
-{from} to {to}, {amount} {goods}
-{from} gives {amount} {goods} to {to}
-{from} sends {amount} {goods} over to {to}
-{from} has {amount} {goods} too many, they go to {to}
+to {to} go {amount} {goods} from {from}
 {to} gets {amount} {goods} from {from}
-{to} needs {amount} {goods} and takes them from {from}
-{to} will have {amount} {goods} of {from}
-take {amount} {goods} from {from} and bring them to {to}
-carry {amount} {goods} to {to}, they lie in {from}
-clear {from} of {amount} {goods}, there is room in {to}
+{from} sends {amount} {goods} to {to}
+take {amount} {goods} from {from} to {to}
+carry {amount} {goods} to {to}, they come from {from}
 """.strip().splitlines()
 TONES = ["{}", "{}.", "{}, today.", "Please note, {}.", "Hello! {}. Thank you!"]
 MOVE = "Log this move: "
