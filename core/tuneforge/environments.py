@@ -247,8 +247,9 @@ def _uv(arguments: list[str], log: Callable[[str], None], *held: int) -> None:
     for line in process.stdout or ():
         lines.append(line.rstrip())
         log(line.rstrip())
-    if process.wait():
+    if code := process.wait():
         said = [line for line in lines if not line.startswith(("DEBUG", "TRACE"))]
+        said += [f"uv was ended by signal {-code}"] if code < 0 else []
         raise StepError(
             "the environment could not be made: " + " ".join(said[-4:]),
             f"See whether `uv {' '.join(arguments[:2])}` can reach the package index, and whether the needs agree.",

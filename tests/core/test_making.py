@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import uv
 
 from tests.crashes.power import watched
 from tuneforge import environments
-from tuneforge.environments import Environment, make
+from tuneforge.environments import Environment, environment_for, make
 
 SLOW_UV = """#!/bin/sh
 echo "begin $1" >> "$UV_LOG"
@@ -83,3 +84,35 @@ def test_a_lock_is_on_disk_before_it_counts_as_resolved(
         environments._resolve(("toolz",), tmp_path / "lock.txt", lambda text: None)
         assert (tmp_path / "lock.txt").read_text() == "toolz==1\n"
     assert disk.hollow == []
+
+
+def test_how_a_package_is_built_is_part_of_what_an_environment_is(tmp_path: Path) -> None:
+    plain = environment_for(["toolz==0.0.1"], tmp_path)
+    assert plain.lock is not None
+    plain.lock.parent.mkdir(parents=True)
+    plain.lock.write_text("toolz==0.0.1\n")
+    settings = ("toolz:fast=yes", "another:fast=yes")
+    built, other = (environment_for(["toolz==0.0.1"], tmp_path, build) for build in (settings, ("toolz:fast=no",)))
+    assert built.build == ("toolz:fast=yes",), "of a package that is not asked for it makes no difference"
+    assert len({environment_for(["toolz==0.0.1"], tmp_path).folder, built.folder, other.folder}) == 3
+    assert built.lock == plain.lock
+
+
+COMPILING_UV = """#!/bin/sh
+echo "$@" >> "$UV_LOG"
+test "$1" = venv && mkdir "$5" && exit
+echo "DEBUG Found compiler"
+echo "DEBUG [1/3] c++ a.cpp"
+echo "DEBUG [2/3] c++ b.cpp"
+echo "DEBUG [3/3] c++ -o a"
+echo " + toolz==1.0.0"
+"""
+
+
+def test_a_compilation_tells_how_far_it_is(tmp_path: Path, log: Path) -> None:
+    (tmp_path / "uv").write_text(COMPILING_UV)
+    said: list[str] = []
+    wanted = replace(environment(tmp_path / "home"), build=("toolz:fast=yes", "toolz:flags=-O1 -g"))
+    assert make(wanted, tmp_path / "home", said.append).ready
+    assert said[1:] == ["compiling: 1 of 3", "compiling: 3 of 3", " + toolz==1.0.0"]
+    assert "--config-settings-package toolz:fast=yes --config-settings-package toolz:flags=-O1 -g" in log.read_text()
