@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from importlib import import_module
@@ -60,12 +61,13 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
         rows = calibration_rows(options, data, tokenizer, step)
         probes = probe_rows(data, tokenizer, rows)
     started = time.monotonic()
-    wanted = logits(full, probes)
+    wanted = list(logits(full, probes))
     del full
     comparing += time.monotonic() - started
     tokens = sum(map(len, rows))
     step.log(f"calibrating on {len(rows)} rows, {tokens} tokens")
     library.quantize(options, model.path, rows, step.out, step)
+    gc.collect()  # of what it used, cycles are left
     _clean(step.out, model.path, options)
     _look_at(options, model.path, step.out)
     written = time.monotonic()
