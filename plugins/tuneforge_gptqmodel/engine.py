@@ -61,7 +61,8 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
         rows = calibration_rows(options, data, tokenizer, step)
         probes = probe_rows(data, tokenizer, rows)
     started = time.monotonic()
-    wanted = list(logits(full, probes))
+    kept = step.scratch / "logits.pt"  # not in memory, where they would be beside what the quantization takes
+    torch.save(list(logits(full, probes)), kept)
     del full
     comparing += time.monotonic() - started
     tokens = sum(map(len, rows))
@@ -71,6 +72,7 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
     _clean(step.out, model.path, options)
     _look_at(options, model.path, step.out)
     written = time.monotonic()
+    wanted = torch.load(kept, mmap=True)
     found = compare(wanted, logits(library.quantized(options, step.out, model.path, step.scratch), probes))
     comparing += time.monotonic() - written
     _tell(options, model, found, step, rows=len(rows), tokens=tokens)
