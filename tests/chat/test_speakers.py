@@ -69,7 +69,7 @@ def test_a_kind_has_the_speaker_nearest_to_it() -> None:
     plugins._add(module, Origin("birds"))
     assert [plugins.speaker(kind) for kind in (Bird, Duck, Drake)] == [Birdsong, Quack, Quack]
     assert plugins.speaker(Artifact) is None
-    assert {"bird", "duck", "model", "adapter", "gguf"} == set(plugins.speakers())
+    assert {"bird", "duck", "model", "adapter", "quantized-model", "gguf"} == set(plugins.speakers())
     assert plugins.kinds["duck"] is Duck
 
 
