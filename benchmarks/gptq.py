@@ -75,7 +75,8 @@ def write(folder: Path, layers: int) -> int:
         bos_token_id=None,
     )
     torch.manual_seed(0)
-    model: Any = LlamaForCausalLM(config).to(torch.bfloat16)  # type: ignore[arg-type]
+    made: Any = LlamaForCausalLM(config)
+    model = made.to(torch.bfloat16)
     fresh.save(model, tokenizer, folder / "model")
     chance = random.Random(1)
     texts = [" ".join(chance.choices(words, k=_LENGTH)) for _ in range(_ROWS)]

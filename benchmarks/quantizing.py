@@ -142,11 +142,7 @@ def _programs(folder: Path) -> Path:
 
 def _timed(command: Sequence[str], folder: Path, settings: Mapping[str, str]) -> dict[str, float]:
     told = folder / "clock.json"
-<<<<<<< HEAD
-    given = os.environ | {"OMP_NUM_THREADS": "1", **settings}
-=======
     given = {**os.environ, "OMP_NUM_THREADS": "1", **settings}
->>>>>>> gguf
     subprocess.run([sys.executable, "-c", _CLOCK, str(told), *command], check=True, env=given)
     found: dict[str, float] = json.loads(told.read_text())
     if found["code"]:

@@ -21,7 +21,7 @@ Rows = list[list[int]]
 _SHORT = 12
 """A row of fewer tokens tells little of what follows what; the libraries pass over it."""
 
-_PROBES, _PROBE_LENGTH = 8, 256
+_PROBES, _PROBE_LENGTH = 8, 128
 """How many rows the result is compared on, and how many tokens of each."""
 
 

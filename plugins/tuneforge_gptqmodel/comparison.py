@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +22,19 @@ class Compared:
     logits_error: float
 
 
-@torch.inference_mode()
-def logits(model: Any, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    """What the model takes for the token after each of a row's, (tokens, vocabulary), in float32 on the CPU."""
-    found = []
+def logits(model: Any, rows: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+    """What the model takes for the token after each of a row's, (tokens, vocabulary), in float32 on the CPU.
+
+    One row at a time, as the logits of a large vocabulary would be the peak of memory.
+    """
     for row in rows:
         ids = torch.tensor([list(row)], device=model.device)
-        found.append(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float().cpu())
-    return found
+        with torch.inference_mode():
+            found = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float().cpu()
+        yield found
 
 
-def compare(wanted: Sequence[torch.Tensor], got: Sequence[torch.Tensor]) -> Compared:
+def compare(wanted: Iterable[torch.Tensor], got: Iterable[torch.Tensor]) -> Compared:
     """Raises StepError if what the quantized model says is not finite."""
     positions, agreeing, divergence, squares, spread = 0, 0, 0.0, 0.0, 0.0
     for full, rounded in zip(wanted, got, strict=True):

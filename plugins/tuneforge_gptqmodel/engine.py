@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from importlib import import_module
@@ -60,15 +61,18 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
         rows = calibration_rows(options, data, tokenizer, step)
         probes = probe_rows(data, tokenizer, rows)
     started = time.monotonic()
-    wanted = logits(full, probes)
+    kept = step.scratch / "logits.pt"  # not in memory, where they would be beside what the quantization takes
+    torch.save(list(logits(full, probes)), kept)
     del full
     comparing += time.monotonic() - started
     tokens = sum(map(len, rows))
     step.log(f"calibrating on {len(rows)} rows, {tokens} tokens")
     library.quantize(options, model.path, rows, step.out, step)
+    gc.collect()  # of what it used, cycles are left
     _clean(step.out, model.path, options)
     _look_at(options, model.path, step.out)
     written = time.monotonic()
+    wanted = torch.load(kept, mmap=True)
     found = compare(wanted, logits(library.quantized(options, step.out, model.path, step.scratch), probes))
     comparing += time.monotonic() - written
     _tell(options, model, found, step, rows=len(rows), tokens=tokens)

@@ -11,8 +11,7 @@ import pytest
 from tests.chat.parrots import Bird, Birdsong
 from tuneforge import Artifact, Manner, Model, StepError, hookimpl
 from tuneforge.errors import PluginError
-from tuneforge.offered import Origin
-from tuneforge.plugins import Plugins
+from tuneforge.plugins import Origin, Plugins
 
 PLUGIN = """from tests.chat.parrots import Bird, Birdsong
 from tuneforge import Artifact, Speaker, Voice, hookimpl
@@ -70,7 +69,7 @@ def test_a_kind_has_the_speaker_nearest_to_it() -> None:
     plugins._add(module, Origin("birds"))
     assert [plugins.speaker(kind) for kind in (Bird, Duck, Drake)] == [Birdsong, Quack, Quack]
     assert plugins.speaker(Artifact) is None
-    assert {"bird", "duck", "model", "adapter", "gguf", "quantized-model"} == set(plugins.speakers())
+    assert {"bird", "duck", "model", "adapter", "quantized-model", "gguf"} == set(plugins.speakers())
     assert plugins.kinds["duck"] is Duck
 
 

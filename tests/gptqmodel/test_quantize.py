@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,23 @@ def test_autoawq_quantizes_on_a_cpu_and_gptqmodel_runs_what_it_made(workshop: Be
     assert step_of(record, "old")["environment"] != step_of(record, "scores")["environment"]
     assert step_of(record, "old")["metrics"]["kl"] < 0.5
     assert agreeing(workshop, record, "old") >= 0.3
+
+
+@pytest.mark.whole
+def test_a_quantized_model_can_be_talked_to(workshop: Bench) -> None:
+    recipe = TUNED + quantized("gptq", "gptq") + SCORES.format(names="gptq")
+    record = workshop.run(recipe)
+    first = json.loads((folder(workshop, record, "scores") / "answers.jsonl").read_text().splitlines()[0])
+    digest = str(step_of(record, "gptq")["digest"])
+    ended = subprocess.run(
+        [sys.executable, "-m", "tuneforge.cli", "--home", str(workshop.home), "chat", digest, "--max-tokens", "24"],
+        input=first["prompt"][-1]["content"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == first["answers"][digest]
+    assert "installing" not in ended.stderr, "it speaks from the environment that is there"
 
 
 @pytest.mark.whole
