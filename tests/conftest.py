@@ -91,7 +91,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if _whole(config):
+    if _whole(config) and not terminalreporter.stats.keys() & {"failed", "error"}:
         for block, option in unread():
             terminalreporter.write_line(f"UNREAD {block}.{option}: set, validated, documented, and read by no run")
 

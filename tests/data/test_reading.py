@@ -156,7 +156,7 @@ GOOD = b'{"prompt": "Hi", "completion": "Hello"}'
     [
         ("cut.json", b"[" + GOOD + b"," + GOOD[:20], "cannot be read"),
         ("pretty.json", b'{\n  "data": []\n}', "neither an array of rows nor one row a line"),
-        ("cut.jsonl.gz", gzip.compress(GOOD * 100)[:-10], "cannot be read"),
+        ("cut.jsonl.gz", gzip.compress(GOOD * 100, mtime=0)[:-10], "cannot be read"),
         ("plain.jsonl.gz", GOOD, "cannot be read"),
         ("latin.csv", "prompt,completion\nHi,Grüße\n".encode("latin-1"), "cannot be read"),
         ("not.parquet", GOOD, "cannot be read"),
