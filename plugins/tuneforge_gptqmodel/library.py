@@ -72,7 +72,9 @@ def _config(options: Calibrated, scratch: Path) -> Any:
         "offload_to_disk_path": str(scratch / "offload"),
     }
     if isinstance(options, Gptq):
-        order = {"desc_act": options.act_order, "act_group_aware": not options.act_order}
+        # Groups in the order of use are free of what act_order costs, but of a whole row there is one group only.
+        grouped = not options.act_order and options.group_size > 0
+        order = {"desc_act": options.act_order, "act_group_aware": grouped}
         return QuantizeConfig(**common, **order, sym=options.symmetric, damp_percent=options.damping)
     assert isinstance(options, Awq)
     return QuantizeConfig(**common, quant_method="awq", format="gemm", sym=not options.zero_point)
