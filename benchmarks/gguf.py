@@ -54,7 +54,7 @@ _BY_LLAMA_CPP = "llama.cpp's quantizing"
 
 _HOW = """
 Quantizing is llama.cpp's own: by `llama-quantize`, where it is on the PATH or in the folder that `llama_cpp` names,
-else by llama-cpp-python, whose sources are compiled the first time, in an environment of their own: about 8 processor
+else by llama-cpp-python, whose sources are compiled the first time, in an environment of their own: about 3 processor
 minutes, told as they go, and never again on that machine. It chooses itself which weights get a type of more bits
 than most, and where the rows of a weight are no multiple of 256, the types named k and iq4_xs cannot cut them into
 their blocks: such a weight falls back to a type with blocks of 32, which the plan and the step say. The figures of a
