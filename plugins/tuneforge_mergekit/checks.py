@@ -46,12 +46,12 @@ def findings(method: ModelMerge, known: Known) -> Iterator[Finding]:
     everyone = [*([Input("the base", base)] if base else []), *named]
     yield from _counts(method, len(models))
     for number, model in enumerate(models):
-        yield from _adapter(f"model {number}", model, base)
+        yield from of_base(f"model {number}", model, base)
     for one in everyone:
         if "quantization_config" in one.facts.config:
             yield Finding(f"{one.name} is quantized", "Merge the full-precision models, and quantize the result.")
     for other in everyone[1:]:
-        yield from _unlike(everyone[0], other, aligned=method.donor() is not None, stacks=method.stacks)
+        yield from unlike(everyone[0], other, aligned=method.donor() is not None, stacks=method.stacks)
     yield from _filters(method, everyone)
     yield from _tokenizers(method, named, base)
     if isinstance(method, Passthrough):
@@ -73,7 +73,7 @@ def _some(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def _adapter(name: str, model: Facts, base: Facts | None) -> Iterator[Finding]:
+def of_base(name: str, model: Facts, base: Facts | None) -> Iterator[Finding]:
     """What keeps an adapter from being merged into its own base first."""
     if model.base is None:
         return
@@ -101,7 +101,7 @@ def _adapter(name: str, model: Facts, base: Facts | None) -> Iterator[Finding]:
     )
 
 
-def _unlike(one: Input, other: Input, *, aligned: bool, stacks: bool) -> Iterator[Finding]:
+def unlike(one: Input, other: Input, *, aligned: bool, stacks: bool) -> Iterator[Finding]:
     """In what two models are unlike."""
     mine, its = one.facts.config, other.facts.config
     if not mine or not its:

@@ -6,7 +6,7 @@ from typing import Literal
 from tuneforge import Adapter, Facts, Field, Finding, Known, Merge, Model, Step
 
 from .base import Dtype
-from .checks import Input, _adapter, _unlike
+from .checks import Input, of_base, unlike
 from .mixtures import MIXTURES, foreseen, unmixable
 
 
@@ -86,13 +86,13 @@ class Moe(Merge):
                 field="experts_per_token",
             )
         for number, model in enumerate(models):
-            yield from _adapter(f"model {number}", model, base)
+            yield from of_base(f"model {number}", model, base)
         for one in everyone:
             reason = unmixable(one.facts.config)
             if reason:
                 yield Finding(f"{one.name} {reason}", f"Mix models of {', '.join(MIXTURES)}.")
         for other in everyone[1:]:
-            yield from _unlike(everyone[0], other, aligned=False, stacks=False)
+            yield from unlike(everyone[0], other, aligned=False, stacks=False)
         yield from self._check_prompts(len(models))
         digests = {model.digest for model in models}
         if len(digests) == 1 and None not in digests and not self.noise:
