@@ -207,7 +207,7 @@ def _resolve(needs: tuple[str, ...], lock: Path, log: Callable[[str], None]) -> 
             constraint.write_text(f"torch=={torch.partition('+')[0]}\n")
             try:
                 _uv([*arguments, "-c", str(constraint)], log)
-            except StepError:
+            except _UnsolvableError:
                 log(f"torch {torch} does not fit them: resolving without it")
                 _uv(arguments, log)
         else:
@@ -232,6 +232,10 @@ def _busy(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
+class _UnsolvableError(StepError):
+    """No versions satisfy all that is asked for together; all else that goes wrong may go right the next time."""
+
+
 def _uv(arguments: list[str], log: Callable[[str], None], *held: int) -> None:
     from uv import find_uv_bin
 
@@ -250,7 +254,8 @@ def _uv(arguments: list[str], log: Callable[[str], None], *held: int) -> None:
     if code := process.wait():
         said = [line for line in lines if not line.startswith(("DEBUG", "TRACE"))]
         said += [f"uv was ended by signal {-code}"] if code < 0 else []
-        raise StepError(
+        unsolvable = any("No solution found" in line for line in said)
+        raise (_UnsolvableError if unsolvable else StepError)(
             "the environment could not be made: " + " ".join(said[-4:]),
             f"See whether `uv {' '.join(arguments[:2])}` can reach the package index, and whether the needs agree.",
         )

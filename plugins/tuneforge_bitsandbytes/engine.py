@@ -33,7 +33,7 @@ def quantize(method: BitsAndBytes, model: Model, step: Step) -> None:
     texts, dtype = probes(load_tokenizer(model)), stored_dtype(model)
     step.progress(0, _PARTS)
     network: Any = load_model(model, dtype=torch.float32, on=_CPU)
-    wanted = logits(network, texts)
+    wanted = list(logits(network, texts))
     head = next(name for name, module in network.named_modules() if module is network.get_output_embeddings())
     del network
     step.progress(1, _PARTS)
@@ -46,10 +46,10 @@ def quantize(method: BitsAndBytes, model: Model, step: Step) -> None:
     tensors = read_tensors(step.out)
     check_packed(full, tensors, named(method.skip, layers), "bitsandbytes")
     step.progress(2, _PARTS)
-    direct = logits(rounded, texts)
+    direct = list(logits(rounded, texts))
     del rounded
     step.progress(3, _PARTS)
-    again = logits(_loaded(step.out, dtype), texts)
+    again = list(logits(_loaded(step.out, dtype), texts))
     difference = largest_difference(again, direct)
     if difference:
         raise StepError(

@@ -47,7 +47,7 @@ class ToGguf(Quantize):
         "sentencepiece>=0.2",
         "torch>=2.6",
         "transformers>=5",
-        "uv>=0.6.17",
+        "uv>=0.8.2",
     )
     # llama.cpp's library alone, by its own CMake project, as llama-cpp-python's would compile twice as much; with few
     # optimizations, since most of it is architectures that are never run here, and the quantizing itself is C.

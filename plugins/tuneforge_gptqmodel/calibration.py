@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tuneforge import ChatData, Step, StepError, TextData
-from tuneforge.kit.chats import ChatRefusedError, chat_ids
-from tuneforge.kit.rows import Split, count_rows, read_rows
+from tuneforge import ChatData, Step, TextData
+from tuneforge.kit.calibration import calibration, row_ids
+from tuneforge.kit.chats import ChatRefusedError
+from tuneforge.kit.rows import Split, read_rows
 
 from .options import LEAST_ROWS, OWN_LENGTH, OWN_ROWS, Calibrated
 
@@ -28,42 +29,23 @@ _PROBES, _PROBE_LENGTH = 8, 128
 def calibration_rows(
     options: Calibrated, data: ChatData | TextData, tokenizer: PreTrainedTokenizerBase, step: Step
 ) -> Rows:
-    """Token ids of `options.rows` training rows chosen by the step's seed, in their order, cut after `max_length`.
-
-    Conversations are rendered by the model's own template; a row that it refuses is left out, and counted. Raises
-    StepError if fewer than a handful are left.
-    """
-    count = count_rows(data, "train")
-    chosen = frozenset(random.Random(step.seed).sample(range(count), min(count, options.rows)))
-    rows = [row for place, row in enumerate(read_rows(data, "train")) if place in chosen]
-    found, refused = [], 0
-    for row in rows:
-        try:
-            found.append(_ids(tokenizer, row)[: options.max_length])
-        except ChatRefusedError:
-            refused += 1
-    kept = [ids for ids in found if len(ids) >= _SHORT]
-    if refused or len(kept) < len(found):
-        step.log(f"left out {refused} calibration rows that the template refuses, {len(found) - len(kept)} too short")
-    if len(kept) < LEAST_ROWS:
-        raise StepError(
-            f"only {len(kept)} rows are left to calibrate on",
-            "Take data with a hundred rows that the model's template renders.",
-        )
-    return kept
+    """Token ids of `options.rows` training rows; StepError if fewer than a handful suit."""
+    return calibration(
+        data, tokenizer, step, most=options.rows, longest=options.max_length, shortest=_SHORT, least=LEAST_ROWS
+    )
 
 
-def probe_rows(data: ChatData | TextData, tokenizer: PreTrainedTokenizerBase, calibration: Rows) -> Rows:
+def probe_rows(data: ChatData | TextData, tokenizer: PreTrainedTokenizerBase, given: Rows) -> Rows:
     """Token ids of a few held-out rows to compare the result on; of calibration rows where there are none."""
     split: Split = "held_out"
     found = []
     for row in islice(read_rows(data, split), 2 * _PROBES):
         try:
-            found.append(_ids(tokenizer, row)[:_PROBE_LENGTH])
+            found.append(row_ids(tokenizer, row)[:_PROBE_LENGTH])
         except ChatRefusedError:
             continue
     kept = [ids for ids in found if len(ids) >= _SHORT]
-    return kept[:_PROBES] or [ids[:_PROBE_LENGTH] for ids in calibration[:_PROBES]]
+    return kept[:_PROBES] or [ids[:_PROBE_LENGTH] for ids in given[:_PROBES]]
 
 
 @torch.inference_mode()
@@ -89,10 +71,3 @@ def own_rows(
         done(place, length - 1)
     written: Rows = ids.tolist()
     return written
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> list[int]:
-    if "messages" in row:
-        return chat_ids(tokenizer, row["messages"], row["tools"])
-    ids: list[int] = tokenizer((row["prompt"] or "") + row["completion"], verbose=False)["input_ids"]
-    return ids

@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from tuneforge import ChatData, Model, Step, StepError, TextData
 from tuneforge.artifacts import read_json, read_tensors
+from tuneforge.kit.agreement import agreement, logits
 from tuneforge.kit.folders import clean_json, copy_tokenizer, write_json
 
 from .calibration import Rows, calibration_rows, own_rows, probe_rows
-from .comparison import Compared, compare, logits
 from .layers import differences, linear_layers, rounded
 from .numbers import empty_layers
 
@@ -73,7 +73,7 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
     _look_at(options, model.path, step.out)
     written = time.monotonic()
     wanted = torch.load(kept, mmap=True)
-    found = compare(wanted, logits(library.quantized(options, step.out, model.path, step.scratch), probes))
+    found = agreement(logits(library.quantized(options, step.out, model.path, step.scratch), probes), wanted)
     comparing += time.monotonic() - written
     _tell(options, model, found, step, rows=len(rows), tokens=tokens)
     step.metrics(comparison_seconds=comparing)
@@ -110,13 +110,12 @@ def _look_at(options: Calibrated, model: Path, out: Path) -> None:
         raise StepError("the model has no linear layers in numbered blocks", "There is nothing to quantize in it.")
 
 
-def _tell(options: Calibrated, model: Model, found: Compared, step: Step, **counts: int) -> None:
+def _tell(options: Calibrated, model: Model, found: dict[str, float], step: Step, **counts: int) -> None:
     layers = len(linear_layers(Model.facts(model.path)))
     before, after = (sum(tensor.bytes for tensor in read_tensors(path).values()) for path in (model.path, step.out))
     step.metrics(layers=layers, bytes=after, size_share=after / before, calibration_rows=counts["rows"])
-    step.metrics(calibration_tokens=counts["tokens"], agreement=found.agreement, kl=found.kl)
-    step.metrics(logits_error=found.logits_error, compared_positions=found.positions)
+    step.metrics(calibration_tokens=counts["tokens"], **found)
     step.log(
         f"{layers} layers in {options.bits} bits, {after / before:.0%} of the size; chooses the same next token in "
-        f"{found.agreement:.1%} of {found.positions} places, KL {found.kl:.3g} nats"
+        f"{found['greedy_agreement']:.1%} of {found['compared_positions']} places, KL {found['kl']:.3g} nats"
     )

@@ -19,9 +19,9 @@ class Gptq(Calibrated):
     with a warning, on what the model writes by itself. Embeddings, norms, routers and the output head stay as they are,
     in float16 where they were in float32.
 
-    The result is looked at, layer by layer, then loaded again and compared with the model: `agreement` is the share of
-    positions where both choose the same next token, `kl` the divergence in nats a token, `logits_error` the root mean
-    square of the difference as a share of the spread of the logits.
+    The result is looked at, layer by layer, then loaded again and compared with the model: `greedy_agreement` is the
+    share of positions where both choose the same next token, `kl` the divergence in nats a token, `logits_error` the
+    root mean square of the difference as a share of the spread of the logits.
     """
 
     name = "gptq"

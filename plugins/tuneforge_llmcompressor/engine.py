@@ -38,13 +38,13 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
     tokenizer, dtype = load_tokenizer(model), stored_dtype(model)
     texts = probes(tokenizer)
     network: Any = load_model(model, dtype=torch.float32, on=_CPU)
-    wanted = logits(network, texts)
+    wanted = list(logits(network, texts))
     del network
     rows = None
     if method.measures and data is not None:
         context = context_length(read_json(model.path / "config.json")) or method.max_length
         longest = min(method.max_length, context)
-        ids = calibration(data, tokenizer, most=method.rows, longest=longest, seed=step.seed)
+        ids = calibration(data, tokenizer, step, most=method.rows, longest=longest)
         step.log(f"{method.measures}: measured on {len(ids)} rows, {sum(map(len, ids))} tokens")
         rows = Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]})
     full = read_tensors(model.path)
@@ -60,14 +60,14 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
         max_seq_length=method.max_length,
         shuffle_calibration_samples=False,
     )
-    direct = logits(rounded, texts)
+    direct = list(logits(rounded, texts))
     save_model(rounded, tokenizer_folder(model), step.out, None, like=model.path)
     del rounded
     (step.out / "recipe.yaml").unlink(missing_ok=True)  # the run's record has it
     tensors = read_tensors(step.out)
     check_packed(full, tensors, named(method.skip, layers), "llm-compressor")
     reloaded = AutoModelForCausalLM.from_pretrained(step.out, dtype=dtype).eval()
-    again = logits(reloaded, texts)
+    again = list(logits(reloaded, texts))
     difference, largest = largest_difference(again, direct), max(float(each.abs().max()) for each in direct)
     if not difference <= _TOLERANCE * largest:
         raise StepError(

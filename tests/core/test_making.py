@@ -15,6 +15,7 @@ import uv
 from tests.crashes.power import watched
 from tuneforge import environments
 from tuneforge.environments import Environment, environment_for, make
+from tuneforge.errors import StepError
 
 SLOW_UV = """#!/bin/sh
 echo "begin $1" >> "$UV_LOG"
@@ -116,3 +117,25 @@ def test_a_compilation_tells_how_far_it_is(tmp_path: Path, log: Path) -> None:
     assert make(wanted, tmp_path / "home", said.append).ready
     assert said[1:] == ["compiling: 1 of 3", "compiling: 3 of 3", " + toolz==1.0.0"]
     assert "--config-settings-package toolz:fast=yes --config-settings-package toolz:flags=-O1 -g" in log.read_text()
+
+
+FAILING_UV = """#!/bin/sh
+echo "$@" >> "$UV_LOG"
+echo "  x $UV_SAYS"
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "tries"), [("No solution found when resolving dependencies:", 2), ("Failed to fetch: `toolz`", 1)]
+)
+def test_torch_is_let_go_only_where_nothing_fits_it(
+    says: str, tries: int, tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another torch is gigabytes, and may not fit the machine: an index that did not answer is no reason for it."""
+    (tmp_path / "uv").write_text(FAILING_UV)
+    monkeypatch.setenv("UV_SAYS", says)
+    monkeypatch.setattr(environments, "_installed", lambda name: "2.13.0+cpu")
+    with pytest.raises(StepError, match=says.partition(":")[0]):
+        environments._resolve(("toolz",), tmp_path / "lock.txt", lambda text: None)
+    assert log.read_text().count("pip compile") == tries

@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.gguf.small_models import byte_level, write_model
 from tuneforge import ChatData, Model, QuantizedModel, Step, StepError, TextData
+from tuneforge.kit.agreement import agreement
 from tuneforge.kit.rows import write_rows
 from tuneforge_gptqmodel import engine
 from tuneforge_gptqmodel.awq import Awq
 from tuneforge_gptqmodel.calibration import calibration_rows, own_rows
-from tuneforge_gptqmodel.comparison import compare
 from tuneforge_gptqmodel.gptq import Gptq
 from tuneforge_gptqmodel.layers import Rounding, linear_layers
 from tuneforge_gptqmodel.numbers import unpacked
@@ -132,7 +132,7 @@ def test_an_honest_result_has_the_models_own_files_and_figures(
     foreseen = options.foresee({"model": [Model.facts(small.path)]})
     assert QuantizedModel.facts(out).tensors == foreseen.tensors
     assert made.step.figures["layers"] == 14 and made.step.figures["calibration_rows"] == 8
-    assert made.step.figures["agreement"] > 0.3 and made.step.figures["logits_error"] < 1
+    assert made.step.figures["greedy_agreement"] > 0.3 and made.step.figures["logits_error"] < 1
     assert made.step.figures["size_share"] < 0.7
 
 
@@ -205,17 +205,20 @@ def test_rows_that_the_template_refuses_are_counted(small: Model, tmp_path: Path
     write_rows(folder, "train", [{"messages": [{"role": "user", "content": text}], "tools": None} for text in TEXTS])
     events: list[dict[str, Any]] = []
     step = Step("q", tmp_path, tmp_path, 1, 1, events.append)
-    with pytest.raises(StepError, match="only 0 rows are left"):
+    with pytest.raises(StepError, match="only 0 of 8 rows are left"):
         calibration_rows(Gptq(rows=8), ChatData(folder, "c" * 64), tokenizer, step)
-    assert "left out 8 calibration rows that the template refuses" in events[0]["text"]
+    assert "left out of 8 rows: 8 that the template refuses" in events[0]["text"]
 
 
 def test_a_model_that_says_nothing_is_refused() -> None:
     wanted = [torch.randn(5, 10)]
-    same = compare(wanted, wanted)
-    assert (same.agreement, same.positions) == (1.0, 5) and abs(same.kl) < 1e-6 and same.logits_error == 0
+    same = agreement(wanted, wanted)
+    assert (same["greedy_agreement"], same["compared_positions"]) == (1, 5)
+    assert abs(same["kl"]) < 1e-6 and same["logits_error"] == 0
     with pytest.raises(StepError, match="not finite"):
-        compare(wanted, [torch.full((5, 10), float("nan"))])
+        agreement([torch.full((5, 10), float("nan"))], wanted)
+    with pytest.raises(StepError, match="nothing like"):
+        agreement([torch.randn(5, 10)], wanted)
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])

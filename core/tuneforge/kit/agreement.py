@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -40,39 +40,54 @@ def probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     return found
 
 
-@torch.inference_mode()
-def logits(model: Any, texts: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    """The logits of every position of every text, float32 (tokens, vocabulary), on the CPU."""
-    return [model(torch.tensor([list(ids)], device=model.device)).logits[0].float().cpu() for ids in texts]
+def logits(model: Any, texts: Iterable[Sequence[int]]) -> Iterator[torch.Tensor]:
+    """The logits of every position of a text, float32 (tokens, vocabulary), on the CPU; one text after the other.
+
+    Those of many texts and a large vocabulary would be the peak of memory.
+    """
+    for text in texts:
+        ids = torch.tensor([list(text)], device=model.device)
+        with torch.inference_mode():
+            found = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float().cpu()
+        yield found
 
 
-def largest_difference(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+def largest_difference(found: Iterable[torch.Tensor], wanted: Iterable[torch.Tensor]) -> float:
     """The largest difference between two logits; infinite if one of them is not finite."""
     worst = torch.stack([(ours - theirs).abs().max() for ours, theirs in zip(found, wanted, strict=True)])
     return float(worst.max()) if bool(worst.isfinite().all()) else math.inf
 
 
-def agreement(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> dict[str, float]:
-    """Figures of logits against those of the full model, over all positions.
+def agreement(found: Iterable[torch.Tensor], wanted: Iterable[torch.Tensor]) -> dict[str, float]:
+    """Figures of logits against those of the full model, over all positions (`compared_positions`).
 
     `logits_error` is the root mean square of the difference, as a share of the spread of the full model's logits;
-    `largest_logits_error` the largest difference; `kl` the mean Kullback-Leibler divergence from the full model, in
-    nats; `greedy_agreement` the share of positions where both find the same token the likeliest. Raises StepError for
-    logits that are not finite, or have as little to do with the full model's as chance.
+    `kl` the mean Kullback-Leibler divergence from the full model, in nats; `greedy_agreement` the share of positions
+    where both find the same token the likeliest. Raises StepError for logits that are not finite, or have as little
+    to do with the full model's as chance.
     """
-    ours, theirs = torch.cat(list(found)), torch.cat(list(wanted))
-    spread = theirs.var(-1).mean().sqrt()
-    error = float(((ours - theirs).square().mean().sqrt() / spread).nan_to_num(math.inf))
+    positions, agreeing, divergence, squares, spread = 0, 0, 0.0, 0.0, 0.0
+    for ours, theirs in zip(found, wanted, strict=True):
+        true = theirs.log_softmax(-1)
+        positions += len(theirs)
+        agreeing += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
+        divergence += float((true.exp() * (true - ours.log_softmax(-1))).sum())
+        squares += float((ours - theirs).square().mean(-1).sum())
+        spread += float(theirs.var(-1).sum())
+    if not math.isfinite(squares):
+        raise StepError(
+            "the quantized model's logits are not finite",
+            "Its weights may not fit float16: quantize another way, such as gguf in q4_k_m.",
+        )
+    error = math.sqrt(squares / spread)
     if not error < 1:
         raise StepError(
             f"the quantized model answers nothing like the full one: its logits are off by {error:.2g} of their spread",
             "Take a type of more bits, or leave the layers that suffer most out of it (`skip`).",
         )
-    true = theirs.log_softmax(-1)
-    divergence = (true.exp() * (true - ours.log_softmax(-1))).sum(-1).mean()
     return {
         "logits_error": error,
-        "largest_logits_error": largest_difference(found, wanted),
-        "kl": float(divergence),
-        "greedy_agreement": float((ours.argmax(-1) == theirs.argmax(-1)).float().mean()),
+        "kl": divergence / positions,
+        "greedy_agreement": agreeing / positions,
+        "compared_positions": positions,
     }

@@ -7,41 +7,55 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from tuneforge import ChatData, StepError, TextData
+from tuneforge import ChatData, Step, StepError, TextData
 
 from .chats import ChatRefusedError, chat_ids
 from .rows import count_rows, read_rows
 
 
 def calibration(
-    data: ChatData | TextData, tokenizer: PreTrainedTokenizerBase, *, most: int, longest: int, seed: int
+    data: ChatData | TextData,
+    tokenizer: PreTrainedTokenizerBase,
+    step: Step,
+    *,
+    most: int,
+    longest: int,
+    shortest: int = 1,
+    least: int = 1,
 ) -> list[list[int]]:
-    """Token ids of at most `most` training rows, in their order, each cut after `longest` tokens.
+    """Token ids of `most` training rows drawn by the step's seed, in their order, each cut after `longest` tokens.
 
-    Conversations are rendered by the model's template; those that it refuses are left out. Raises StepError if none is
-    left.
+    Conversations are rendered by the model's template. Those that it refuses are left out, as are rows of fewer than
+    `shortest` tokens; the step tells how many. Raises StepError if fewer than `least` are left.
     """
     count = count_rows(data, "train")
-    drawn = set(random.Random(seed).sample(range(count), min(most, count)))
-    found = []
+    drawn = set(random.Random(step.seed).sample(range(count), min(most, count)))
+    found, refused, short = [], 0, 0
     for index, row in enumerate(read_rows(data, "train")):
-        if index in drawn:
-            try:
-                ids = _ids(data, tokenizer, row)
-            except ChatRefusedError:
-                continue
-            if ids:
-                found.append(ids[:longest])
-    if not found:
+        if index not in drawn:
+            continue
+        try:
+            ids = row_ids(tokenizer, row)
+        except ChatRefusedError:
+            refused += 1
+            continue
+        if len(ids) < shortest:
+            short += 1
+        else:
+            found.append(ids[:longest])
+    if refused or short:
+        step.log(f"left out of {len(drawn)} rows: {refused} that the template refuses, {short} too short")
+    if len(found) < least:
         raise StepError(
-            f"there is nothing to measure on: none of {len(drawn)} rows suits the model's template",
-            "Take data that suits the model.",
+            f"only {len(found)} of {len(drawn)} rows are left to calibrate on",
+            "Take data with a hundred rows that the model's template renders.",
         )
     return found
 
 
-def _ids(data: ChatData | TextData, tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> list[int]:
-    if isinstance(data, ChatData):
+def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> list[int]:
+    """The tokens of a row, rendered if it is a conversation. Raises ChatRefusedError if the template refuses it."""
+    if "messages" in row:
         return chat_ids(tokenizer, row["messages"], row.get("tools"))
     ids: list[int] = tokenizer(f"{row['prompt'] or ''}{row['completion']}", verbose=False)["input_ids"]
     return ids
