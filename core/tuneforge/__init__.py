@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         TextData,
     )
     from .errors import Finding, StepError
-    from .extensions import Addition, Extension
+    from .extensions import Addition, Extension, Wiring
     from .fields import Field, Source, Target
     from .hookspecs import hookimpl
     from .launch.hardware import Hardware
@@ -55,7 +55,7 @@ _MODULES = {
         *("PreferenceData", "QuantizedModel", "Release", "Report", "RewardAdapter", "RewardModel", "TextData"),
     ),
     "errors": ("Finding", "StepError"),
-    "extensions": ("Addition", "Extension"),
+    "extensions": ("Addition", "Extension", "Wiring"),
     "fields": ("Field", "Source", "Target"),
     "hookspecs": ("hookimpl",),
     "launch.hardware": ("Hardware",),
@@ -123,6 +123,7 @@ __all__ = [
     "Tracker",
     "Train",
     "Voice",
+    "Wiring",
     "hookimpl",
 ]
 

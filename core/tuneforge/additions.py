@@ -10,7 +10,7 @@ from tuneforge_registry import Registry, RegistryError
 from .artifacts import Artifact
 from .configure import configured
 from .errors import Finding, PluginError, TuneforgeError
-from .extensions import Addition
+from .extensions import Addition, Wiring
 from .inputs import inputs_of
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec, ordered
@@ -29,15 +29,18 @@ def extended(recipe: Recipe, registry: Registry) -> Recipe:
         except Exception as error:
             raise PluginError(f"the extension {name} failed: {told(error)}", "That is a bug of its plugin.") from error
         for addition in additions:
-            added[addition.step] = _spec(recipe, name, addition)
+            if not isinstance(addition, Wiring):
+                added[addition.step] = _spec(recipe, name, addition)
             for written in addition.into:
                 into.setdefault(written, []).append(addition.step)
-    if not added:
+    if not added and not into:
         return recipe
     whole: dict[str, StepSpec] = {}
     for spec in recipe.steps.values():
         wires = {given: names for (step, given), names in into.items() if step == spec.name}
-        inputs = spec.inputs | {given: [*spec.inputs.get(given, []), *names] for given, names in wires.items()}
+        inputs = spec.inputs | {
+            given: [*dict.fromkeys([*spec.inputs.get(given, []), *names])] for given, names in wires.items()
+        }
         whole[spec.name] = replace(spec, inputs=inputs)
         whole |= {name: one for name, one in added.items() if one.about == spec.name}
     repeats = {name: list(repeated) for name, repeated in recipe.repeats.items()}

@@ -34,6 +34,14 @@ class Addition:
         return f"{self.of}.{self.name}"
 
 
+@dataclass(frozen=True)
+class Wiring:
+    """A written `step` that others are to be wired to where they are not, as by `Addition.into`."""
+
+    step: str
+    into: Sequence[tuple[str, str]]
+
+
 class Extension(Config):
     """Steps that recipes have without naming them: fields are its options, the docstring its documentation.
 
@@ -42,7 +50,9 @@ class Extension(Config):
 
     name: ClassVar[str]
 
-    def extend(self, steps: "Mapping[str, StepSpec]", kinds: Mapping[str, type[Artifact]]) -> Iterable[Addition]:
+    def extend(
+        self, steps: "Mapping[str, StepSpec]", kinds: Mapping[str, type[Artifact]]
+    ) -> Iterable[Addition | Wiring]:
         """What it adds to such steps, which are in an order in which they can be carried out; without torch.
 
         `kinds` tells what they give, and what artifacts of the registry are, as far as that is known.

@@ -20,6 +20,7 @@ from tuneforge import (
     RewardAdapter,
     RewardModel,
     TextData,
+    Wiring,
 )
 from tuneforge.inputs import inputs_of
 from tuneforge.recipe import StepSpec
@@ -40,8 +41,8 @@ class Parity(Extension):
     After each merge or quantize step with one model as its input come `<step>.probe`, which records what the new form
     says, and `<step>.parity`, which compares that with what the trained form says: `<trained>.probe`. The trained form
     is the model or adapter before the first of such steps, whatever stands between. The report goes to every
-    publication of the form, which it stops if it failed. A step that has an `evaluate: parity` of the recipe's own is
-    left to that.
+    publication of the form, or of what is made of it, and stops that if it failed. A step that has an `evaluate:
+    parity` of the recipe's own is left to that, and its report goes the same way.
     """
 
     name = "parity"
@@ -51,7 +52,10 @@ class Parity(Extension):
     max_new_tokens: int = Field(32, ge=1, description="Tokens after which an answer is cut off.", also=("max_tokens",))
     require: Formats = Field({}, description="What forms must reach, by format: {bits4: {kl_mean: 0.1}}.")
 
-    def extend(self, steps: Steps, kinds: Kinds) -> Iterable[Addition]:
+    def extend(self, steps: Steps, kinds: Kinds) -> Iterable[Addition | Wiring]:
+        for name, spec in steps.items():
+            for judged in _judged_by(spec, steps):
+                yield Wiring(name, [(each, "reports") for each in _publications(steps, kinds, judged)])
         asked = {"limit": self.limit, "positions": self.positions, "max_new_tokens": self.max_new_tokens}
         recorded: dict[str, str] = {}
         for form in _forms(steps, kinds):
@@ -64,7 +68,7 @@ class Parity(Extension):
                 yield Addition(first, name, "evaluate", "probe", {"model": [form.root]} | data, asked)
             yield Addition(form.step, "probe", "evaluate", "probe", {"model": [form.step]} | data, asked)
             inputs = {"reference": [recorded[form.root]], "model": [f"{form.step}.probe"]}
-            into = [(name, "reports") for name in _publications(steps, form.step)]
+            into = [(name, "reports") for name in _publications(steps, kinds, form.step)]
             bars = {name: given.model_dump(exclude_none=True) for name, given in self.require.items()}
             options = {"formats": bars} if bars else {}
             yield Addition(form.step, "parity", "evaluate", "parity", inputs, options, into)
@@ -83,9 +87,7 @@ def _forms(steps: Steps, kinds: Kinds) -> Iterator[_Form]:
     for name, spec in steps.items():
         if name in judged or _source(spec, kinds) is None or not _probed(name, kinds):
             continue
-        root = name
-        while root in steps and (source := _source(steps[root], kinds)) is not None:
-            root = source
+        *_, root = _before(name, steps, kinds)
         if _probed(root, kinds):
             yield _Form(name, root)
 
@@ -130,14 +132,18 @@ def _data(steps: Steps, kinds: Kinds, root: str) -> dict[str, list[str]]:
     return {}
 
 
-def _publications(steps: Steps, form: str) -> Iterator[str]:
+def _publications(steps: Steps, kinds: Kinds, form: str) -> Iterator[str]:
+    """Those that take reports and ship the form, or what was made of it: that can be no better."""
     for name, spec in steps.items():
         reports = inputs_of(spec.kind).get("reports")
-        if (
-            spec.kind.stage == "publish"
-            and reports
-            and reports.many
-            and reports.takes(Report)
-            and form in spec.sources()
-        ):
+        judged = spec.kind.stage == "publish" and reports and reports.many and reports.takes(Report)
+        if judged and any(form in _before(wire, steps, kinds) for wire in spec.sources()):
             yield name
+
+
+def _before(wire: str, steps: Steps, kinds: Kinds) -> Iterator[str]:
+    """The step, and all whose model it is another form of."""
+    at: str | None = wire
+    while at is not None:
+        yield at
+        at = _source(steps[at], kinds) if at in steps else None

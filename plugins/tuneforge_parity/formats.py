@@ -70,7 +70,7 @@ def allowed(bits: float) -> float:
     """The most bits a weight that a format may take, scales and the layers that it leaves as they are included.
 
     q8_0 holds 8.5, q4_k 4.5, q2_k 2.6, gptq of 4 bits in groups of 32 some 4.7; mixed types hold more, and rows that do
-    not divide into blocks of 256 get llama.cpp's next larger type (iq4_nl of 4.5 bits for q2_k). A model that was left
-    in 16 bits is above it in any format.
+    not divide into blocks of 256 get llama.cpp's next larger type (q8_0 for q6_k, iq4_nl of 4.5 bits for q2_k). A
+    model that was left in 16 bits is above it in any format, and so is one in 8 bits of which a quarter was.
     """
-    return 1.5 * bits + 1.6
+    return 10 if bits == 8 else 1.5 * bits + 1.6

@@ -91,7 +91,7 @@ def record(method: RecordProbe, artifact: Artifact, data: Data | None, step: Ste
         step.progress(1, 3)
         distributions: list[Distribution] = []
         if isinstance(artifact, (RewardModel, RewardAdapter)):
-            known["scores"] = runtime.scores(list(_conversations(questions.items)))
+            known["scores"] = _finite(runtime.scores(list(_conversations(questions.items))))
         else:
             distributions = _say(runtime, method, questions.items, known, step)
     write(distributions, step.out / "numbers.safetensors")
@@ -117,7 +117,9 @@ def _say(
     for done, each in enumerate(fitting, 1):
         ids = [*each.prompt, *each.answer]
         at = _places(len(each.prompt), len(ids), method.positions)
-        distributions += runtime.distributions(ids, at, _TOLD)
+        told = runtime.distributions(ids, at, _TOLD)
+        _finite([float(distribution.logprobs[0]) for distribution in told])
+        distributions += told
         rows.append({"prompt": each.prompt, "answer": each.answer, "at": at})
         text, ended = runtime.answer(each.prompt, method.max_new_tokens)
         answers.append({"text": text, "ended": ended})
@@ -132,6 +134,15 @@ def _say(
         "left_out": len(given) - len(fitting),
     }
     return distributions
+
+
+def _finite(told: list[float]) -> list[float]:
+    if not all(map(math.isfinite, told)):
+        raise StepError(
+            "what the model computes is not finite: it cannot be used in this form",
+            "Merge or quantize it in a type of a wider range, such as bfloat16 in place of float16.",
+        )
+    return told
 
 
 def _read(runtime: Runtime, question: Question) -> Asked:

@@ -8,6 +8,7 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.parity.conftest import Lab, Outcome, nf4, other_base
 from tuneforge import Artifact, Gguf, Model, QuantizedModel, Step, StepError
@@ -83,6 +84,41 @@ def test_a_merge_onto_the_4_bit_base(lab: Lab, reference: Probe) -> None:
     said = refused(lab, wrong, outcome)
     assert "onto one rounded to 4 or 8 bits" in said and "kl_mean" in said
     assert outcome.scores["template"] == outcome.scores["prompt_ids"] == outcome.scores["stop_tokens"] == 1
+
+
+def test_a_merge_onto_the_4_bit_base_that_hides_in_fewer_bits(lab: Lab, reference: Probe) -> None:
+    """Against what 8 bits may lose it is nothing: the report of the merge stops what is made of that, too."""
+    wrong = lab.merged(nf4)
+    outcome = lab.compare(reference, wrong)
+    exported = lab.gguf(wrong, "q8_0")
+    assert lab.compare(reference, exported).told["passed"]
+    entries = [
+        {"name": "merged", "digest": wrong.digest, "kind": "model", "stage": "merge", "inputs": {}, "config": {}},
+        {
+            "name": "small",
+            "digest": exported.digest,
+            "kind": "gguf",
+            "stage": "quantize",
+            "inputs": {"model": ["merged"]},
+            "config": {},
+        },
+        {"name": "merged.parity", "digest": outcome.report.digest, "kind": "report", "inputs": {}, "config": {}},
+    ]
+    out = lab.new("release")
+    step = Step("release", out, out / "scratch", 1, 1, lambda event: None, {"recipe": "orders", "steps": entries})
+    with pytest.raises(StepError, match=r"merged failed merged\.parity"):
+        Folder(to=lab.new("dist")).run([exported], [outcome.report], step=step)
+
+
+def test_a_form_whose_numbers_overflow(lab: Lab, merged: Model) -> None:
+    folder = lab.new("infinite")
+    shutil.copytree(merged.path, folder, dirs_exist_ok=True)
+    (file,) = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    tensors["model.norm.weight"][0] = float("inf")
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(StepError, match="not finite"):
+        lab.probe(Model(folder, folder.name))
 
 
 def rewritten(lab: Lab, file: Gguf, keys: dict[str, Any]) -> Gguf:

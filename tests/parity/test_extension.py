@@ -62,7 +62,7 @@ def test_reports_go_to_the_publications_of_the_form(tmp_path: Path) -> None:
     both = "  both: {publish: folder, artifacts: [merged, small], reports: [mine], with: {to: dist/b}}\n"
     mine = "  mine: {evaluate: generation, models: [merged], data: chats}\n"
     made = plan(tmp_path, RECIPE + mine + shipped + both)
-    assert made.steps["shipped"].spec.inputs["reports"] == ["small.parity"]
+    assert made.steps["shipped"].spec.inputs["reports"] == ["merged.parity", "small.parity"], "made of merged"
     assert made.steps["both"].spec.inputs["reports"] == ["mine", "merged.parity", "small.parity"]
 
 
@@ -72,6 +72,12 @@ def test_a_comparison_of_the_recipes_own_is_left_to_it(tmp_path: Path) -> None:
   mine:   {evaluate: parity, reference: ours, model: theirs, with: {require: {kl_mean: 0.5}}}
 """
     assert {*added(plan(tmp_path, RECIPE + own))} == {"sft.probe", "merged.probe", "merged.parity"}
+    shipped = """  release: {publish: folder, artifacts: [small], with: {to: dist/a}}
+  named:   {publish: folder, artifacts: [small], reports: [mine], with: {to: dist/b}}
+"""
+    made = plan(tmp_path, RECIPE + own + shipped)
+    assert made.steps["release"].spec.inputs["reports"] == ["mine", "merged.parity"]
+    assert made.steps["named"].spec.inputs["reports"] == ["mine", "merged.parity"]
 
 
 def test_switching_off_and_options(tmp_path: Path) -> None:

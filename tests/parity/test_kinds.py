@@ -31,6 +31,7 @@ from tuneforge.kit.rewards import load_reward_model, new_reward_model
 from tuneforge.kit.rows import write_rows
 from tuneforge_models import fresh
 from tuneforge_parity import CompareProbes, RecordProbe
+from tuneforge_parity.formats import allowed
 from tuneforge_parity.kinds import Probe
 from tuneforge_parity.options import Bars
 from tuneforge_parity.prompts import choose
@@ -171,3 +172,8 @@ def test_what_llama_cpp_renders_today_is_told_as_of_the_fixed_date() -> None:
     rendered = f"{datetime.now():%d %b %Y}: hello"
     assert with_fixed_date(template, rendered) == "26 Jul 2024: hello"
     assert without_today(template) == "{{ '26 Jul 2024' }}: {{ messages[0].content }}"
+
+
+def test_a_model_of_which_a_part_was_left_in_16_bits_holds_more_bits_than_8() -> None:
+    assert allowed(8) > 8.5, "q8_0"
+    assert allowed(8) <= 0.75 * 8.5 + 0.25 * 16
