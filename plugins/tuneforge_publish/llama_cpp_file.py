@@ -6,9 +6,10 @@ from jinja2 import TemplateError
 
 from tuneforge import StepError
 from tuneforge.kit.llamacpp import loaded
+from tuneforge.kit.templates import render
 
 from .gguf_file import GgufFile
-from .templates import CONVERSATIONS, render
+from .templates import CONVERSATIONS
 
 _CONTEXT = 512
 

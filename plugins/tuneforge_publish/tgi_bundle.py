@@ -11,11 +11,12 @@ import minijinja
 
 from tuneforge import StepError
 from tuneforge.artifacts import read_json
+from tuneforge.kit.templates import plain, render
 
 from .bundle import Bundle
 from .parts import Part
 from .server import Server, as_json, compose, content, inside, lines, server_of
-from .templates import CONVERSATIONS, plain, render
+from .templates import CONVERSATIONS
 from .tgi_support import passed_over, unreadable
 from .usage import block, question
 

@@ -11,8 +11,9 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from tests.gguf.small_models import CHATML
 from tests.publish.golang import in_go
+from tuneforge.kit.templates import plain, render
 from tuneforge_models.fresh import CHAT_TEMPLATE
-from tuneforge_publish.templates import CONVERSATIONS, Turns, answer_end, plain, render, turns_of
+from tuneforge_publish.templates import CONVERSATIONS, Turns, answer_end, turns_of
 
 DEFAULT_SYSTEM = """{%- if messages[0]['role'] == 'system' %}
     {{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}
