@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,13 +270,10 @@ class Run:
         return self.plan.recipe.plugins.origin(step.spec.kind).file
 
     def _request(self, step: PlannedStep, out: Path, scratch: Path, log: Path, local: str) -> dict[str, Any]:
-        kind = type(step.method)
-        file = self._file(step)
         return {
             "name": step.name,
-            "file": str(file) if file else None,
-            "module": kind.__module__,
-            "class": kind.__qualname__,
+            **self._class(step),
+            "next": self._next(step),
             "config": step.method.model_dump(mode="json"),
             "inputs": {
                 name: [self._artifact(self._digest(wire)) for wire in step.spec.inputs.get(name, [])]
@@ -290,6 +288,20 @@ class Run:
             "lineage": self.plan.lineage(step) if step.method.traced else {},
             "launch": self._launch(step) if step.launch else None,
         }
+
+    def _class(self, step: PlannedStep) -> dict[str, str | None]:
+        """What a worker imports for a step."""
+        kind, file = type(step.method), self._file(step)
+        return {"file": str(file) if file else None, "module": kind.__module__, "class": kind.__qualname__}
+
+    def _next(self, step: PlannedStep) -> dict[str, str | None] | None:
+        """The same of the next step that is to run, if it will run in the same environment."""
+        after = dropwhile(lambda one: one is not step, self.plan.steps.values())
+        coming = next((one for one in islice(after, 1, None) if one.status == "run"), None)
+        here, there = step.environment, coming.environment if coming else None
+        assert here is not None
+        alike = there is not None and (there.own, there.folder) == (here.own, here.folder)
+        return self._class(coming) if coming and alike else None
 
     def _launch(self, step: PlannedStep) -> dict[str, Any]:
         """How the step is spread, and what another machine must know to take its part."""

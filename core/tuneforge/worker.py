@@ -2,6 +2,7 @@
 
 `python -m tuneforge.worker REQUESTS EVENTS LIFELINE` (file descriptors) is a server: for every request it imports the
 step's plugin and engine once, then forks, so that the imports are paid once a run and no step inherits another's state.
+What the next step needs is imported while this one works; until that is done, nothing forks.
 Events go out as JSON lines. LIFELINE is a pipe that nobody writes to: when the run dies it closes, and so do we.
 """
 
@@ -31,16 +32,17 @@ from .step import Step
 def serve(requests: int, events: int, lifeline: int) -> None:
     """Carries out requests until there are no more."""
     running: set[int] = set()
+    ahead: threading.Thread | None = None
     threading.Thread(target=die_with, args=(lifeline, running), daemon=True).start()
     with os.fdopen(requests, encoding="utf-8") as lines:
         for line in lines:
             request = json.loads(line)
             _redirect(Path(request["log"]))
             started = time.monotonic()
+            if ahead is not None:
+                ahead.join()  # a fork in the midst of an import would leave its locks held for ever
             try:
-                method = method_of(request)
-                if method.engine:
-                    importlib.import_module(method.engine)
+                method = _imported(request)
             except BaseException as error:  # whatever an import may raise is a failed step, told with its traceback
                 send(events, failure(error))
                 send(events, {"event": "exited", "signal": 0, "status": 1, "peak_memory": 0})
@@ -51,12 +53,27 @@ def serve(requests: int, events: int, lifeline: int) -> None:
                 os._exit(_work(request, method, events, lifeline))
             running.add(child)
             send(events, {"event": "forked", "pid": child, "import_seconds": imported})
+            if request["next"]:
+                ahead = threading.Thread(target=_import_ahead, args=(request["next"],), daemon=True)
+                ahead.start()
             _, status, usage = os.wait4(child, 0)
             kill_group(child)  # nothing that a step started outlives it
             running.discard(child)
             os.write(events, b"\n")  # if it was killed while it told something, that ends here
             peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
             send(events, exited_with(os.waitstatus_to_exitcode(status)) | {"peak_memory": peak})
+
+
+def _imported(request: Mapping[str, Any]) -> type[Method]:
+    method = method_of(request)
+    if method.engine:
+        importlib.import_module(method.engine)
+    return method
+
+
+def _import_ahead(request: Mapping[str, Any]) -> None:
+    with contextlib.suppress(BaseException):  # the step's own request fails of the same, and tells it
+        _imported(request)
 
 
 def _work(request: Mapping[str, Any], kind: type[Method], events: int, lifeline: int) -> int:
