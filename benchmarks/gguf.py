@@ -178,11 +178,9 @@ class _Reference:
                 with torch.inference_mode():
                     rows = self._model(torch.tensor([ids])).logits[0].double().log_softmax(-1).numpy()
                 for end in range(_STRIDE, len(ids), _STRIDE):
-                    told = llama.next_token(ids[:end], vocabulary, letter)
-                    theirs = np.full(vocabulary, min(told.values()))
-                    theirs[list(told)] = list(told.values())
+                    theirs = np.array(llama.log_probabilities(ids[:end], vocabulary, letter))
                     ours = rows[end - 1]
-                    agreeing.append(int(ours.argmax()) == next(iter(told)))
+                    agreeing.append(bool(ours.argmax() == theirs.argmax()))
                     divergences.append(float((np.exp(ours) * (ours - theirs)).sum()))
                 prompt = prompt_ids(self._tokenizer, messages[:-1])
                 answers += self._answer(prompt, stops) == "".join(_pieces(llama, prompt))

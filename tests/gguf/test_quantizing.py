@@ -15,6 +15,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.gguf.small_models import LINES, byte_level, write_model
@@ -25,12 +26,15 @@ from tuneforge.kit.rows import write_rows
 from tuneforge.plan import make_plan
 from tuneforge.recipe import read_recipe
 from tuneforge.runner import Run
-from tuneforge_gguf import ToGguf, converter
+from tuneforge_gguf import ToGguf, against
+from tuneforge_gguf import converter as converter_module
 from tuneforge_gguf.against import verify_against
+from tuneforge_gguf.export import export
 from tuneforge_gguf.importance import calibration_texts, chunks_of, importance
 from tuneforge_gguf.installed import programs
 from tuneforge_gguf.togguf import LLAMA_CPP_PYTHON
 from tuneforge_gguf.types import TYPES
+from tuneforge_gguf.verify import verify
 from tuneforge_registry import Registry
 
 slow, whole_suite = pytest.mark.slow, pytest.mark.whole
@@ -91,8 +95,6 @@ def test_makes_of_a_model_what_it_makes_of_its_exact_gguf_file(
 
 @slow
 def test_tells_what_rows_that_are_no_multiple_of_256_become(tmp_path: Path, quantizer: None, converter: Path) -> None:
-    from tuneforge_gguf.export import export
-
     model = write_model(tmp_path / "model", byte_level(), hidden=192, intermediate=512)
     (tmp_path / "f16").mkdir()
     export(model, tmp_path / "f16", "f16", converter, log=lambda _: None)
@@ -208,6 +210,24 @@ def test_finds_what_is_not_its_source_and_leaves_no_file(tmp_path: Path, smaller
     with pytest.raises(StepError, match=problem):
         verify_against(file, whole.path / "model-f32.gguf")
     assert not file.exists()
+
+
+@slow
+def test_compares_logits_so_wide_that_probabilities_underflow(
+    tmp_path: Path, converter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model", byte_level())
+    tensors = load_file(model / "model.safetensors")
+    tensors["lm_head.weight"] *= 30
+    save_file(tensors, model / "model.safetensors", {"format": "pt"})
+    source = export(model, tmp_path, "f32", converter, log=lambda _: None)
+    assert verify(source, model)["logits_error"] < 0.05
+    copy = Path(shutil.copy(source, tmp_path / "copy.gguf"))
+    assert verify_against(copy, source)["logits_error"] < 1e-3
+    _another_base(copy)
+    monkeypatch.setattr(against, "_metadata", lambda *_: None)
+    with pytest.raises(StepError, match="logits differ from those of the file it was made of"):
+        verify_against(copy, source)
 
 
 @slow
@@ -369,8 +389,8 @@ def test_needs_what_its_inputs_ask_for(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_pins_the_llama_cpp_python_whose_sources_the_converter_is_from() -> None:
-    assert f"{converter.PACKAGE}=={converter.VERSION}" == LLAMA_CPP_PYTHON
-    assert all(setting.startswith(f"{converter.PACKAGE}:") for setting in ToGguf.build)
+    assert f"{converter_module.PACKAGE}=={converter_module.VERSION}" == LLAMA_CPP_PYTHON
+    assert all(setting.startswith(f"{converter_module.PACKAGE}:") for setting in ToGguf.build)
 
 
 @slow

@@ -16,6 +16,9 @@ from typing import Any
 
 from tuneforge import StepError
 
+FLOOR = -104.0
+"""What a log probability is at least, as float32 has no smaller number; llama.cpp tells the lowest of all instead."""
+
 # Loopback: a proxy of the person's has no business here.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -63,7 +66,13 @@ class LlamaCpp:
         """
         body = {"prompt": list(tokens), "n_predict": 1, "n_probs": top, "logit_bias": [[answer, 1e6]]}
         (step,) = self._post("/completion", {**body, "temperature": 0})["completion_probabilities"]
-        return {each["id"]: each["logprob"] for each in step["top_logprobs"]}
+        return _told(step)
+
+    def log_probabilities(self, tokens: Sequence[int], size: int, whole: int) -> list[float]:
+        """The log probability of every token of a vocabulary of that size to come next; `whole` as in `likelihood`."""
+        told = self.next_token(tokens, size, whole)
+        least = min(told.values())
+        return [told.get(token, least) for token in range(size)]
 
     def likelihood(
         self, tokens: Sequence[int], follows: int | None, top: int, whole: int
@@ -77,7 +86,7 @@ class LlamaCpp:
             body = {"prompt": list(tokens), "n_predict": 1, "n_probs": top, "logit_bias": [[follows, 1e6]]}
             told = self._post("/completion", {**body, "temperature": 0}).get("completion_probabilities")
             if told and told[0]["id"] == follows:
-                return {each["id"]: each["logprob"] for each in told[0]["top_logprobs"]}, told[0]["logprob"]
+                return _told(told[0]), max(told[0]["logprob"], FLOOR)
         likeliest = self.next_token(tokens, top, whole)
         return likeliest, likeliest.get(follows) if follows is not None else None
 
@@ -126,6 +135,11 @@ class LlamaCpp:
             raise StepError(f"llama.cpp fails on the GGUF file: {error.read().decode(errors='replace')}") from error
         except (OSError, HTTPException) as error:
             raise StepError(f"llama.cpp crashes on the GGUF file ({path}: {error})") from error
+
+
+def _told(step: Mapping[str, Any]) -> dict[int, float]:
+    """The likeliest tokens of an answer's step with their log probabilities."""
+    return {each["id"]: max(each["logprob"], FLOOR) for each in step["top_logprobs"]}
 
 
 @contextmanager
