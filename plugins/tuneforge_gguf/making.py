@@ -12,7 +12,7 @@ from tuneforge.artifacts import read_tensors
 from tuneforge.kit.llamacpp import loaded
 
 from .converter import fetch_converter
-from .importance import calibration_texts, chunks_of, importance, importance_with
+from .importance import calibration_text, chunks_of, importance, importance_with
 from .installed import IMATRIX, QUANTIZE, programs
 from .metadata import file_type, read
 from .quantizing import quantize, quantize_with
@@ -91,12 +91,12 @@ def _quantize(
     if data is not None:
         length = asked.calibration_length
         with loaded(source, threads=step.threads, context=length) as llama:
-            texts = calibration_texts(llama, data, (asked.calibration_chunks + 1) * length, step.seed)
-            chunks = chunks_of(llama, texts, asked.calibration_chunks, length)
+            text = calibration_text(llama, data, (asked.calibration_chunks + 1) * length, step.seed, step.log)
+            chunks = chunks_of(llama, text, asked.calibration_chunks, length)
         step.log(f"computing the importance matrix over {len(chunks)} chunks of {length} tokens")
         step.metrics(calibration_chunks=len(chunks))
         if own:
-            matrix = importance_with(own[1], source, texts, len(chunks), length, scratch, log=print, **watched)
+            matrix = importance_with(own[1], source, text, len(chunks), length, scratch, log=print, **watched)
         else:
             matrix = importance(source, chunks, **watched)
     if own:

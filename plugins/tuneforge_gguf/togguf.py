@@ -38,6 +38,7 @@ class ToGguf(Quantize):
     """
 
     name = "gguf"
+    version = 2
     output = Gguf
     needs = (
         "filelock>=4",

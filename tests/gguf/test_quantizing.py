@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -28,9 +29,11 @@ from tuneforge.recipe import read_recipe
 from tuneforge.runner import Run
 from tuneforge_gguf import ToGguf, against
 from tuneforge_gguf import converter as converter_module
+from tuneforge_gguf import importance as importance_module
 from tuneforge_gguf.against import verify_against
 from tuneforge_gguf.export import export
-from tuneforge_gguf.importance import calibration_texts, chunks_of, importance
+from tuneforge_gguf.importance import _Node as Node
+from tuneforge_gguf.importance import calibration_text, chunks_of, importance
 from tuneforge_gguf.installed import programs
 from tuneforge_gguf.togguf import LLAMA_CPP_PYTHON
 from tuneforge_gguf.types import TYPES
@@ -127,13 +130,13 @@ def test_importance_is_the_mean_of_the_squares_that_a_weight_meets(
 ) -> None:
     file = whole.path / "model-f32.gguf"
     with loaded(file, threads=1, context=256) as llama:
-        texts = calibration_texts(llama, chats, 300, seed=1)
-        assert texts == calibration_texts(llama, chats, 300, seed=1) != calibration_texts(llama, chats, 300, seed=2)
-        chunks = chunks_of(llama, texts, 3, 64)
+        text, again, other = (calibration_text(llama, chats, 300, seed, print) for seed in (1, 1, 2))
+        assert text == again != other
+        chunks = chunks_of(llama, text, 3, 64)
     tokenizer = AutoTokenizer.from_pretrained(wide)
-    rendered = tokenizer(texts[0], add_special_tokens=False)["input_ids"]
-    assert texts[0].endswith("<|im_end|>\n")
-    assert chunks[0] == rendered[:64] and [len(chunk) for chunk in chunks] == [64, 64, 64]
+    rendered = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert text.startswith("<|im_start|>user") and text.endswith("<|im_end|>\n")
+    assert chunks == [rendered[:64], rendered[64:128], rendered[128:192]]
     found = importance(file, chunks)
     network = AutoModelForCausalLM.from_pretrained(wide)
     squares: dict[str, torch.Tensor] = {}
@@ -169,10 +172,84 @@ def test_quantizes_by_importance(tmp_path: Path, quantizer: None, whole: Gguf, c
     assert made[0].file.read_bytes()[-100_000:] != plain.file.read_bytes()[-100_000:]
 
 
+ALTERNATING = (
+    "{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}{% if tools %}{{ tools | tojson }}{% endif %}"
+)
+
+
+@slow
+def test_calibrates_on_what_the_template_takes(tmp_path: Path, converter: Path) -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = ALTERNATING + str(tokenizer.chat_template)
+    file = export(write_model(tmp_path / "model", tokenizer), tmp_path, "f16", converter, log=lambda _: None)
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
+    turn = {"role": "user", "content": "Where is it?"}
+    answer = {"role": "assistant", "content": "There."}
+    rows: list[dict[str, Any]] = [{"messages": [turn, answer], "tools": None}] * 3
+    rows += [{"messages": [turn, turn, answer], "tools": None}, {"messages": [turn, answer], "tools": tools}]
+    data = ChatData(_data(tmp_path / "rows", rows), "4" * 64)
+    logged: list[str] = []
+    with loaded(file, threads=1, context=256) as llama:
+        text = calibration_text(llama, data, 10_000, 1, logged.append)
+    assert logged == ["left out of 5 rows: 1 that the template refuses"]
+    assert text.count("There.") == 4 and text.count('"look_up"') == 1
+
+
+class Tokens:
+    """A llama.cpp that takes characters for tokens, and 0 for BOS."""
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        return [0] * special + [ord(letter) for letter in text]
+
+
+@pytest.mark.parametrize(
+    ("text", "chunks", "want"),
+    [
+        ("abcdefg", 4, ["\0abc", "\0efg"]),
+        ("abcdefghijk", 2, ["\0abc", "\0efg"]),
+        ("abcdefghijk", 4, ["\0abc", "\0efg", "\0ijk"]),
+        ("abcdefg", 1, ["\0abc"]),
+        ("abcdef", 1, None),
+    ],
+)
+def test_cuts_a_text_as_llama_imatrix_does(text: str, chunks: int, want: list[str] | None) -> None:
+    llama: Any = Tokens()
+    if want is None:
+        with pytest.raises(StepError, match=r"has 7 tokens, and llama.cpp wants two pieces of 4"):
+            chunks_of(llama, text, chunks, 4)
+    else:
+        assert ["".join(map(chr, chunk)) for chunk in chunks_of(llama, text, chunks, 4)] == want
+
+
+def test_a_weight_with_a_matrix_for_each_head_is_measured_by_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance_module, "_op", lambda node: "MUL_MAT")
+    given = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)  # heads, tokens, columns
+    inputs = Node(ne=(4, 3, 2, 1), nb=(4, 16, 48, 96), data=given.ctypes.data)
+    weight = Node(ne=(4, 5, 2, 1), name=b"blk.0.attn_k_b.weight")
+    sums: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    importance_module._add(Node(src=(ctypes.pointer(weight), ctypes.pointer(inputs))), sums, counts)
+    assert np.array_equal(sums["blk.0.attn_k_b.weight"], np.square(given).sum(axis=1))
+    assert counts["blk.0.attn_k_b.weight"].tolist() == [3, 3]
+
+
+@slow
+def test_says_so_where_a_context_does_not_fit(quantizer: None, whole: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+    import llama_cpp
+
+    freed: list[object] = []
+    monkeypatch.setattr(llama_cpp, "llama_init_from_model", lambda *_: None)
+    monkeypatch.setattr(llama_cpp, "llama_model_free", freed.append)
+    with pytest.raises(StepError, match="cannot run the GGUF file"):
+        importance(whole.path / "model-f32.gguf", [[1, 2]])
+    assert len(freed) == 1
+
+
 @slow
 def test_asks_for_enough_calibration_data(tmp_path: Path, quantizer: None, whole: Gguf) -> None:
     few = TextData(_data(tmp_path / "texts", [{"prompt": None, "completion": "A few words."}]), "5" * 64)
-    with pytest.raises(StepError, match="fewer than 512 tokens"):
+    with pytest.raises(StepError, match="wants two pieces of 512"):
         Made(ToGguf(type="q4_k_m"), whole, tmp_path, few)
 
 

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ FLOOR = -104.0
 
 # Loopback: a proxy of the person's has no business here.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class LlamaCppRefusedError(StepError):
+    """What llama.cpp does not take: a conversation that the file's template cannot express."""
 
 
 class LlamaCpp:
@@ -49,9 +54,16 @@ class LlamaCpp:
             found.pop()
         return found
 
-    def transcript(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """The text that the file's chat template makes of a whole conversation, its answers included."""
-        whole = {"messages": list(messages), "add_generation_prompt": False}
+    def transcript(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> str:
+        """The text that the file's chat template makes of a whole conversation, its answers included.
+
+        Raises LlamaCppRefusedError for one that the template refuses.
+        """
+        whole: dict[str, Any] = {"messages": list(messages), "add_generation_prompt": False}
+        if tools:
+            whole["tools"] = list(tools)
         return str(self._post("/apply-template", whole)["prompt"])
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
@@ -132,7 +144,8 @@ class LlamaCpp:
             with _OPENER.open(request, timeout=600) as response:
                 yield response
         except urllib.error.HTTPError as error:
-            raise StepError(f"llama.cpp fails on the GGUF file: {error.read().decode(errors='replace')}") from error
+            kind = LlamaCppRefusedError if error.code == HTTPStatus.BAD_REQUEST else StepError
+            raise kind(f"llama.cpp fails on the GGUF file: {error.read().decode(errors='replace')}") from error
         except (OSError, HTTPException) as error:
             raise StepError(f"llama.cpp crashes on the GGUF file ({path}: {error})") from error
 
