@@ -36,6 +36,8 @@ def step(tmp_path: Path) -> Step:
 
 @pytest.fixture(autouse=True)
 def _cached(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for switch in ("UV_OFFLINE", "HF_HUB_OFFLINE"):  # a plan would warn
+        monkeypatch.delenv(switch, raising=False)
     if request.node.get_closest_marker("slow"):
         converter = request.getfixturevalue("converter")
         monkeypatch.setattr(lora, "fetch_converter", lambda cache, log: converter)
