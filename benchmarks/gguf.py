@@ -58,7 +58,8 @@ else by llama-cpp-python, whose sources are compiled the first time, in an envir
 minutes, told as they go, and never again on that machine. It chooses itself which weights get a type of more bits
 than most, and where the rows of a weight are no multiple of 256, the types named k and iq4_xs cannot cut them into
 their blocks: such a weight falls back to a type with blocks of 32, which the plan and the step say. The figures of a
-step tell how many tensors there are of each type (`tensor_types`), and how many fell back.
+step tell how many tensors there are of each type (`tensor_types`), how many fell back to which
+(`tensors_fallen_back`), and the program and version that did it (`quantized_by`).
 
 With `data:`, the importance matrix is computed first: the model in full is run over `calibration_chunks` pieces of
 `calibration_length` tokens of the data's training rows, drawn by the recipe's seed and rendered by the file's own
@@ -182,11 +183,9 @@ class _Reference:
                     if tuple(ids[:end]) in asked:
                         continue
                     asked.add(tuple(ids[:end]))
-                    told = llama.next_token(ids[:end], vocabulary, letter)
-                    theirs = np.full(vocabulary, min(told.values()))
-                    theirs[list(told)] = list(told.values())
+                    theirs = np.array(llama.log_probabilities(ids[:end], vocabulary, letter))
                     ours = rows[end - 1]
-                    agreeing.append(int(ours.argmax()) == next(iter(told)))
+                    agreeing.append(bool(ours.argmax() == theirs.argmax()))
                     divergences.append(float((np.exp(ours) * (ours - theirs)).sum()))
                 prompt = prompt_ids(self._tokenizer, messages[:-1])
                 answers += self._answer(prompt, stops) == "".join(_pieces(llama, prompt))

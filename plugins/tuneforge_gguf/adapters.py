@@ -32,17 +32,12 @@ class ToGgufLora(Quantize):
         return Facts(GgufAdapter, base=adapter.base if adapter else None)
 
     def check(self, facts: Known) -> Iterable[Finding]:
-        from .converter import converter_cache, present_converter
-        from .support import architecture_supported
+        from .convertible import unconvertible
 
         for adapter in facts["model"]:
             if adapter.config and (problem := unsupported(adapter.config)):
                 yield Finding(problem, "Merge the adapter (merge: adapter), and export the model.")
-            architecture = next(iter(adapter.model.config.get("architectures", ())), None)
-            if architecture and architecture_supported(architecture, present_converter(converter_cache())) is False:
-                yield Finding(
-                    f"llama.cpp's converter does not know the architecture {architecture}", "Leave this step out."
-                )
+            yield from unconvertible(adapter.model)
             if "quantization_config" in adapter.model.config:
                 yield Finding(
                     "the adapter sits on a quantized model, which no GGUF file can be made of to compare it on",
@@ -65,7 +60,9 @@ def unsupported(config: dict[str, Any] | Any) -> str:
         return "llama.cpp has no place for the magnitudes of DoRA"
     if config.get("alpha_pattern"):
         return "llama.cpp has one alpha for an adapter, not one for each module (alpha_pattern)"
-    if config.get("bias", "none") != "none":
+    if config.get("use_rslora") and config.get("rank_pattern"):
+        return "llama.cpp has one alpha for an adapter, which with rslora every rank needs its own of (rank_pattern)"
+    if config.get("bias", "none") != "none" or config.get("lora_bias"):
         return "llama.cpp has no place for an adapter's biases"
     for name in ("modules_to_save", "trainable_token_indices", "target_parameters"):
         if config.get(name):

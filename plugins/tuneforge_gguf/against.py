@@ -74,10 +74,7 @@ def _answers(reader: gguf.GGUFReader, file: Path, source: Path, threads: int) ->
 
         def rows(tokens: Sequence[int], ends: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
             for end in ends:
-                told = other.next_token(tokens[:end], vocabulary, answer)
-                row = np.full(vocabulary, min(told.values()), np.float32)
-                row[list(told)] = list(told.values())
-                yield row
+                yield np.array(other.log_probabilities(tokens[:end], vocabulary, answer), np.float32)
 
         texts = [llama.tokenize(text) for text in (*PLAIN[:3], *prompts)]
         return compare(llama, texts, rows, answer, file_type(reader), "those of the file it was made of")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuneforge import StepError
-from tuneforge.kit.llamacpp import LlamaCpp
+from tuneforge.kit.llamacpp import FLOOR, LlamaCpp
 
 Rows = Callable[[Sequence[int], Sequence[int]], Iterable[npt.NDArray[np.float32]]]
 """For the beginnings of some tokens that end there, the log probabilities of all tokens that might come next."""
@@ -58,7 +58,8 @@ def compare(
     for text in texts:
         tokens = list(text[:CONTEXT])
         ends = sorted({*range(_STRIDE, len(tokens), _STRIDE), len(tokens)})
-        for end, row in zip(ends, rows(tokens, ends), strict=True):
+        for end, given in zip(ends, rows(tokens, ends), strict=True):
+            row = np.maximum(given, FLOOR)
             told = llama.next_token(tokens[:end], _TOP, answer)
             squares += float(np.square(np.array(list(told.values())) - row[list(told)]).mean())
             spread += float(row.var(ddof=1))

@@ -7,10 +7,9 @@ of the squares of what comes in. Quantizing then rounds those weights less that 
 from __future__ import annotations
 
 import ctypes
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tuneforge import ChatData, StepError, TextData
-from tuneforge.kit.llamacpp import LlamaCpp
-from tuneforge.kit.rows import count_rows, read_rows
+from tuneforge.kit.llamacpp import LlamaCpp, LlamaCppRefusedError
+from tuneforge.kit.rows import draw
 
 from .quantizing import run
 
@@ -29,53 +28,49 @@ _SHORTEST = 8
 _F32 = 0
 
 
-def calibration_texts(llama: LlamaCpp, data: ChatData | TextData, tokens: int, seed: int) -> list[str]:
-    """Training rows in an order drawn from `seed`, as the file's chat template renders them, with that many tokens.
+def calibration_text(
+    llama: LlamaCpp, data: ChatData | TextData, tokens: int, seed: int, log: Callable[[str], None]
+) -> str:
+    """Training rows in an order drawn from `seed`, as the file's chat template renders them: about so many tokens.
 
-    Fewer where there are not so many.
+    Fewer where there are not so many. Conversations that the template refuses are left out; `log` is told how many.
     """
-    count = count_rows(data, "train")
-    chance = random.Random(seed)
-    places = chance.sample(range(count), min(count, max(1, tokens // _SHORTEST)))
-    order = {place: at for at, place in enumerate(places)}
-    rows = sorted(((order[at], row) for at, row in enumerate(read_rows(data, "train")) if at in order), key=_first)
-    texts = []
-    for _, row in rows:
+    texts, refused = [], 0
+    for _, row in sorted(draw(data, max(1, tokens // _SHORTEST), seed), key=itemgetter(0)):
         if tokens <= 0:
             break
-        texts.append(_text(llama, row))
+        try:
+            texts.append(_text(llama, row))
+        except LlamaCppRefusedError:
+            refused += 1
+            continue
         tokens -= len(llama.tokenize(texts[-1]))
-    return texts
-
-
-def _first(pair: tuple[int, Any]) -> int:
-    return pair[0]
+    if refused:
+        log(f"left out of {len(texts) + refused} rows: {refused} that the template refuses")
+    return "".join(texts)
 
 
 def _text(llama: LlamaCpp, row: dict[str, Any]) -> str:
     if "messages" in row:
-        return llama.transcript(row["messages"])
+        return llama.transcript(row["messages"], row.get("tools"))
     return f"{row['prompt'] or ''}{row['completion']}"
 
 
-def chunks_of(llama: LlamaCpp, texts: Sequence[str], chunks: int, length: int) -> list[list[int]]:
-    """The texts' tokens, one after another, cut into so many chunks of a length; the model's BOS begins each.
+def chunks_of(llama: LlamaCpp, text: str, chunks: int, length: int) -> list[list[int]]:
+    """The tokens of a text, cut into at most so many chunks of a length as llama-imatrix does.
 
-    Raises StepError when they are not enough for one.
+    It has the model's BOS in the place of each chunk's first token, and wants enough for two chunks, though one may be
+    all that is asked for: raises StepError when there are fewer.
     """
     bos = llama.tokenize("", special=True)[:1]
-    stream = chain.from_iterable(llama.tokenize(text) for text in texts)
-    found = []
-    for _ in range(chunks):
-        chunk = [*bos, *(token for token, _ in zip(stream, range(length - len(bos)), strict=False))]
-        if len(chunk) < length:
-            break
-        found.append(chunk)
-    if not found:
+    tokens = llama.tokenize(text, special=True)
+    if len(tokens) < 2 * length:
         raise StepError(
-            f"the calibration data has fewer than {length} tokens", "Take more of it, or a smaller calibration_length."
+            f"the calibration data has {len(tokens)} tokens, and llama.cpp wants two pieces of {length}",
+            "Take more of it, or a smaller calibration_length.",
         )
-    return found
+    starts = range(0, len(tokens) - length + 1, length)[:chunks]
+    return [[*bos, *tokens[start + len(bos) : start + length]] for start in starts]
 
 
 def importance(
@@ -87,8 +82,8 @@ def importance(
 ) -> dict[str, npt.NDArray[np.float32]]:
     """For each weight of a layer the mean of its squared inputs, by running a GGUF file over chunks of token ids.
 
-    The arrays have as many numbers as the weight has columns; of experts, one after another. An expert that no token
-    came to has ones.
+    The arrays have as many numbers as the weight has columns; of experts and heads with a matrix each, one after
+    another. An expert that no token came to has ones.
     """
     import llama_cpp
 
@@ -171,16 +166,18 @@ def _wanted(node: _Node) -> bool:
 
 
 def _add(node: _Node, sums: dict[str, npt.NDArray[np.float64]], counts: dict[str, npt.NDArray[np.int64]]) -> None:
-    """Adds the squares of what is multiplied to those of its weight: (experts, columns), and how many tokens each."""
+    """Adds the squares of what is multiplied to those of its weight: (matrices, columns), and how many tokens each."""
     weight, inputs = node.src[0].contents, _values(node.src[1].contents, np.float32)
     name = weight.name.decode()
-    experts, columns = weight.ne[2] * weight.ne[3], weight.ne[0]
-    total = sums.setdefault(name, np.zeros((experts, columns)))
-    count = counts.setdefault(name, np.zeros(experts, np.int64))
+    matrices, columns = weight.ne[2] * weight.ne[3], weight.ne[0]
+    total = sums.setdefault(name, np.zeros((matrices, columns)))
+    count = counts.setdefault(name, np.zeros(matrices, np.int64))
     if _op(node) == "MUL_MAT":
-        rows = inputs.reshape(-1, columns)
-        total += np.square(rows, dtype=np.float64).sum(axis=0)
-        count += len(rows)
+        for outer, inner in np.ndindex(inputs.shape[:2]):
+            # Of a weight with a matrix for each head, each meets its own.
+            matrix = outer % weight.ne[3] * weight.ne[2] + inner % weight.ne[2]
+            total[matrix] += np.square(inputs[outer, inner], dtype=np.float64).sum(axis=0)
+            count[matrix] += inputs.shape[2]
         return
     chosen = _values(node.src[2].contents, np.int32)[0, 0]  # (tokens, experts used)
     tokens, used = chosen.shape
@@ -201,7 +198,7 @@ def _values(node: _Node, kind: Any) -> npt.NDArray[Any]:
 
 @contextmanager
 def _context(file: Path, length: int, threads: int, callback: Any) -> Iterator[Any]:
-    """A GGUF file in llama.cpp, with a callback for what it computes. Raises StepError when it does not load."""
+    """A GGUF file in llama.cpp, with a callback for what it computes. Raises StepError when that fails."""
     import llama_cpp
 
     llama_cpp.llama_backend_init()
@@ -215,6 +212,9 @@ def _context(file: Path, length: int, threads: int, callback: Any) -> Iterator[A
     params.n_threads = params.n_threads_batch = threads
     params.cb_eval = callback
     context = llama_cpp.llama_init_from_model(model, params)
+    if not context:
+        llama_cpp.llama_model_free(model)
+        raise StepError("llama-cpp-python cannot run the GGUF file", "Take a smaller calibration_length.")
     try:
         yield context
     finally:
@@ -235,7 +235,7 @@ def _fill(batch: Any, tokens: Sequence[int]) -> None:
 def importance_with(
     program: Path,
     file: Path,
-    texts: Sequence[str],
+    text: str,
     chunks: int,
     length: int,
     folder: Path,
@@ -245,7 +245,8 @@ def importance_with(
     log: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """`importance`, by the person's own llama-imatrix: the file that it writes into `folder`."""
-    (folder / "calibration.txt").write_text("".join(texts), encoding="utf-8")
+    # It takes a line break off the end.
+    (folder / "calibration.txt").write_text(f"{text}\n", encoding="utf-8")
     command = [str(program), "-m", str(file.absolute()), "-f", "calibration.txt", "-o", "imatrix.gguf"]
     command += ["-c", str(length), "--chunks", str(chunks), "-t", str(threads), "--parse-special", "--no-ppl"]
     run(command, folder, progress, log)

@@ -57,8 +57,6 @@ def export_adapter(
     if config.get("use_rslora"):
         # PEFT divides by the root of the rank then, llama.cpp always by the rank itself.
         config |= {"lora_alpha": config["lora_alpha"] * math.sqrt(config["r"])}
-        if config.get("rank_pattern"):
-            raise StepError("llama.cpp has one alpha for an adapter, which with rslora every rank needs its own of")
     file = out / f"adapter-{type}.gguf"
     try:
         # The converter makes a name of that of the folder that it reads.

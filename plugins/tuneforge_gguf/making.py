@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,10 @@ from tuneforge.artifacts import read_tensors
 from tuneforge.kit.llamacpp import loaded
 
 from .converter import fetch_converter
-from .importance import calibration_texts, chunks_of, importance, importance_with
+from .importance import calibration_text, chunks_of, importance, importance_with
 from .installed import IMATRIX, QUANTIZE, programs
 from .metadata import file_type, read
 from .quantizing import quantize, quantize_with
-from .storage import fallen_back
 from .types import CONVERTED, FULL
 
 if TYPE_CHECKING:
@@ -38,11 +38,12 @@ def make(asked: ToGguf, model: Model | Gguf, data: ChatData | TextData | None, c
         else:
             source = _convert(model.path, Path(scratch), exact_type(model.path), cache, step)
             _quantize(asked, source, file, data, Path(scratch), step)
-    step.metrics(bytes=file.stat().st_size, **_verified(file, model, step))
-    if others := fallen_back(read(file)):
+    figures = _verified(file, model, step)
+    step.metrics(bytes=file.stat().st_size, **figures)
+    if others := figures["tensors_fallen_back"]:
         step.warn(
-            f"{others.total()} of the model's weights have rows that are no multiple of 256, as {asked.type} cuts "
-            f"them, and are stored as {_listed(others)}",
+            f"{sum(others.values())} of the model's weights have rows that are no multiple of 256, as {asked.type} "
+            f"cuts them, and are stored as {_listed(others)}",
             "The file is larger than others of its type; q8_0 and q4_0 take rows that are multiples of 32.",
         )
 
@@ -91,20 +92,21 @@ def _quantize(
     if data is not None:
         length = asked.calibration_length
         with loaded(source, threads=step.threads, context=length) as llama:
-            texts = calibration_texts(llama, data, (asked.calibration_chunks + 1) * length, step.seed)
-            chunks = chunks_of(llama, texts, asked.calibration_chunks, length)
+            text = calibration_text(llama, data, (asked.calibration_chunks + 1) * length, step.seed, step.log)
+            chunks = chunks_of(llama, text, asked.calibration_chunks, length)
         step.log(f"computing the importance matrix over {len(chunks)} chunks of {length} tokens")
         step.metrics(calibration_chunks=len(chunks))
         if own:
-            matrix = importance_with(own[1], source, texts, len(chunks), length, scratch, log=print, **watched)
+            matrix = importance_with(own[1], source, text, len(chunks), length, scratch, log=print, **watched)
         else:
             matrix = importance(source, chunks, **watched)
     if own:
         step.log(f"quantizing with {own[0]}")
-        quantize_with(own[0], source, file, asked.type, matrix=matrix, log=print, **watched)
+        by = quantize_with(own[0], source, file, asked.type, matrix=matrix, log=print, **watched)
     else:
-        quantize(source, file, asked.type, matrix=matrix, chunks=len(chunks), log=print, **watched)
+        by = quantize(source, file, asked.type, matrix=matrix, chunks=len(chunks), log=print, **watched)
+    step.metrics(quantized_by=by)
 
 
-def _listed(types: Counter[str]) -> str:
-    return ", ".join(f"{name.lower()} ({count})" for name, count in sorted(types.items()))
+def _listed(types: Mapping[str, int]) -> str:
+    return ", ".join(f"{name.lower()} ({count})" for name, count in types.items())

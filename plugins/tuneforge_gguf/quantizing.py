@@ -18,6 +18,7 @@ from .types import TYPES
 Matrix = Mapping[str, npt.NDArray[np.float32]]
 """How much each input of a weight matters, by the weight's name: the mean of its squares over calibration data."""
 
+_BUILD = re.compile(r"(?:^|: )(?:version: |build = )(.+)")
 _AT = re.compile(r"\[ *(\d+)/ *(\d+)\]")
 
 
@@ -31,11 +32,11 @@ def quantize(
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
     log: Callable[[str], None] = lambda text: None,
-) -> None:
+) -> str:
     """Writes a GGUF file of f32, f16 or bf16 as one of `type` by llama-cpp-python's `llama_model_quantize`.
 
-    `matrix` is what `importance` computed over so many `chunks`; `progress` is told of tensors. Raises StepError, with
-    no `target` left, when llama.cpp refuses.
+    `matrix` is what `importance` computed over so many `chunks`; `progress` is told of tensors. Returns what did it,
+    and of which version. Raises StepError, with no `target` left, when llama.cpp refuses.
     """
     import llama_cpp
     from llama_cpp._logger import llama_log_callback as usual
@@ -73,6 +74,7 @@ def quantize(
     if failed:
         target.unlink(missing_ok=True)
         raise StepError(f"llama.cpp does not quantize the model to {type}: {' '.join((last + said).split())}")
+    return f"llama-cpp-python {llama_cpp.__version__}"
 
 
 def _notes(numbers: Mapping[str, int]) -> ctypes.Array[ctypes.Structure]:
@@ -96,16 +98,23 @@ def quantize_with(
     threads: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
     log: Callable[[str], None] = lambda text: None,
-) -> None:
+) -> str:
     """`quantize`, by the person's own llama-quantize; `matrix` is a file that llama-imatrix has written."""
     # Named from within its folder: llama-quantize writes the name down in the file.
     given = ["--imatrix", matrix.name] if matrix else []
     command = [str(program), *given, str(source.absolute()), str(target.absolute()), type.upper(), str(threads)]
+    builds: list[str] = []
+
+    def heard(line: str) -> None:
+        builds.extend(_BUILD.findall(line))
+        log(line)
+
     try:
-        run(command, matrix.parent if matrix else source.parent, progress, log)
+        run(command, matrix.parent if matrix else source.parent, progress, heard)
     except StepError:
         target.unlink(missing_ok=True)
         raise
+    return " ".join((program.name, *builds[:1]))
 
 
 def run(command: list[str], folder: Path, progress: Callable[[int, int], None], log: Callable[[str], None]) -> None:

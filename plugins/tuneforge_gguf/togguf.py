@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -38,6 +36,7 @@ class ToGguf(Quantize):
     """
 
     name = "gguf"
+    version = 2
     output = Gguf
     needs = (
         "filelock>=4",
@@ -99,7 +98,8 @@ class ToGguf(Quantize):
     )
     llama_cpp: Target | None = Field(
         None,
-        description="The folder of a llama.cpp's programs to quantize with; without, those on the PATH are taken.",
+        description="The folder of a llama.cpp's programs to quantize with; without, those on the PATH are taken. "
+        "Of which version they are is told by the step's figures (quantized_by), and is no part of its key.",
         keyed=False,
     )
 
@@ -152,29 +152,9 @@ class ToGguf(Quantize):
             yield Finding(f"the GGUF file is of {found} already", "Leave this step out.", field="type")
 
     def _check_model(self, model: Facts) -> Iterator[Finding]:
-        from .converter import PACKAGE, VERSION, converter_cache, present_converter
-        from .support import architecture_supported, tokenizer_support
+        from .convertible import unconvertible
 
-        here = present_converter(converter_cache())
-        offline = "1" in (os.environ.get("UV_OFFLINE"), os.environ.get("HF_HUB_OFFLINE"))
-        if offline and not os.environ.get("UV_FIND_LINKS") and here is None:
-            yield Finding(
-                "llama.cpp's converter is not here yet and the network is switched off",
-                "Switch it on for the first export, "
-                f"or name a folder with the source archive of {PACKAGE} {VERSION} in UV_FIND_LINKS.",
-                level="warning",
-            )
-        architecture = next(iter(model.config.get("architectures", ())), None)
-        if architecture and architecture_supported(architecture, here) is False:
-            yield Finding(
-                f"llama.cpp's converter does not know the architecture {architecture}", "Leave this step out."
-            )
-        file = model.tokenizer / "tokenizer.json" if model.tokenizer else None
-        if file is not None and file.exists():
-            sentencepiece = (file.parent / "tokenizer.model").exists()
-            problem = tokenizer_support(json.loads(file.read_text(encoding="utf-8")), sentencepiece=sentencepiece)
-            if problem:
-                yield Finding(problem, "Leave this step out, or start from a model with another tokenizer.")
+        yield from unconvertible(model)
         matrices = [tensor for tensor in model.tensors.values() if len(tensor.shape) == 2]
         odd = [tensor for tensor in matrices if tensor.shape[-1] % 256]
         if TYPES[self.type].superblocks and odd:

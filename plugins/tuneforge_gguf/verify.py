@@ -137,11 +137,13 @@ def _in_rotary_pairs(name: str, weight: torch.Tensor, reader: gguf.GGUFReader) -
 
 
 def _vocabulary(reader: gguf.GGUFReader, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
-    tokens = field(reader, "tokenizer.ggml.tokens")
+    tokens, types = (field(reader, f"tokenizer.ggml.{part}") for part in ("tokens", "token_type"))
     own = {index: token for token, index in tokenizer.get_vocab().items()}
-    # A model may have more rows than tokens.
-    for index, token in enumerate(tokens):
-        if token != own.get(index, f"[PAD{index}]"):
+    for index, (token, kind) in enumerate(zip(tokens, types, strict=True)):
+        want = own.get(index, f"[PAD{index}]")  # a model may have more rows than tokens
+        if kind == gguf.TokenType.USER_DEFINED:  # such as Gemma's of spaces alone: the converter writes them plain
+            want = want.replace("\u2581", " ")
+        if token != want:
             raise StepError(f"token {index} is {token!r} in the GGUF file and {own.get(index)!r} in the tokenizer")
     if lost := own.keys() - range(len(tokens)):
         raise StepError(f"the GGUF file lacks {len(lost)} tokens of the tokenizer, such as {own[min(lost)]!r}")

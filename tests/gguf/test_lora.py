@@ -36,6 +36,8 @@ def step(tmp_path: Path) -> Step:
 
 @pytest.fixture(autouse=True)
 def _cached(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for switch in ("UV_OFFLINE", "HF_HUB_OFFLINE"):  # a plan would warn
+        monkeypatch.delenv(switch, raising=False)
     if request.node.get_closest_marker("slow"):
         converter = request.getfixturevalue("converter")
         monkeypatch.setattr(lora, "fetch_converter", lambda cache, log: converter)
@@ -126,7 +128,9 @@ def test_leaves_nothing_where_the_converter_stumbles(tmp_path: Path, llama: Path
         ({"peft_type": "IA3"}, "llama.cpp knows LoRA adapters alone, not IA3"),
         ({"use_dora": True}, "DoRA"),
         ({"alpha_pattern": {"q_proj": 2}}, "one alpha"),
+        ({"use_rslora": True, "rank_pattern": {"q_proj": 2}}, "every rank"),
         ({"bias": "all"}, "biases"),
+        ({"lora_bias": True}, "biases"),
         ({"modules_to_save": ["lm_head"]}, "no place for what modules_to_save holds"),
         ({}, ""),
     ],
@@ -138,6 +142,13 @@ def test_a_plan_says_what_llama_cpp_has_no_place_for(config: dict[str, Any], pro
         for finding in ToGgufLora().check({"model": [Facts(Adapter, {"peft_type": "LORA"} | config, base=base)]})
     ]
     assert len(found) == bool(problem) and all(problem in each for each in found)
+
+
+def test_a_plan_looks_at_the_tokenizer_of_the_base(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}')
+    base = Facts(Model, tokenizer=tmp_path)
+    (found,) = ToGgufLora().check({"model": [Facts(Adapter, {"peft_type": "LORA"}, base=base)]})
+    assert "cannot read a Unigram tokenizer" in found.problem
 
 
 def test_a_plan_wants_the_base_in_full() -> None:

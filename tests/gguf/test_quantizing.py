@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.gguf.small_models import LINES, byte_level, write_model
@@ -25,12 +27,17 @@ from tuneforge.kit.rows import write_rows
 from tuneforge.plan import make_plan
 from tuneforge.recipe import read_recipe
 from tuneforge.runner import Run
-from tuneforge_gguf import ToGguf, converter
+from tuneforge_gguf import ToGguf, against
+from tuneforge_gguf import converter as converter_module
+from tuneforge_gguf import importance as importance_module
 from tuneforge_gguf.against import verify_against
-from tuneforge_gguf.importance import calibration_texts, chunks_of, importance
+from tuneforge_gguf.export import export
+from tuneforge_gguf.importance import _Node as Node
+from tuneforge_gguf.importance import calibration_text, chunks_of, importance
 from tuneforge_gguf.installed import programs
 from tuneforge_gguf.togguf import LLAMA_CPP_PYTHON
 from tuneforge_gguf.types import TYPES
+from tuneforge_gguf.verify import verify
 from tuneforge_registry import Registry
 
 slow, whole_suite = pytest.mark.slow, pytest.mark.whole
@@ -72,7 +79,8 @@ def test_makes_every_type_of_a_gguf_file(tmp_path: Path, quantizer: None, whole:
     assert made.file.name == f"model-{type_}.gguf"
     assert read_gguf(made.file, "general.file_type") == {"general.file_type": TYPES[type_].number}
     assert made.figures["tensor_types"][TYPES[type_].weights] == made.figures["tensors_as_asked"] > 0
-    assert made.figures["tensors_fallen_back"] == 0
+    assert made.figures["tensors_fallen_back"] == {}
+    assert made.figures["quantized_by"] == LLAMA_CPP_PYTHON.replace("==", " ")
     assert made.figures["bytes"] == made.file.stat().st_size < (whole.path / "model-f32.gguf").stat().st_size
     (*_, last) = (event for event in made.events if event["event"] == "progress")
     assert last["done"] == last["total"] == made.figures["tensors"]
@@ -91,14 +99,12 @@ def test_makes_of_a_model_what_it_makes_of_its_exact_gguf_file(
 
 @slow
 def test_tells_what_rows_that_are_no_multiple_of_256_become(tmp_path: Path, quantizer: None, converter: Path) -> None:
-    from tuneforge_gguf.export import export
-
     model = write_model(tmp_path / "model", byte_level(), hidden=192, intermediate=512)
     (tmp_path / "f16").mkdir()
     export(model, tmp_path / "f16", "f16", converter, log=lambda _: None)
     made = Made(ToGguf(type="q4_k_m"), Gguf(tmp_path / "f16", "3" * 64), tmp_path)
     # Only what comes down from 512 has rows of that.
-    assert made.figures["tensors_fallen_back"] == 14 == made.figures["tensors"] - 5 - 2
+    assert sum(made.figures["tensors_fallen_back"].values()) == 14 == made.figures["tensors"] - 5 - 2
     (warned,) = made.said("warning")
     assert "14 of the model's weights have rows that are no multiple of 256" in warned and "q5_0 (" in warned
 
@@ -125,13 +131,13 @@ def test_importance_is_the_mean_of_the_squares_that_a_weight_meets(
 ) -> None:
     file = whole.path / "model-f32.gguf"
     with loaded(file, threads=1, context=256) as llama:
-        texts = calibration_texts(llama, chats, 300, seed=1)
-        assert texts == calibration_texts(llama, chats, 300, seed=1) != calibration_texts(llama, chats, 300, seed=2)
-        chunks = chunks_of(llama, texts, 3, 64)
+        text, again, other = (calibration_text(llama, chats, 300, seed, print) for seed in (1, 1, 2))
+        assert text == again != other
+        chunks = chunks_of(llama, text, 3, 64)
     tokenizer = AutoTokenizer.from_pretrained(wide)
-    rendered = tokenizer(texts[0], add_special_tokens=False)["input_ids"]
-    assert texts[0].endswith("<|im_end|>\n")
-    assert chunks[0] == rendered[:64] and [len(chunk) for chunk in chunks] == [64, 64, 64]
+    rendered = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert text.startswith("<|im_start|>user") and text.endswith("<|im_end|>\n")
+    assert chunks == [rendered[:64], rendered[64:128], rendered[128:192]]
     found = importance(file, chunks)
     network = AutoModelForCausalLM.from_pretrained(wide)
     squares: dict[str, torch.Tensor] = {}
@@ -167,10 +173,84 @@ def test_quantizes_by_importance(tmp_path: Path, quantizer: None, whole: Gguf, c
     assert made[0].file.read_bytes()[-100_000:] != plain.file.read_bytes()[-100_000:]
 
 
+ALTERNATING = (
+    "{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{% endfor %}{% if tools %}{{ tools | tojson }}{% endif %}"
+)
+
+
+@slow
+def test_calibrates_on_what_the_template_takes(tmp_path: Path, converter: Path) -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = ALTERNATING + str(tokenizer.chat_template)
+    file = export(write_model(tmp_path / "model", tokenizer), tmp_path, "f16", converter, log=lambda _: None)
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
+    turn = {"role": "user", "content": "Where is it?"}
+    answer = {"role": "assistant", "content": "There."}
+    rows: list[dict[str, Any]] = [{"messages": [turn, answer], "tools": None}] * 3
+    rows += [{"messages": [turn, turn, answer], "tools": None}, {"messages": [turn, answer], "tools": tools}]
+    data = ChatData(_data(tmp_path / "rows", rows), "4" * 64)
+    logged: list[str] = []
+    with loaded(file, threads=1, context=256) as llama:
+        text = calibration_text(llama, data, 10_000, 1, logged.append)
+    assert logged == ["left out of 5 rows: 1 that the template refuses"]
+    assert text.count("There.") == 4 and text.count('"look_up"') == 1
+
+
+class Tokens:
+    """A llama.cpp that takes characters for tokens, and 0 for BOS."""
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        return [0] * special + [ord(letter) for letter in text]
+
+
+@pytest.mark.parametrize(
+    ("text", "chunks", "want"),
+    [
+        ("abcdefg", 4, ["\0abc", "\0efg"]),
+        ("abcdefghijk", 2, ["\0abc", "\0efg"]),
+        ("abcdefghijk", 4, ["\0abc", "\0efg", "\0ijk"]),
+        ("abcdefg", 1, ["\0abc"]),
+        ("abcdef", 1, None),
+    ],
+)
+def test_cuts_a_text_as_llama_imatrix_does(text: str, chunks: int, want: list[str] | None) -> None:
+    llama: Any = Tokens()
+    if want is None:
+        with pytest.raises(StepError, match=r"has 7 tokens, and llama.cpp wants two pieces of 4"):
+            chunks_of(llama, text, chunks, 4)
+    else:
+        assert ["".join(map(chr, chunk)) for chunk in chunks_of(llama, text, chunks, 4)] == want
+
+
+def test_a_weight_with_a_matrix_for_each_head_is_measured_by_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance_module, "_op", lambda node: "MUL_MAT")
+    given = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)  # heads, tokens, columns
+    inputs = Node(ne=(4, 3, 2, 1), nb=(4, 16, 48, 96), data=given.ctypes.data)
+    weight = Node(ne=(4, 5, 2, 1), name=b"blk.0.attn_k_b.weight")
+    sums: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    importance_module._add(Node(src=(ctypes.pointer(weight), ctypes.pointer(inputs))), sums, counts)
+    assert np.array_equal(sums["blk.0.attn_k_b.weight"], np.square(given).sum(axis=1))
+    assert counts["blk.0.attn_k_b.weight"].tolist() == [3, 3]
+
+
+@slow
+def test_says_so_where_a_context_does_not_fit(quantizer: None, whole: Gguf, monkeypatch: pytest.MonkeyPatch) -> None:
+    import llama_cpp
+
+    freed: list[object] = []
+    monkeypatch.setattr(llama_cpp, "llama_init_from_model", lambda *_: None)
+    monkeypatch.setattr(llama_cpp, "llama_model_free", freed.append)
+    with pytest.raises(StepError, match="cannot run the GGUF file"):
+        importance(whole.path / "model-f32.gguf", [[1, 2]])
+    assert len(freed) == 1
+
+
 @slow
 def test_asks_for_enough_calibration_data(tmp_path: Path, quantizer: None, whole: Gguf) -> None:
     few = TextData(_data(tmp_path / "texts", [{"prompt": None, "completion": "A few words."}]), "5" * 64)
-    with pytest.raises(StepError, match="fewer than 512 tokens"):
+    with pytest.raises(StepError, match="wants two pieces of 512"):
         Made(ToGguf(type="q4_k_m"), whole, tmp_path, few)
 
 
@@ -211,6 +291,24 @@ def test_finds_what_is_not_its_source_and_leaves_no_file(tmp_path: Path, smaller
 
 
 @slow
+def test_compares_logits_so_wide_that_probabilities_underflow(
+    tmp_path: Path, converter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "model", byte_level())
+    tensors = load_file(model / "model.safetensors")
+    tensors["lm_head.weight"] *= 30
+    save_file(tensors, model / "model.safetensors", {"format": "pt"})
+    source = export(model, tmp_path, "f32", converter, log=lambda _: None)
+    assert verify(source, model)["logits_error"] < 0.05
+    copy = Path(shutil.copy(source, tmp_path / "copy.gguf"))
+    assert verify_against(copy, source)["logits_error"] < 1e-3
+    _another_base(copy)
+    monkeypatch.setattr(against, "_metadata", lambda *_: None)
+    with pytest.raises(StepError, match="logits differ from those of the file it was made of"):
+        verify_against(copy, source)
+
+
+@slow
 def test_says_why_llama_cpp_refuses_and_leaves_no_file(tmp_path: Path, quantizer: None, whole: Gguf) -> None:
     folder = shutil.copytree(whole.path, tmp_path / "whole")
     with (folder / "model-f32.gguf").open("r+b") as file:
@@ -240,6 +338,7 @@ if name == "llama-imatrix":
 else:
     from tuneforge_gguf.quantizing import quantize
 
+    print("version: 0.5.0 (build 4321, commit 0c1e570)")
     source, target, type, threads = arguments[-4:]
     quantize(Path(source), Path(target), type.lower(), progress=lambda at, of: print(f"[{{at:4}}/{{of:4}}] x"))
     sys.exit(int({fails}))
@@ -263,6 +362,7 @@ def test_takes_the_programs_of_a_llama_cpp_that_is_there(
     bin_ = _install(tmp_path / "mine")
     made = Made(ToGguf(type="q4_0", llama_cpp=bin_), whole, tmp_path / "plain")
     assert made.file.read_bytes() == smaller.read_bytes()
+    assert made.figures["quantized_by"] == "llama-quantize 0.5.0 (build 4321, commit 0c1e570)"
     assert [event["done"] for event in made.events if event["event"] == "progress"][-1] == made.figures["tensors"]
     by = ToGguf(type="q4_0", llama_cpp=bin_, calibration_chunks=2, calibration_length=48)
     Made(by, whole, tmp_path / "by importance", chats)
@@ -369,8 +469,8 @@ def test_needs_what_its_inputs_ask_for(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_pins_the_llama_cpp_python_whose_sources_the_converter_is_from() -> None:
-    assert f"{converter.PACKAGE}=={converter.VERSION}" == LLAMA_CPP_PYTHON
-    assert all(setting.startswith(f"{converter.PACKAGE}:") for setting in ToGguf.build)
+    assert f"{converter_module.PACKAGE}=={converter_module.VERSION}" == LLAMA_CPP_PYTHON
+    assert all(setting.startswith(f"{converter_module.PACKAGE}:") for setting in ToGguf.build)
 
 
 @slow

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from tests.gguf.small_models import CHATML, LINES, write_model
+from tests.gguf.small_models import CHATML, LINES, rewrite, write_model
 from tuneforge import StepError
 from tuneforge_gguf.export import export
+from tuneforge_gguf.metadata import field, read
 from tuneforge_gguf.verify import verify
 
 pytestmark = pytest.mark.slow
 
 
-def _trained(folder: Path, kind: str) -> Path:
+def _trained(folder: Path, kind: str, **settings: Any) -> Path:
     """The tokenizer.model of a SentencePiece tokenizer that falls back to bytes."""
     folder.mkdir()
     (folder / "lines.txt").write_text("\n".join(line for text in LINES * 3 for line in text.splitlines()))
@@ -34,6 +36,7 @@ def _trained(folder: Path, kind: str) -> Path:
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
         minloglevel=2,
+        **settings,
     )
     return folder / "tokenizer.model"
 
@@ -69,6 +72,34 @@ def test_exports_sentencepieces_bpe(tmp_path: Path, converter: Path) -> None:
     figures = verify(export(model, tmp_path, "f16", converter, log=lambda _: None), model)
     # Before a space at the beginning of a text, llama.cpp puts another.
     assert figures["texts"] > 3000 and figures["texts_differing"] < 0.1 * figures["texts"]
+
+
+def test_exports_gemmas_tokens_of_spaces_alone(tmp_path: Path, converter: Path) -> None:
+    spaces = ["\u2581" * count for count in range(2, 10)]
+    ids = {"pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3, "pad_piece": "<pad>", "eos_piece": "<eos>"}
+    file = _trained(
+        tmp_path / "trained",
+        "bpe",
+        **ids,
+        bos_piece="<bos>",
+        user_defined_symbols=["<mask>", *spaces],
+        add_dummy_prefix=False,
+    )
+    # As the Hub has it: transformers itself no longer writes them there.
+    added = {
+        str(index): {"content": token, "special": False, "normalized": False, "lstrip": False, "rstrip": False}
+        for index, token in enumerate(spaces, 5)
+    }
+    config = {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True, "added_tokens_decoder": added}
+    (file.parent / "tokenizer_config.json").write_text(json.dumps(config))
+    model = write_model(tmp_path / "model", AutoTokenizer.from_pretrained(file.parent), "gemma2", tied=True, unused=0)
+    shutil.copy(file, model)
+    rewrite(model / "tokenizer_config.json", added_tokens_decoder=added)
+    out = export(model, tmp_path, "f16", converter, log=lambda _: None)
+    figures = verify(out, model)
+    assert figures["texts"] > 3000 and figures["texts_differing"] < 0.001 * figures["texts"]
+    tokens = field(read(out), "tokenizer.ggml.tokens")
+    assert tokens[5:7] == ["  ", "   "]
 
 
 def test_refuses_sentencepieces_unigram_which_llama_cpp_would_read_as_bpe(tmp_path: Path, converter: Path) -> None:

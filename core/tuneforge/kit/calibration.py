@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -10,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from tuneforge import ChatData, Step, StepError, TextData
 
 from .chats import ChatRefusedError, chat_ids
-from .rows import count_rows, read_rows
+from .rows import draw
 
 
 def calibration(
@@ -28,12 +27,9 @@ def calibration(
     Conversations are rendered by the model's template. Those that it refuses are left out, as are rows of fewer than
     `shortest` tokens; the step tells how many. Raises StepError if fewer than `least` are left.
     """
-    count = count_rows(data, "train")
-    drawn = set(random.Random(step.seed).sample(range(count), min(most, count)))
-    found, refused, short = [], 0, 0
-    for index, row in enumerate(read_rows(data, "train")):
-        if index not in drawn:
-            continue
+    found, drawn, refused, short = [], 0, 0, 0
+    for _, row in draw(data, most, step.seed):
+        drawn += 1
         try:
             ids = row_ids(tokenizer, row)
         except ChatRefusedError:
@@ -44,10 +40,10 @@ def calibration(
         else:
             found.append(ids[:longest])
     if refused or short:
-        step.log(f"left out of {len(drawn)} rows: {refused} that the template refuses, {short} too short")
+        step.log(f"left out of {drawn} rows: {refused} that the template refuses, {short} too short")
     if len(found) < least:
         raise StepError(
-            f"only {len(found)} of {len(drawn)} rows are left to calibrate on",
+            f"only {len(found)} of {drawn} rows are left to calibrate on",
             "Take data with a hundred rows that the model's template renders.",
         )
     return found

@@ -10,14 +10,22 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
 from tuneforge import StepError
 
+FLOOR = -104.0
+"""What a log probability is at least, as float32 has no smaller number; llama.cpp tells the lowest of all instead."""
+
 # Loopback: a proxy of the person's has no business here.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class LlamaCppRefusedError(StepError):
+    """What llama.cpp does not take: a conversation that the file's template cannot express."""
 
 
 class LlamaCpp:
@@ -46,9 +54,16 @@ class LlamaCpp:
             found.pop()
         return found
 
-    def transcript(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """The text that the file's chat template makes of a whole conversation, its answers included."""
-        whole = {"messages": list(messages), "add_generation_prompt": False}
+    def transcript(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> str:
+        """The text that the file's chat template makes of a whole conversation, its answers included.
+
+        Raises LlamaCppRefusedError for one that the template refuses.
+        """
+        whole: dict[str, Any] = {"messages": list(messages), "add_generation_prompt": False}
+        if tools:
+            whole["tools"] = list(tools)
         return str(self._post("/apply-template", whole)["prompt"])
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
@@ -63,7 +78,13 @@ class LlamaCpp:
         """
         body = {"prompt": list(tokens), "n_predict": 1, "n_probs": top, "logit_bias": [[answer, 1e6]]}
         (step,) = self._post("/completion", {**body, "temperature": 0})["completion_probabilities"]
-        return {each["id"]: each["logprob"] for each in step["top_logprobs"]}
+        return _told(step)
+
+    def log_probabilities(self, tokens: Sequence[int], size: int, whole: int) -> list[float]:
+        """The log probability of every token of a vocabulary of that size to come next; `whole` as in `likelihood`."""
+        told = self.next_token(tokens, size, whole)
+        least = min(told.values())
+        return [told.get(token, least) for token in range(size)]
 
     def likelihood(
         self, tokens: Sequence[int], follows: int | None, top: int, whole: int
@@ -77,7 +98,7 @@ class LlamaCpp:
             body = {"prompt": list(tokens), "n_predict": 1, "n_probs": top, "logit_bias": [[follows, 1e6]]}
             told = self._post("/completion", {**body, "temperature": 0}).get("completion_probabilities")
             if told and told[0]["id"] == follows:
-                return {each["id"]: each["logprob"] for each in told[0]["top_logprobs"]}, told[0]["logprob"]
+                return _told(told[0]), max(told[0]["logprob"], FLOOR)
         likeliest = self.next_token(tokens, top, whole)
         return likeliest, likeliest.get(follows) if follows is not None else None
 
@@ -123,9 +144,15 @@ class LlamaCpp:
             with _OPENER.open(request, timeout=600) as response:
                 yield response
         except urllib.error.HTTPError as error:
-            raise StepError(f"llama.cpp fails on the GGUF file: {error.read().decode(errors='replace')}") from error
+            kind = LlamaCppRefusedError if error.code == HTTPStatus.BAD_REQUEST else StepError
+            raise kind(f"llama.cpp fails on the GGUF file: {error.read().decode(errors='replace')}") from error
         except (OSError, HTTPException) as error:
             raise StepError(f"llama.cpp crashes on the GGUF file ({path}: {error})") from error
+
+
+def _told(step: Mapping[str, Any]) -> dict[int, float]:
+    """The likeliest tokens of an answer's step with their log probabilities."""
+    return {each["id"]: max(each["logprob"], FLOOR) for each in step["top_logprobs"]}
 
 
 @contextmanager

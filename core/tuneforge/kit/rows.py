@@ -8,6 +8,7 @@ show it.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -112,6 +113,16 @@ def read_rows(data: Data, split: Split) -> Iterator[dict[str, Any]]:
 def count_rows(data: Data, split: Split) -> int:
     """How many rows a split has, from the files' footers."""
     return sum(pq.read_metadata(path).num_rows for path in _shards(data, split))
+
+
+def draw(data: Data, most: int, seed: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """At most so many training rows drawn by a seed, in their order: each with its place in the order of drawing."""
+    count = count_rows(data, "train")
+    drawn = random.Random(seed).sample(range(count), min(most, count))
+    places = {index: place for place, index in enumerate(drawn)}
+    for index, row in enumerate(read_rows(data, "train")):
+        if index in places:
+            yield places[index], row
 
 
 def _to_json(value: Any) -> bytes:
