@@ -15,7 +15,7 @@ from tuneforge.artifacts import read_json
 from .bundle import Bundle
 from .parts import Part
 from .server import Server, as_json, compose, content, inside, lines, server_of
-from .templates import CONVERSATIONS, plain, render
+from .templates import CONVERSATIONS, plain, render, told_day
 from .tgi_support import passed_over, unreadable
 from .usage import block, question
 
@@ -87,10 +87,10 @@ def verified(template: str, config: Mapping[str, Any]) -> str:
     own = plain(template)
     tokens = {name: content(config.get(f"{name}_token")) for name in ("bos", "eos")}
     given = {"bos_token": tokens["bos"], "eos_token": tokens["eos"], "add_generation_prompt": True, "tools": None}
-    engine = minijinja.Environment(pycompat=True, globals={"raise_exception": _refuse})
+    engine = minijinja.Environment(pycompat=True, globals={"raise_exception": _refuse, "strftime_now": told_day})
     for messages in CONVERSATIONS:
         try:
-            want = render(template, messages, bos=tokens["bos"], eos=tokens["eos"])
+            want = render(template, messages, bos=tokens["bos"], eos=tokens["eos"], strftime_now=told_day)
         except jinja2.TemplateError:
             continue
         try:

@@ -16,12 +16,13 @@ import yaml
 
 from tests.gguf.small_models import rewrite
 from tests.publish.commands import commands, options
+from tests.publish.test_templates import DATED
 from tuneforge import Adapter, Facts, Model, QuantizedModel, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import load_tokenizer
 from tuneforge_publish import Tgi
 from tuneforge_publish.templates import CONVERSATIONS
-from tuneforge_publish.tgi_bundle import model_config, tokenizer_config
+from tuneforge_publish.tgi_bundle import model_config, tokenizer_config, verified
 
 # Of docs/source/reference/launcher.md.
 KNOWN = {
@@ -77,6 +78,11 @@ def test_files_are_written_as_older_versions_of_transformers_read_them(made: Any
         )
         assert text == tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
     assert (to / "model.safetensors").read_bytes() == (made.base.path / "model.safetensors").read_bytes()
+
+
+def test_a_template_may_tell_the_day() -> None:
+    """router/src/infer/chat_template.rs of 3.3.7 has `strftime_now`, which Llama 3.2 and Granite call."""
+    assert "strftime_now('%d %B %Y')" in verified(DATED, {})
 
 
 def test_scaled_rotary_embeddings_are_told_in_the_old_words() -> None:
