@@ -19,6 +19,12 @@ from .parts import Part
 from .requirements import unserved
 from .templates import answer_end
 
+LOCAL = "127.0.0.1"
+"""Where a server listens that asks for no key."""
+
+TOKEN = "HF_TOKEN"
+"""The environment variable that lets who has it load a gated model from the Hub."""
+
 _DTYPES = {"BF16": "bfloat16", "F16": "float16"}
 
 
@@ -92,7 +98,17 @@ def content(token: Any) -> str:
     return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
 
 
-def compose(service: str, image: str, command: Sequence[str], port: tuple[int, int], **more: Any) -> str:
+def opened(what: str) -> str:
+    """One sentence for a person on how to let others in, by taking something out."""
+    return (
+        "It listens on this machine alone and asks for no key. To let others in, give it one with `--api-key`, and "
+        f"take out {what}."
+    )
+
+
+def compose(
+    server: Server, service: str, image: str, command: Sequence[str], port: tuple[int, int], **more: Any
+) -> str:
     """A compose file with one service that has the release at /release and every GPU of NVIDIA's.
 
     `port` is the one on the machine and the one in the container.
@@ -102,7 +118,8 @@ def compose(service: str, image: str, command: Sequence[str], port: tuple[int, i
         "image": image,
         "command": list(command),
         "volumes": [".:/release:ro"],
-        "ports": [f"{port[0]}:{port[1]}"],
+        "ports": [f"{LOCAL}:{port[0]}:{port[1]}"],
+        **({"environment": [TOKEN]} if server.repo else {}),
         **more,
         "deploy": {"resources": {"reservations": {"devices": [gpu]}}},
     }

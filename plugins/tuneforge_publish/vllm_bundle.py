@@ -10,7 +10,7 @@ from tuneforge.kit.vllm_checks import vllm_findings
 
 from .bundle import Bundle
 from .requirements import rank
-from .server import Server, compose, inside, lines, server_of
+from .server import LOCAL, Server, compose, inside, lines, opened
 from .usage import block, question
 
 IMAGE = "vllm/vllm-openai:v0.33.0"
@@ -30,8 +30,7 @@ def arguments(bundle: Bundle, server: Server, context: int | None, root: str = "
     given = [folder(server.part.folder) if server.part else str(server.repo)]
     given += ["--revision", server.revision] if server.revision else []
     given += ["--served-model-name", _model_name(bundle, server)]
-    length = server.needs(context).context
-    given += ["--max-model-len", str(length)] if length else []
+    given += ["--max-model-len", str(context)] if context else []
     given += ["--dtype", server.dtype] if server.dtype else []
     if server.adapters:
         most = max(rank(part.facts.config) for part in server.adapters)
@@ -40,18 +39,17 @@ def arguments(bundle: Bundle, server: Server, context: int | None, root: str = "
         given += ["--lora-modules", *(f"{part.name}={folder(part.folder)}" for part in server.adapters)]
         own = next((part for part in server.adapters if part.facts.template != server.facts.template), None)
         given += ["--chat-template", folder(own.path("chat_template.jinja"))] if own else []
+    given += [] if root else ["--host", LOCAL]
     return [*given, "--port", str(PORT)]
 
 
-def compose_file(bundle: Bundle, context: int | None) -> str:
-    server = server_of(bundle, "vLLM")
-    more = {"environment": ["HF_TOKEN"]} if server.repo else {}
-    return compose("vllm", IMAGE, arguments(bundle, server, context, "/release"), (PORT, PORT), ipc="host", **more)
+def compose_file(bundle: Bundle, server: Server, context: int | None) -> str:
+    command = arguments(bundle, server, context, "/release")
+    return compose(server, "vllm", IMAGE, command, (PORT, PORT), ipc="host")
 
 
-def usage(bundle: Bundle, context: int | None) -> Iterator[str]:
+def usage(bundle: Bundle, server: Server, context: int | None) -> Iterator[str]:
     """Markdown on how to serve it."""
-    server = server_of(bundle, "vLLM")
     for finding in vllm_findings(server.facts):
         if finding.level == "error":
             raise StepError(finding.problem, finding.fix)
@@ -61,6 +59,7 @@ def usage(bundle: Bundle, context: int | None) -> Iterator[str]:
     yield block("sh", *lines([shlex.quote(word) for word in ["vllm", "serve", *arguments(bundle, server, context)]]))
     yield "Or in a container:"
     yield block("sh", "docker compose up")
+    yield opened(f"`--host {LOCAL}`, or `{LOCAL}:` of `ports` in compose.yaml")
     yield from _asked(bundle, server)
 
 

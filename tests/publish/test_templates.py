@@ -65,7 +65,8 @@ BRACES = (
 )
 DATED = (
     "{{ '<|system|>Today is ' + strftime_now('%d %B %Y') + '.<|eot|>' }}{% for message in messages %}"
-    "<|{{ message.role }}|>{{ message.content }}<|eot|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "<|{{ message.role }}|>{{ message.content }}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 TEMPLATES = {
     "ours": CHAT_TEMPLATE.read_text(encoding="utf-8"),

@@ -38,7 +38,9 @@ def served(release: Path) -> dict[str, list[str]]:
     image = docker.index(service["image"])
     assert docker[image + 1 :] == service["command"]
     told = options(docker[:image])
-    assert told["-p"] == service["ports"] == ["8080:80"], "the image listens on 80 (Dockerfile: PORT=80)"
+    assert told["-p"] == service["ports"] == ["127.0.0.1:8080:80"], "the image listens on 80 (Dockerfile: PORT=80)"
+    token = ["HF_TOKEN"] if service["command"][1] == "org/base" else None
+    assert told.get("-e") == service.get("environment") == token, "a model may be gated"
     assert told["--shm-size"] == ["1g"] == [service["shm_size"]] and told["--gpus"] == ["all"]
     assert told["--volume"] == ["$PWD:/release:ro"] and service["volumes"] == [".:/release:ro"]
     launcher = options(service["command"])
@@ -55,6 +57,7 @@ def test_a_model_is_served_from_the_top(made: Any, tmp_path: Path) -> None:
     assert told["--model-id"] == ["/release"] and told["--dtype"] == ["bfloat16"]
     assert told["--max-total-tokens"] == ["100"] and told["--max-input-tokens"] == ["99"]
     card = (to / "README.md").read_text()
+    assert "To let others in, give it one with `--api-key`" in card
     assert "maintenance mode" in card and "recommend vLLM or SGLang" in card
     (question,) = (words for words in commands(to) if words[0] == "curl")
     assert json.loads(question[-1])["model"] == "tgi", "router/src/lib.rs: any other name is an adapter's"
@@ -100,6 +103,7 @@ def test_adapters_are_served_beside_their_base(made: Any, tmp_path: Path) -> Non
     made.publish(tmp_path / "receipt", [made.adapter], method=Tgi, to=to)
     told = served(to)
     assert told["--model-id"] == ["/release/base"] and told["--lora-adapters"] == ["sft=/release"]
+    assert "--max-total-tokens" not in told, "then it takes as many as the GPU has room for"
     config = read_json(to / "adapter_config.json")
     assert config["base_model_name_or_path"] == "base" and (config["peft_type"], config["r"]) == ("LORA", 2)
     assert len(config) <= 11 < len(read_json(made.adapter.path / "adapter_config.json"))

@@ -24,7 +24,7 @@ from tuneforge_trl.adapters.lora import Dora
 # Of vllm/engine/arg_utils.py and vllm/entrypoints/serve/utils/cli_args.py.
 KNOWN = {
     *("--revision", "--served-model-name", "--max-model-len", "--dtype", "--enable-lora", "--max-lora-rank"),
-    *("--max-loras", "--lora-modules", "--chat-template", "--port"),
+    *("--max-loras", "--lora-modules", "--chat-template", "--host", "--port"),
 }
 
 
@@ -50,7 +50,9 @@ def test_a_model_is_served_from_the_top(made: Any, tmp_path: Path) -> None:
         assert each["--max-model-len"] == ["100"] and each["--dtype"] == ["bfloat16"]
     ((name, service),) = yaml.safe_load((to / "compose.yaml").read_text())["services"].items()
     assert name == "vllm" and service["image"] == "vllm/vllm-openai:v0.33.0"
-    assert service["volumes"] == [".:/release:ro"] and service["ports"] == ["8000:8000"] and service["ipc"] == "host"
+    assert service["volumes"] == [".:/release:ro"] and service["ipc"] == "host"
+    assert service["ports"] == ["127.0.0.1:8000:8000"] and "--host" not in contained
+    assert told["--host"] == ["127.0.0.1"], "nobody is asked for a key"
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     (question,) = (words for words in commands(to) if words[0] == "curl")
@@ -79,6 +81,7 @@ def test_adapters_are_served_beside_their_base(made: Any, tmp_path: Path) -> Non
     assert contained["--lora-modules"] == ["sft=/release/sft", "dpo=/release/dpo"]
     assert told["--max-lora-rank"] == ["8"] and told["--enable-lora"] == [] and told["--max-loras"] == ["2"]
     assert "--chat-template" not in told, "it is the base's"
+    assert "--max-model-len" not in told, "by itself, it takes what the model was made for"
     questions = [json.loads(words[-1])["model"] for words in commands(to) if words[0] == "curl"]
     assert questions == ["sft", "dpo"]
     base = AutoModelForCausalLM.from_pretrained(to / told[""][0], dtype=torch.float32)
