@@ -12,11 +12,11 @@ import yaml
 
 from tuneforge import Adapter, StepError
 from tuneforge.artifacts import read_json
+from tuneforge.kit.vllm_adapters import unserved
 
 from .bundle import Bundle
 from .memory import Needs, needs_of
 from .parts import Part
-from .requirements import unserved
 from .templates import answer_end
 
 LOCAL = "127.0.0.1"

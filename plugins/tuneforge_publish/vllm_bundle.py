@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from tuneforge import StepError
+from tuneforge.kit.vllm_adapters import max_lora_rank
 from tuneforge.kit.vllm_checks import vllm_findings
 
 from .bundle import Bundle
-from .requirements import rank
 from .server import LOCAL, Server, compose, inside, lines, opened
 from .usage import block, question
 
@@ -17,8 +17,6 @@ IMAGE = "vllm/vllm-openai:v0.33.0"
 """Of the version that the requirements are those of; its entry point is `vllm serve`."""
 
 PORT = 8000
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes for `--max-lora-rank`."""
 
 
 def arguments(bundle: Bundle, server: Server, context: int | None, root: str = "") -> list[str]:
@@ -33,8 +31,8 @@ def arguments(bundle: Bundle, server: Server, context: int | None, root: str = "
     given += ["--max-model-len", str(context)] if context else []
     given += ["--dtype", server.dtype] if server.dtype else []
     if server.adapters:
-        most = max(rank(part.facts.config) for part in server.adapters)
-        given += ["--enable-lora", "--max-lora-rank", str(next(size for size in _RANKS if size >= most))]
+        rank = max_lora_rank(part.facts.config for part in server.adapters)
+        given += ["--enable-lora", "--max-lora-rank", str(rank)]
         given += ["--max-loras", str(len(server.adapters))]
         given += ["--lora-modules", *(f"{part.name}={folder(part.folder)}" for part in server.adapters)]
         own = next((part for part in server.adapters if part.facts.template != server.facts.template), None)

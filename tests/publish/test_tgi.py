@@ -178,7 +178,7 @@ def test_a_model_that_it_cannot_read_is_found_before_anything_runs(
     [
         ({"target_modules": ["q_proj", "embed_tokens"]}, "puts no adapter on embed_tokens"),
         ({"target_modules": "all-linear"}, "by name, not by a pattern"),
-        ({"rank_pattern": {"q_proj": 4}}, "one rank and one alpha"),
+        ({"rank_pattern": {"q_proj": 4}}, "ranks of their own"),
         ({"use_dora": True}, "it is a DoRA"),
     ],
 )

@@ -19,6 +19,7 @@ from tests.publish.commands import commands, options
 from tuneforge import Adapter, Facts, Model, QuantizedModel, StepError
 from tuneforge.artifacts import read_json
 from tuneforge_publish import Vllm
+from tuneforge_trl.adapters.adalora import AdaLora
 from tuneforge_trl.adapters.lora import Dora
 
 # Of vllm/engine/arg_utils.py and vllm/entrypoints/serve/utils/cli_args.py.
@@ -154,16 +155,23 @@ LORA = {"peft_type": "LORA", "r": 8}
         (LORA | {"modules_to_save": ["lm_head"]}, "whole layers"),
         (LORA | {"init_lora_weights": "pissa"}, "changes the model's own weights"),
         (LORA | {"layer_replication": [[0, 1]]}, "repeats layers"),
+        (AdaLora(type="adalora").foretold(), "ranks of their own"),
+        (LORA | {"alpha_pattern": {"q_proj": 8}}, "alphas of their own"),
+        (LORA | {"target_parameters": ["experts.down"]}, "parameters in place of layers"),
+        (LORA | {"lora_bias": True}, "it has biases"),
+        (LORA | {"r": 513}, "its rank, 513, is above 512"),
     ],
 )
 def test_an_adapter_that_vllm_refuses_is_found_before_anything_runs(
     tmp_path: Path, config: dict[str, Any], problem: str
 ) -> None:
-    """`PEFTHelper.validate_legal` of vllm/lora/peft_helper.py refuses each of these when the server starts."""
+    """`PEFTHelper` of vllm/lora/peft_helper.py refuses each of these when the server starts, or passes over it and
+    scales every layer by lora_alpha / r."""
     base = Facts(Model, {"architectures": ["LlamaForCausalLM"], "dtype": "bfloat16"})
     (finding,) = Vllm(to=tmp_path / "out").check({"artifacts": [Facts(Adapter, config, base=base)]})
     assert finding.level == "error" and problem in finding.problem and "merge: adapter" in finding.fix
-    assert list(Vllm(to=tmp_path / "out").check({"artifacts": [Facts(Adapter, LORA, base=base)]})) == []
+    plain = LORA | {"rank_pattern": {}, "alpha_pattern": {}, "target_parameters": None, "init_lora_weights": True}
+    assert list(Vllm(to=tmp_path / "out").check({"artifacts": [Facts(Adapter, plain, base=base)]})) == []
 
 
 def test_what_one_server_cannot_do_is_found_before_anything_runs(tmp_path: Path) -> None:
