@@ -12,6 +12,7 @@ import yaml
 
 from tuneforge import Adapter, StepError
 from tuneforge.artifacts import read_json
+from tuneforge.kit.folders import stored_stops
 from tuneforge.kit.vllm_adapters import unserved
 
 from .bundle import Bundle
@@ -84,9 +85,7 @@ def _ends(model: Path, template: str) -> None:
     tokens = {token["content"]: token["id"] for token in read_json(model / "tokenizer.json").get("added_tokens", ())}
     bos, eos = (content(told.get(name)) for name in ("bos_token", "eos_token"))
     end = answer_end(template, list(tokens), bos=bos, eos=eos)
-    source = read_json(model / "generation_config.json") or read_json(model / "config.json")
-    own = source.get("eos_token_id")
-    if end and tokens[end] not in {*(own if isinstance(own, list) else [own]), tokens.get(eos)}:
+    if end and tokens[end] not in {*stored_stops(model), tokens.get(eos)}:
         raise StepError(
             f"the chat template ends an answer with {end!r}, and that is none of the model's stop tokens",
             f"Add {tokens[end]} to eos_token_id in generation_config.json of the model that it was made from.",
