@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from tuneforge import (
     Adapter,
@@ -23,7 +24,27 @@ from tuneforge.kit.quantized import needs_of
 _NEEDS = ("peft>=0.20", "torch>=2.6", "transformers>=5.20")
 
 
-class Transformers(Speaker):
+class _Loading:
+    """What talking to an artifact and serving it have in common: transformers loads it."""
+
+    needs: ClassVar[tuple[str, ...]]
+
+    def requires(self, facts: Facts) -> tuple[str, ...]:
+        return (*self.needs, *needs_of(facts.model.config))
+
+    def _unfit(self, facts: Facts) -> Iterator[Finding]:
+        if facts.template is None:
+            yield Finding(
+                f"the {facts.kind.kind} has no chat template",
+                "Take the model's chat version, or load it again with a template (`template:` of load_model).",
+            )
+        try:
+            self.requires(facts)
+        except StepError as error:
+            yield error.finding
+
+
+class Transformers(_Loading, Speaker):
     """Models, quantized ones too, and adapters on what they were trained on, in the chat template they come with.
 
     The model's own settings of sampling do not count. An answer ends at a stop token of generation_config.json, of the
@@ -34,15 +55,8 @@ class Transformers(Speaker):
     needs = _NEEDS
     engine = "tuneforge_chat.engine"
 
-    def requires(self, facts: Facts) -> tuple[str, ...]:
-        return (*self.needs, *needs_of(facts.model.config))
-
     def check(self, facts: Facts) -> Iterator[Finding]:
-        if facts.template is None:
-            yield Finding(
-                f"the {facts.kind.kind} has no chat template",
-                "Talk to the model's chat version, or load it again with a template (`template:` of load_model).",
-            )
+        return self._unfit(facts)
 
     def open(self, artifact: Artifact, threads: int, context: int | None) -> Voice:
         from .engine import Loaded
@@ -50,7 +64,7 @@ class Transformers(Speaker):
         return Loaded(artifact, threads, context)
 
 
-class TransformersServer(Server):
+class TransformersServer(_Loading, Server):
     """Models, quantized ones too, and adapters on the models they were trained on, by transformers.
 
     For trying a model out on any machine: one request is answered at a time, the others wait. POST /v1/chat/completions
@@ -61,21 +75,10 @@ class TransformersServer(Server):
 
     name = "transformers"
     kinds = (Model, QuantizedModel, Adapter)
-    needs = (*_NEEDS, "starlette>=0.40", "uvicorn>=0.30")
+    needs = (*_NEEDS, "starlette>=1.8", "uvicorn>=0.30")
 
     def check(self, facts: Facts, terms: Terms) -> Iterator[Finding]:
-        if facts.template is None:
-            yield Finding(
-                f"the {facts.kind.kind} has no chat template",
-                "Serve the model's chat version, or load it again with a template (`template:` of load_model).",
-            )
-        try:
-            self.requires(facts)
-        except StepError as error:
-            yield error.finding
-
-    def requires(self, facts: Facts) -> tuple[str, ...]:
-        return (*self.needs, *needs_of(facts.model.config))
+        return self._unfit(facts)
 
     def serve(self, artifact: Artifact, base: Artifact | None, terms: Terms) -> None:
         from .serving import serve

@@ -7,7 +7,7 @@ and cannot be done is refused, never passed over.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,8 +15,20 @@ from tuneforge import Manner
 
 # What does not change the answer; parallel_tool_calls, as no tools are taken.
 _ABOUT = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls")
-_NOTHING: tuple[Any, ...] = (None, 0, False, "", "none", "auto", "text", [], {}, ["text"], {"type": "text"})
-"""Values by which an option that is not offered is left as it is."""
+_Neutral = Mapping[str, tuple[Any, ...]]
+"""Options that are not offered, each with the values by which it changes nothing; null is one of every option."""
+_COMMON: _Neutral = {"frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},)}
+_CHAT: _Neutral = {
+    "function_call": ("none", "auto"),
+    "functions": ([],),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "response_format": ({"type": "text"},),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+    "top_logprobs": (0,),
+}
+_TEXT: _Neutral = {"best_of": (1,), "echo": (False,), "suffix": ("",)}
 
 
 class RequestError(Exception):
@@ -42,6 +54,8 @@ class _Said(BaseModel):
     role: str
     content: str | list[_Part]
     tool_calls: None = None
+    tool_call_id: None = None
+    function_call: None = None
 
 
 class _Streaming(BaseModel):
@@ -52,6 +66,7 @@ class _Request(BaseModel):
     """What both kinds of request say."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    neutral: ClassVar[_Neutral] = _COMMON
 
     model: str | None = None
     stream: bool | None = False
@@ -66,7 +81,7 @@ class _Request(BaseModel):
     @model_validator(mode="after")
     def _nothing_passed_over(self) -> _Request:
         for name, value in (self.model_extra or {}).items():
-            if name not in _ABOUT and value not in _NOTHING:
+            if name not in _ABOUT and value is not None and value not in self.neutral.get(name, ()):
                 raise ValueError(f"{name} is not offered by this server")
         if not all(self.until):
             raise ValueError("stop has an empty string")
@@ -96,6 +111,8 @@ class _Request(BaseModel):
 class ChatRequest(_Request):
     """POST /v1/chat/completions."""
 
+    neutral = {**_COMMON, **_CHAT}
+
     messages: list[_Said] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1)
 
@@ -120,8 +137,14 @@ class ChatRequest(_Request):
 class TextRequest(_Request):
     """POST /v1/completions: a text to go on with."""
 
-    prompt: str
+    neutral = {**_COMMON, **_TEXT}
+
+    prompt: str | Annotated[list[str], Field(min_length=1, max_length=1)]
     max_tokens: int | None = Field(16, ge=1)
+
+    @property
+    def text(self) -> str:
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
 
 
 def told(error: ValidationError) -> RequestError:

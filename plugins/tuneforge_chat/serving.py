@@ -23,6 +23,8 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -49,7 +51,10 @@ def serve(artifact: Artifact, terms: Terms) -> None:
 def application(model: Loaded, terms: Terms) -> Starlette:
     """The server's routes; what it says of requests goes to standard output."""
     desk = _Desk(model, terms)
+    # A page whose own name was made to point to this machine is of the same origin for a browser, and shows no key.
+    hosts = ["*"] if terms.keys else ["localhost", "127.0.0.1", "[::1]", terms.host]
     return Starlette(
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
         routes=[
             Route("/health", desk.health),
             Route("/v1/models", desk.models),
@@ -134,7 +139,7 @@ class _Desk:
 
     async def complete(self, request: Request) -> Response:
         asked = await self._asked(request, TextRequest)
-        prompt = await run_in_threadpool(self._model.tokenize, asked.prompt)
+        prompt = await run_in_threadpool(self._model.tokenize, asked.text)
         if not prompt:
             raise RequestError(400, "the prompt has no tokens", "prompt")
         return await self._answer(request, asked, prompt, chat=False)

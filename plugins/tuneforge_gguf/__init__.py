@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from tuneforge import Artifact, Gguf, GgufAdapter, Quantize, Server, Speaker, Terms, Voice, hookimpl
+from tuneforge import Artifact, Facts, Finding, Gguf, GgufAdapter, Quantize, Server, Speaker, Terms, Voice, hookimpl
 
 from .adapters import ToGgufLora
 from .togguf import ToGguf
@@ -21,6 +21,9 @@ class LlamaCpp(Speaker):
     kinds = (Gguf,)
     needs = ("xllamacpp>=2026.10",)
     engine = "tuneforge_gguf.talking"
+
+    def check(self, facts: Facts) -> Iterator[Finding]:
+        return _untold(facts)
 
     def open(self, artifact: Artifact, threads: int, context: int | None) -> Voice:
         from .talking import Loaded
@@ -42,10 +45,19 @@ class LlamaCppServer(Server):
     needs = ("xllamacpp>=2026.10",)
     tells = r" E |unauthorized|total time"  # llama.cpp tells of a request in seven lines
 
+    def check(self, facts: Facts, terms: Terms) -> Iterator[Finding]:
+        return _untold(facts)
+
     def serve(self, artifact: Artifact, base: Artifact | None, terms: Terms) -> None:
         from .serving import serve
 
         serve(base or artifact, artifact if base else None, terms)
+
+
+def _untold(facts: Facts) -> Iterator[Finding]:
+    if issubclass(facts.kind, Gguf) and not facts.template:
+        # llama.cpp would take another model's.
+        yield Finding(f"the {facts.kind.kind} has no chat template", "Export a model that has one.")
 
 
 @hookimpl

@@ -9,13 +9,13 @@ from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
 from tuneforge import Artifact, StepError, Terms
 
-from .talking import CONTEXT, has_template
+from .talking import CONTEXT
 
 
 def serve(model: Artifact, adapter: Artifact | None, terms: Terms) -> None:
     """Serves a GGUF file, with a GGUF adapter on it if one is given. Does not return."""
     file = min(model.path.glob("*.gguf"))  # of a model in several files, llama.cpp is given the first
-    if not has_template(file):  # llama.cpp would take another model's
+    if not model.facts(model.path).template:  # llama.cpp would take another model's; of an adapter, nobody has looked
         raise StepError("the GGUF file has no chat template", "Export a model that has one.")
     try:
         server = Server(_settings(file, min(adapter.path.glob("*.gguf")) if adapter else None, terms))

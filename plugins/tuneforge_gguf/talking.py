@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
-from tuneforge import Manner, Message, StepError
+from tuneforge import Manner, Message
 from tuneforge.kit.llamacpp import loaded
 
 CONTEXT = 8192
-_TEMPLATE = b"tokenizer.chat_template"
 
 
 class Loaded:
@@ -20,8 +18,6 @@ class Loaded:
 
     def __init__(self, folder: Path, threads: int, context: int | None) -> None:
         file = min(folder.glob("*.gguf"))  # of a model in several files, llama.cpp is given the first
-        if not has_template(file):  # llama.cpp would take another model's
-            raise StepError("the GGUF file has no chat template", "Export a model that has one.")
         asked = context or CONTEXT
         self._open = ExitStack()  # as long as this is
         self._llama = self._open.enter_context(loaded(file, threads=threads, context=asked))
@@ -38,10 +34,3 @@ class Loaded:
         sampling: dict[str, Any] = {"temperature": manner.temperature, "top_p": manner.top_p, "seed": manner.seed}
         ended = yield from self._llama.answer(prompt, most, samplers=["temperature", "top_p"], **sampling)
         return "" if ended else cut
-
-
-def has_template(file: Path) -> bool:
-    """Whether a GGUF file has a chat template."""
-    # Keys come after their lengths. To read all metadata, as the gguf package does, takes seconds for a vocabulary.
-    with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
-        return content.find(len(_TEMPLATE).to_bytes(8, "little") + _TEMPLATE) >= 0

@@ -22,6 +22,7 @@ class Folder(ToFolder):
     """
 
     name = "folder"
+    version = 2
 
     def run(
         self,

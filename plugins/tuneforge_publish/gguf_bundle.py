@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .bundle import Bundle
-from .gguf_file import GgufFile
+from .gguf_file import MOST, GgufFile
 from .memory import Needs
 from .parts import Part
 from .usage import gguf_base, gguf_file, llama_cpp
@@ -25,10 +25,16 @@ class ServedGguf:
 
     def usage(self, context: int | None) -> Iterator[str]:
         """Markdown on how llama.cpp runs it."""
-        needs = self.needs(context)
         yield f"### {self.part.name}"
-        yield needs.told()
-        yield from llama_cpp(self.part, self.base, needs.context)
+        yield self.told(context, "-c")
+        yield from llama_cpp(self.part, self.base, self.needs(context).context)
+
+    def told(self, context: int | None, option: str) -> str:
+        """What it takes of memory, and which option takes more where that bounds its conversations."""
+        told, made_for = self.needs(context).told(), self.file.made_for
+        if context or not made_for or made_for <= MOST:
+            return told
+        return f"{told} The model was made for {made_for}: raise `{option}` where there is memory for it."
 
 
 def served(bundle: Bundle, context: int | None) -> list[ServedGguf]:
@@ -39,7 +45,7 @@ def served(bundle: Bundle, context: int | None) -> list[ServedGguf]:
         model = base or part
         path = model.artifact.path / gguf_file(model).rpartition("/")[2]
         found.append(ServedGguf(part, base, GgufFile(path)))
-        made_for = found[-1].needs(None).context
+        made_for = found[-1].file.made_for
         if context and made_for and context > made_for:
             bundle.step.warn(
                 f"{model.name} was made for {made_for} tokens, and is to be served with {context}",

@@ -12,6 +12,9 @@ from tuneforge import StepError
 from .memory import Needs, cache_bytes
 from .templates import answer_end
 
+MOST = 8192
+"""Tokens of a conversation where nobody says, as `tuneforge serve` has it: engines set memory aside for all of them."""
+
 _ENDS = ("eos", "eot", "eom")
 _MARKERS = (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)
 
@@ -57,9 +60,15 @@ class GgufFile:
         own.append(answer_end(self.template, special, bos=self.token("bos"), eos=self.token("eos")) or "")
         return list(dict.fromkeys(token for token in own if token))
 
+    @property
+    def made_for(self) -> int | None:
+        """The longest conversation that the model was made for, in tokens."""
+        length = self.get("{arch}.context_length")
+        return int(length) if length else None
+
     def needs(self, context: int | None) -> Needs:
-        """Of memory, for conversations of `context` tokens or what the model was made for."""
-        length = context or self.get("{arch}.context_length")
+        """Of memory, for conversations of `context` tokens or what the model was made for, but at most 8192."""
+        length = context or min(self.made_for or MOST, MOST)
         heads = self.get("{arch}.attention.head_count")
         shared = self.get("{arch}.attention.head_count_kv") or heads
         width = self.get("{arch}.embedding_length")

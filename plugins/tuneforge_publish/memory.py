@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneforge.artifacts import context_length
+from tuneforge.report import figures
 
 _HALF = 2  # bytes of a key's or a value's number, as every engine stores them unless told otherwise
 
@@ -21,10 +22,10 @@ class Needs:
 
     def told(self, dtype: str = "") -> str:
         """One sentence for a person."""
-        weights = f"The weights take {_size(self.weights)}{f' as {dtype}' if dtype else ''}"
+        weights = f"The weights take {figures.size(self.weights)}{f' as {dtype}' if dtype else ''}"
         if self.context is None or self.cache is None:
             return f"{weights}, and what a conversation takes comes on top."
-        return f"{weights}, and one conversation of {self.context} tokens {_size(self.cache)} more."
+        return f"{weights}, and one conversation of {self.context} tokens {figures.size(self.cache)} more."
 
 
 def needs_of(config: Mapping[str, Any], weights: int, context: int | None) -> Needs:
@@ -40,11 +41,3 @@ def needs_of(config: Mapping[str, Any], weights: int, context: int | None) -> Ne
 def cache_bytes(layers: int | None, heads: int | None, size: int | None, length: int | None) -> int | None:
     """Of the keys and values of one conversation; None if something is not known."""
     return 2 * _HALF * layers * heads * size * length if layers and heads and size and length else None
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"

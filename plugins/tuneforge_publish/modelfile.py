@@ -54,7 +54,7 @@ def usage(model: ServedGguf, path: str, bundle: Bundle, context: int | None) -> 
     """Markdown on how Ollama makes it a model of its own, and serves it."""
     name = bundle.served_name(model.part)
     yield f"### {model.part.name}"
-    yield model.needs(context).told()
+    yield model.told(context, "num_ctx")
     if model.base:
         yield "It is an adapter on its model: Ollama takes adapters up to version 0.34.0, and not from 0.34.1 on."
     yield "Make it one of Ollama's models, and chat with it:"

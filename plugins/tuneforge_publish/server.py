@@ -12,12 +12,19 @@ import yaml
 
 from tuneforge import Adapter, StepError
 from tuneforge.artifacts import read_json
+from tuneforge.kit.folders import stored_stops
+from tuneforge.kit.vllm_adapters import unserved
 
 from .bundle import Bundle
 from .memory import Needs, needs_of
 from .parts import Part
-from .requirements import unserved
 from .templates import answer_end
+
+LOCAL = "127.0.0.1"
+"""Where a server listens that asks for no key."""
+
+TOKEN = "HF_TOKEN"
+"""The environment variable that lets who has it load a gated model from the Hub."""
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16"}
 
@@ -78,9 +85,7 @@ def _ends(model: Path, template: str) -> None:
     tokens = {token["content"]: token["id"] for token in read_json(model / "tokenizer.json").get("added_tokens", ())}
     bos, eos = (content(told.get(name)) for name in ("bos_token", "eos_token"))
     end = answer_end(template, list(tokens), bos=bos, eos=eos)
-    source = read_json(model / "generation_config.json") or read_json(model / "config.json")
-    own = source.get("eos_token_id")
-    if end and tokens[end] not in {*(own if isinstance(own, list) else [own]), tokens.get(eos)}:
+    if end and tokens[end] not in {*stored_stops(model), tokens.get(eos)}:
         raise StepError(
             f"the chat template ends an answer with {end!r}, and that is none of the model's stop tokens",
             f"Add {tokens[end]} to eos_token_id in generation_config.json of the model that it was made from.",
@@ -92,7 +97,17 @@ def content(token: Any) -> str:
     return str(token.get("content", "")) if isinstance(token, dict) else str(token or "")
 
 
-def compose(service: str, image: str, command: Sequence[str], port: tuple[int, int], **more: Any) -> str:
+def opened(what: str) -> str:
+    """One sentence for a person on how to let others in, by taking something out."""
+    return (
+        "It listens on this machine alone and asks for no key. To let others in, give it one with `--api-key`, and "
+        f"take out {what}."
+    )
+
+
+def compose(
+    server: Server, service: str, image: str, command: Sequence[str], port: tuple[int, int], **more: Any
+) -> str:
     """A compose file with one service that has the release at /release and every GPU of NVIDIA's.
 
     `port` is the one on the machine and the one in the container.
@@ -102,7 +117,8 @@ def compose(service: str, image: str, command: Sequence[str], port: tuple[int, i
         "image": image,
         "command": list(command),
         "volumes": [".:/release:ro"],
-        "ports": [f"{port[0]}:{port[1]}"],
+        "ports": [f"{LOCAL}:{port[0]}:{port[1]}"],
+        **({"environment": [TOKEN]} if server.repo else {}),
         **more,
         "deploy": {"resources": {"reservations": {"devices": [gpu]}}},
     }

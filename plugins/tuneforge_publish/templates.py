@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import jinja2
@@ -28,6 +29,14 @@ CONVERSATIONS: tuple[Messages, ...] = tuple(
     [*system, *_EXCHANGE[:length]] for system in _SYSTEMS for length in (1, 3, 5)
 )
 """With and without a system message, of one, two and three turns, up to the answer."""
+
+
+def told_day(form: str) -> str:
+    """`strftime_now` as of a fixed day, for whoever compares what templates write."""
+    return _DAY.strftime(form)
+
+
+_DAY, _ANOTHER = datetime(2024, 7, 26, 9, 41), datetime(2025, 11, 9, 20, 15, 30)
 
 
 @dataclass(frozen=True)
@@ -81,8 +90,8 @@ def turns_of(template: str, *, bos: str = "", eos: str = "", adds_bos: bool = Fa
     `adds_bos`: the engine puts the BOS token ahead by itself, so that the turns go without.
     """
 
-    def written(messages: Messages, answer: bool = True) -> str:
-        text = render(template, messages, bos=bos, eos=eos, answer=answer)
+    def written(messages: Messages, answer: bool = True, now: Callable[[str], str] = told_day) -> str:
+        text = render(template, messages, bos=bos, eos=eos, answer=answer, strftime_now=now)
         if adds_bos and not (bos and text.startswith(bos)):
             raise jinja2.TemplateError("the GGUF file has a BOS token put ahead, which the template does not write")
         return text.removeprefix(bos) if adds_bos else text
@@ -96,6 +105,8 @@ def turns_of(template: str, *, bos: str = "", eos: str = "", adds_bos: bool = Fa
     for messages in CONVERSATIONS:
         if messages[0]["role"] == "system" and turns.system is None:
             continue
+        if written(messages) != written(messages, now=_ANOTHER.strftime):
+            return "the chat template tells the day"
         if written(messages) != turns.render(messages):
             return "the chat template does more than put text around each message: it strips white space, perhaps"
     return turns
@@ -146,4 +157,5 @@ def _found(written: Callable[..., str]) -> Turns | None:
 
 
 def _go(text: str) -> str:
-    return text.replace("{{", '{{ "{{" }}')
+    # A brace at the end would be one with those of what follows.
+    return re.sub(r"\{\{|\{\Z", lambda braces: f'{{{{ "{braces[0]}" }}}}', text)

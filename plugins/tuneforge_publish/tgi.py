@@ -21,6 +21,7 @@ class Tgi(Served):
     """
 
     name = "tgi"
+    version = 2
     # TGI has minijinja 2.8, as Python has it from 2.12 on with Python's methods; newer ones write `True`, this `true`.
     needs = ("filelock>=4", "jinja2>=3.1", "minijinja~=2.12.0", "pyyaml>=6.0")
 
@@ -37,8 +38,9 @@ class Tgi(Served):
         self, artifacts: list[Model | QuantizedModel | Adapter], reports: list[Report] | None = None, *, step: Step
     ) -> None:
         from .bundle import Bundle, Dressing
-        from .tgi_bundle import files, usage
+        from .server import server_of
+        from .tgi_bundle import NAME, files, usage
 
         bundle = Bundle(self, artifacts, reports or [], step)
-        use = list(usage(bundle, self.context))
-        bundle.release(Dressing(use, files(bundle, self.context)))
+        server = server_of(bundle, NAME)
+        bundle.release(Dressing(list(usage(server, self.context)), files(server, self.context)))

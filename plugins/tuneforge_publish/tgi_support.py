@@ -69,8 +69,6 @@ def unreadable(config: Mapping[str, Any]) -> str:
 
 def passed_over(config: Mapping[str, Any]) -> str:
     """What of an adapter's adapter_config.json it would pass over without an error; empty if nothing."""
-    if config.get("rank_pattern") or config.get("alpha_pattern"):
-        return "has one rank and one alpha for all layers of an adapter"
     targets = config.get("target_modules")
     if isinstance(targets, str):
         return "needs the layers of an adapter by name, not by a pattern"

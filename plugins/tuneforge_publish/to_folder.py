@@ -56,6 +56,7 @@ class Served(ToFolder):
     context: int | None = Field(
         None,
         ge=1,
-        description="The longest conversation to serve, in tokens; by default what the model was made for.",
+        description="The longest conversation to serve, in tokens; by default what the model was made for, with GGUF "
+        "files at most 8192, and with TGI what the GPU has room for.",
         also=("num_ctx", "n_ctx", "ctx_size", "max_model_len", "max_total_tokens"),
     )

@@ -93,10 +93,10 @@ def _transformers(part: Part) -> Iterator[str]:
             'messages = [{"role": "user", "content": "Hello"}]',
             "inputs = tokenizer.apply_chat_template(",
             '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
-            ")",
+            ").to(model.device)",
         ]
     else:
-        lines.append('inputs = tokenizer("Hello", return_tensors="pt")')
+        lines.append('inputs = tokenizer("Hello", return_tensors="pt").to(model.device)')
     lines += [
         "output = model.generate(**inputs, max_new_tokens=200)",
         'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))',

@@ -19,6 +19,7 @@ class Vllm(Served):
     """
 
     name = "vllm"
+    version = 2
 
     def check(self, facts: Known) -> Iterator[Finding]:
         from tuneforge.kit.vllm_checks import vllm_findings
@@ -34,8 +35,10 @@ class Vllm(Served):
         self, artifacts: list[Model | QuantizedModel | Adapter], reports: list[Report] | None = None, *, step: Step
     ) -> None:
         from .bundle import Bundle, Dressing
+        from .server import server_of
         from .vllm_bundle import compose_file, usage
 
         bundle = Bundle(self, artifacts, reports or [], step)
-        use = list(usage(bundle, self.context))
-        bundle.release(Dressing(use, {"compose.yaml": compose_file(bundle, self.context)}))
+        server = server_of(bundle, "vLLM")
+        use = list(usage(bundle, server, self.context))
+        bundle.release(Dressing(use, {"compose.yaml": compose_file(bundle, server, self.context)}))

@@ -6,19 +6,17 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from tuneforge import StepError
+from tuneforge.kit.vllm_adapters import max_lora_rank
 from tuneforge.kit.vllm_checks import vllm_findings
 
 from .bundle import Bundle
-from .requirements import rank
-from .server import Server, compose, inside, lines, server_of
+from .server import LOCAL, Server, compose, inside, lines, opened
 from .usage import block, question
 
 IMAGE = "vllm/vllm-openai:v0.33.0"
 """Of the version that the requirements are those of; its entry point is `vllm serve`."""
 
 PORT = 8000
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes for `--max-lora-rank`."""
 
 
 def arguments(bundle: Bundle, server: Server, context: int | None, root: str = "") -> list[str]:
@@ -30,28 +28,26 @@ def arguments(bundle: Bundle, server: Server, context: int | None, root: str = "
     given = [folder(server.part.folder) if server.part else str(server.repo)]
     given += ["--revision", server.revision] if server.revision else []
     given += ["--served-model-name", _model_name(bundle, server)]
-    length = server.needs(context).context
-    given += ["--max-model-len", str(length)] if length else []
+    given += ["--max-model-len", str(context)] if context else []
     given += ["--dtype", server.dtype] if server.dtype else []
     if server.adapters:
-        most = max(rank(part.facts.config) for part in server.adapters)
-        given += ["--enable-lora", "--max-lora-rank", str(next(size for size in _RANKS if size >= most))]
+        rank = max_lora_rank(part.facts.config for part in server.adapters)
+        given += ["--enable-lora", "--max-lora-rank", str(rank)]
         given += ["--max-loras", str(len(server.adapters))]
         given += ["--lora-modules", *(f"{part.name}={folder(part.folder)}" for part in server.adapters)]
         own = next((part for part in server.adapters if part.facts.template != server.facts.template), None)
         given += ["--chat-template", folder(own.path("chat_template.jinja"))] if own else []
+    given += [] if root else ["--host", LOCAL]
     return [*given, "--port", str(PORT)]
 
 
-def compose_file(bundle: Bundle, context: int | None) -> str:
-    server = server_of(bundle, "vLLM")
-    more = {"environment": ["HF_TOKEN"]} if server.repo else {}
-    return compose("vllm", IMAGE, arguments(bundle, server, context, "/release"), (PORT, PORT), ipc="host", **more)
+def compose_file(bundle: Bundle, server: Server, context: int | None) -> str:
+    command = arguments(bundle, server, context, "/release")
+    return compose(server, "vllm", IMAGE, command, (PORT, PORT), ipc="host")
 
 
-def usage(bundle: Bundle, context: int | None) -> Iterator[str]:
+def usage(bundle: Bundle, server: Server, context: int | None) -> Iterator[str]:
     """Markdown on how to serve it."""
-    server = server_of(bundle, "vLLM")
     for finding in vllm_findings(server.facts):
         if finding.level == "error":
             raise StepError(finding.problem, finding.fix)
@@ -61,6 +57,7 @@ def usage(bundle: Bundle, context: int | None) -> Iterator[str]:
     yield block("sh", *lines([shlex.quote(word) for word in ["vllm", "serve", *arguments(bundle, server, context)]]))
     yield "Or in a container:"
     yield block("sh", "docker compose up")
+    yield opened(f"`--host {LOCAL}`, or `{LOCAL}:` of `ports` in compose.yaml")
     yield from _asked(bundle, server)
 
 

@@ -14,9 +14,7 @@ from pathlib import Path
 
 from tuneforge import Adapter, Artifact, StepError, Terms
 from tuneforge.artifacts import read_json, read_template
-
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks that vLLM makes room for."""
+from tuneforge.kit.vllm_adapters import max_lora_rank
 
 
 def executable() -> str | None:
@@ -42,11 +40,13 @@ def arguments(artifact: Artifact, terms: Terms) -> list[str]:
 
 def _lora(adapter: Artifact, model: Artifact, name: str) -> list[str]:
     config = read_json(adapter.path / "adapter_config.json")
-    rank = config["r"]
-    room = next((size for size in _RANKS if size >= rank), None)
-    if room is None:
-        raise StepError(f"vLLM serves no LoRA adapter of rank {rank}", f"The highest is {_RANKS[-1]}: merge it.")
-    told = ["--enable-lora", "--max-lora-rank", str(room), "--lora-modules", f"{name}={adapter.path}"]
+    told = [
+        "--enable-lora",
+        "--max-lora-rank",
+        str(max_lora_rank([config])),
+        "--lora-modules",
+        f"{name}={adapter.path}",
+    ]
     template = adapter.path / "chat_template.jinja"
     if template.exists():
         return [*told, "--chat-template", str(template)]

@@ -13,14 +13,17 @@ from tests.chat.conftest import House, alive, eventually
 from tests.chat.test_command import descendants
 from tests.chat.test_transformers import QUESTION, TINY, reply, say
 from tests.gguf.conftest import converter  # noqa: F401  # a fixture
-from tuneforge import Manner, Model, StepError
+from tuneforge import Facts, Gguf, GgufAdapter, Manner, Model, StepError, Terms
 from tuneforge.kit.chats import prompt_ids
 from tuneforge.kit.models import load_tokenizer
+from tuneforge_gguf import LlamaCpp, LlamaCppServer
 from tuneforge_gguf.export import export
+from tuneforge_gguf.serving import serve
 from tuneforge_gguf.talking import Loaded
 
 pytestmark = pytest.mark.slow
 
+TERMS = Terms("127.0.0.1", 8000, "bot")
 CONVERSATIONS = [
     say(QUESTION),
     say("Hello", "Hello!", "  Żółć, 東京 🚀\n\nand <|im_end|> this "),
@@ -94,8 +97,13 @@ def test_a_file_without_a_chat_template_is_refused(folder: Path, tmp_path: Path)
     (file,) = folder.glob("*.gguf")
     without = file.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatx", 1)
     (tmp_path / file.name).write_bytes(without)
+    assert not list(LlamaCpp().check(Gguf.facts(folder)))
+    (finding,) = LlamaCpp().check(Gguf.facts(tmp_path))
+    assert finding.problem == "the gguf has no chat template"
+    assert list(LlamaCppServer().check(Gguf.facts(tmp_path), TERMS)) == [finding]
+    assert not list(LlamaCppServer().check(Facts(GgufAdapter), TERMS)), "it has none of its own"
     with pytest.raises(StepError, match="the GGUF file has no chat template"):
-        Loaded(tmp_path, 1, None)
+        serve(Gguf(tmp_path, "a"), GgufAdapter(tmp_path, "b"), TERMS)
 
 
 def test_from_the_registry_to_standard_output(voice: Loaded, folder: Path, tmp_path: Path) -> None:

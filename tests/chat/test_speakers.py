@@ -11,7 +11,8 @@ import pytest
 from tests.chat.parrots import Bird, Birdsong
 from tuneforge import Artifact, Manner, Model, StepError, hookimpl
 from tuneforge.errors import PluginError
-from tuneforge.plugins import Origin, Plugins
+from tuneforge.offered import Origin
+from tuneforge.plugins import Plugins
 
 PLUGIN = """from tests.chat.parrots import Bird, Birdsong
 from tuneforge import Artifact, Speaker, Voice, hookimpl

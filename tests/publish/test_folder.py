@@ -209,7 +209,9 @@ def test_a_quantized_model_is_told_with_what_loads_it(made: Any, quantized: Quan
     gptq = card({"quant_method": "gptq", "bits": 4})
     assert "pip install torch transformers 'accelerate>=1.10' 'gptqmodel>=7.6,<7.7' 'optimum>=2.3'" in gptq
     assert "- gptq\n" in gptq and "| quantized-model, llama, gptq |" in gptq
-    assert "bitsandbytes>=" in card({"quant_method": "bitsandbytes", "load_in_4bit": True})
+    bits = card({"quant_method": "bitsandbytes", "load_in_4bit": True})
+    assert "bitsandbytes>=" in bits
+    assert ").to(model.device)\n" in bits, "transformers puts such a model on a GPU unasked, where there is one"
     assert "compressed-tensors>=" in card({"quant_method": "compressed-tensors"})
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 
 from tests.publish.commands import commands, options
@@ -16,8 +17,10 @@ from tuneforge import Facts, Gguf, GgufAdapter, Step, StepError
 from tuneforge.kit.llamacpp import loaded
 from tuneforge.kit.models import load_tokenizer
 from tuneforge_publish import Folder, LlamaCpp, Ollama
+from tuneforge_publish.gguf_bundle import ServedGguf
 from tuneforge_publish.gguf_file import GgufFile
 from tuneforge_publish.llama_cpp_file import verify_template
+from tuneforge_publish.parts import Part
 
 
 @pytest.mark.slow  # exports a model, and loads it in llama.cpp
@@ -33,7 +36,7 @@ def test_the_release_is_what_llama_cpp_loads_and_answers_from(exported: Any, tmp
     assert f"http://localhost:{options(server)['--port'][0]}/v1/chat/completions" in question
     card = (to / "README.md").read_text()
     # Keys and values of one layer with one head of 16 numbers, in 16 bits.
-    assert f"one conversation of 128 tokens {2 * 2 * 16 * 128 / 1000:.3g} KB more" in card
+    assert f"one conversation of 128 tokens {2 * 2 * 16 * 128 / 1000:.1f} kB more" in card
     messages = [{"role": "user", "content": "Hello"}]
     with loaded(to / "model-q8_0.gguf", threads=1, context=128) as llama:
         text = llama.render(messages)
@@ -86,6 +89,25 @@ def test_a_context_beyond_what_the_model_was_made_for_is_told(exported: Any, tmp
     Ollama(to=tmp_path / "out", context=257).run([exported.gguf], step=step)
     (warning,) = (event for event in events if event["event"] == "warning")
     assert warning["problem"] == "whole was made for 256 tokens, and is to be served with 257"
+
+
+def test_a_long_context_is_not_taken_for_granted(tmp_path: Path) -> None:
+    """Llama 3.1 of 8 billion weights has 131072 tokens, whose keys and values take 17 GB."""
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_context_length(131072)
+    writer.add_block_count(32)
+    writer.add_head_count(32)
+    writer.add_head_count_kv(8)
+    writer.add_embedding_length(4096)
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+    part = Part("model", ".", Gguf(tmp_path, "7" * 64), None, None, True)
+    model = ServedGguf(part, None, GgufFile(tmp_path / "model.gguf"))
+    card = "\n".join(model.usage(None))
+    assert "one conversation of 8192 tokens 1.1 GB more. The model was made for 131072: raise `-c` where" in card
+    assert card.count("--jinja -c 8192") == 2
+    assert model.needs(131072).context == 131072 and "made for" not in model.told(131072, "-c")
 
 
 def test_what_is_no_gguf_file_is_refused(made: Any, tmp_path: Path) -> None:

@@ -60,6 +60,15 @@ SPACED = """
 
 
 """
+BRACES = (
+    "{% for message in messages %}{{ '{' + message.role + ':{' + message.content + '}{{' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '{assistant:{' }}{% endif %}"
+)
+DATED = (
+    "{{ '<|system|>Today is ' + strftime_now('%d %B %Y') + '.<|eot|>' }}{% for message in messages %}"
+    "<|{{ message.role }}|>{{ message.content }}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 TEMPLATES = {
     "ours": CHAT_TEMPLATE.read_text(encoding="utf-8"),
     "chatml": CHATML,
@@ -69,6 +78,7 @@ TEMPLATES = {
     "trimming": TRIMMING,
     "folded": FOLDED,
     "spaced": SPACED,
+    "braces": BRACES,
 }
 TOKENS = {"bos": "<s>", "eos": "</s>"}
 
@@ -97,7 +107,7 @@ def test_a_template_writes_what_it_writes_in_transformers_and_in_an_engine_that_
 
 
 def test_what_is_translated_writes_the_same_in_go(tmp_path: Path) -> None:
-    names = ["ours", "chatml", "default system", "bos", "alternating"]
+    names = ["ours", "chatml", "default system", "bos", "alternating", "braces"]
     found = [turns_of(TEMPLATES[name], **TOKENS) for name in names]
     turns = [each for each in found if isinstance(each, Turns)]
     assert len(turns) == len(names), found
@@ -115,6 +125,11 @@ def test_what_is_translated_writes_the_same_in_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["trimming", "folded", "spaced"])
 def test_what_is_more_than_text_around_messages_is_not_translated(name: str) -> None:
     assert isinstance(turns_of(TEMPLATES[name], **TOKENS), str)
+
+
+def test_a_template_that_tells_the_day_is_not_translated() -> None:
+    told = turns_of(DATED, **TOKENS)
+    assert told == "the chat template tells the day", "or the day of the publication would be every day's"
 
 
 def test_a_bos_token_that_the_engine_adds_is_left_to_it() -> None:

@@ -16,12 +16,13 @@ import yaml
 
 from tests.gguf.small_models import rewrite
 from tests.publish.commands import commands, options
+from tests.publish.test_templates import DATED
 from tuneforge import Adapter, Facts, Model, QuantizedModel, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import load_tokenizer
 from tuneforge_publish import Tgi
 from tuneforge_publish.templates import CONVERSATIONS
-from tuneforge_publish.tgi_bundle import model_config, tokenizer_config
+from tuneforge_publish.tgi_bundle import model_config, tokenizer_config, verified
 
 # Of docs/source/reference/launcher.md.
 KNOWN = {
@@ -37,7 +38,9 @@ def served(release: Path) -> dict[str, list[str]]:
     image = docker.index(service["image"])
     assert docker[image + 1 :] == service["command"]
     told = options(docker[:image])
-    assert told["-p"] == service["ports"] == ["8080:80"], "the image listens on 80 (Dockerfile: PORT=80)"
+    assert told["-p"] == service["ports"] == ["127.0.0.1:8080:80"], "the image listens on 80 (Dockerfile: PORT=80)"
+    token = ["HF_TOKEN"] if service["command"][1] == "org/base" else None
+    assert told.get("-e") == service.get("environment") == token, "a model may be gated"
     assert told["--shm-size"] == ["1g"] == [service["shm_size"]] and told["--gpus"] == ["all"]
     assert told["--volume"] == ["$PWD:/release:ro"] and service["volumes"] == [".:/release:ro"]
     launcher = options(service["command"])
@@ -54,6 +57,7 @@ def test_a_model_is_served_from_the_top(made: Any, tmp_path: Path) -> None:
     assert told["--model-id"] == ["/release"] and told["--dtype"] == ["bfloat16"]
     assert told["--max-total-tokens"] == ["100"] and told["--max-input-tokens"] == ["99"]
     card = (to / "README.md").read_text()
+    assert "To let others in, give it one with `--api-key`" in card
     assert "maintenance mode" in card and "recommend vLLM or SGLang" in card
     (question,) = (words for words in commands(to) if words[0] == "curl")
     assert json.loads(question[-1])["model"] == "tgi", "router/src/lib.rs: any other name is an adapter's"
@@ -79,6 +83,11 @@ def test_files_are_written_as_older_versions_of_transformers_read_them(made: Any
     assert (to / "model.safetensors").read_bytes() == (made.base.path / "model.safetensors").read_bytes()
 
 
+def test_a_template_may_tell_the_day() -> None:
+    """router/src/infer/chat_template.rs of 3.3.7 has `strftime_now`, which Llama 3.2 and Granite call."""
+    assert "strftime_now('%d %B %Y')" in verified(DATED, {})
+
+
 def test_scaled_rotary_embeddings_are_told_in_the_old_words() -> None:
     rope = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "original_max_position_embeddings": 8192}
     config = model_config({"rope_parameters": rope, "dtype": "float16"})
@@ -94,6 +103,7 @@ def test_adapters_are_served_beside_their_base(made: Any, tmp_path: Path) -> Non
     made.publish(tmp_path / "receipt", [made.adapter], method=Tgi, to=to)
     told = served(to)
     assert told["--model-id"] == ["/release/base"] and told["--lora-adapters"] == ["sft=/release"]
+    assert "--max-total-tokens" not in told, "then it takes as many as the GPU has room for"
     config = read_json(to / "adapter_config.json")
     assert config["base_model_name_or_path"] == "base" and (config["peft_type"], config["r"]) == ("LORA", 2)
     assert len(config) <= 11 < len(read_json(made.adapter.path / "adapter_config.json"))
@@ -168,7 +178,7 @@ def test_a_model_that_it_cannot_read_is_found_before_anything_runs(
     [
         ({"target_modules": ["q_proj", "embed_tokens"]}, "puts no adapter on embed_tokens"),
         ({"target_modules": "all-linear"}, "by name, not by a pattern"),
-        ({"rank_pattern": {"q_proj": 4}}, "one rank and one alpha"),
+        ({"rank_pattern": {"q_proj": 4}}, "ranks of their own"),
         ({"use_dora": True}, "it is a DoRA"),
     ],
 )

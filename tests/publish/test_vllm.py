@@ -19,12 +19,13 @@ from tests.publish.commands import commands, options
 from tuneforge import Adapter, Facts, Model, QuantizedModel, StepError
 from tuneforge.artifacts import read_json
 from tuneforge_publish import Vllm
+from tuneforge_trl.adapters.adalora import AdaLora
 from tuneforge_trl.adapters.lora import Dora
 
 # Of vllm/engine/arg_utils.py and vllm/entrypoints/serve/utils/cli_args.py.
 KNOWN = {
     *("--revision", "--served-model-name", "--max-model-len", "--dtype", "--enable-lora", "--max-lora-rank"),
-    *("--max-loras", "--lora-modules", "--chat-template", "--port"),
+    *("--max-loras", "--lora-modules", "--chat-template", "--host", "--port"),
 }
 
 
@@ -50,7 +51,9 @@ def test_a_model_is_served_from_the_top(made: Any, tmp_path: Path) -> None:
         assert each["--max-model-len"] == ["100"] and each["--dtype"] == ["bfloat16"]
     ((name, service),) = yaml.safe_load((to / "compose.yaml").read_text())["services"].items()
     assert name == "vllm" and service["image"] == "vllm/vllm-openai:v0.33.0"
-    assert service["volumes"] == [".:/release:ro"] and service["ports"] == ["8000:8000"] and service["ipc"] == "host"
+    assert service["volumes"] == [".:/release:ro"] and service["ipc"] == "host"
+    assert service["ports"] == ["127.0.0.1:8000:8000"] and "--host" not in contained
+    assert told["--host"] == ["127.0.0.1"], "nobody is asked for a key"
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     (question,) = (words for words in commands(to) if words[0] == "curl")
@@ -79,6 +82,7 @@ def test_adapters_are_served_beside_their_base(made: Any, tmp_path: Path) -> Non
     assert contained["--lora-modules"] == ["sft=/release/sft", "dpo=/release/dpo"]
     assert told["--max-lora-rank"] == ["8"] and told["--enable-lora"] == [] and told["--max-loras"] == ["2"]
     assert "--chat-template" not in told, "it is the base's"
+    assert "--max-model-len" not in told, "by itself, it takes what the model was made for"
     questions = [json.loads(words[-1])["model"] for words in commands(to) if words[0] == "curl"]
     assert questions == ["sft", "dpo"]
     base = AutoModelForCausalLM.from_pretrained(to / told[""][0], dtype=torch.float32)
@@ -151,16 +155,23 @@ LORA = {"peft_type": "LORA", "r": 8}
         (LORA | {"modules_to_save": ["lm_head"]}, "whole layers"),
         (LORA | {"init_lora_weights": "pissa"}, "changes the model's own weights"),
         (LORA | {"layer_replication": [[0, 1]]}, "repeats layers"),
+        (AdaLora(type="adalora").foretold(), "ranks of their own"),
+        (LORA | {"alpha_pattern": {"q_proj": 8}}, "alphas of their own"),
+        (LORA | {"target_parameters": ["experts.down"]}, "parameters in place of layers"),
+        (LORA | {"lora_bias": True}, "it has biases"),
+        (LORA | {"r": 513}, "its rank, 513, is above 512"),
     ],
 )
 def test_an_adapter_that_vllm_refuses_is_found_before_anything_runs(
     tmp_path: Path, config: dict[str, Any], problem: str
 ) -> None:
-    """`PEFTHelper.validate_legal` of vllm/lora/peft_helper.py refuses each of these when the server starts."""
+    """`PEFTHelper` of vllm/lora/peft_helper.py refuses each of these when the server starts, or passes over it and
+    scales every layer by lora_alpha / r."""
     base = Facts(Model, {"architectures": ["LlamaForCausalLM"], "dtype": "bfloat16"})
     (finding,) = Vllm(to=tmp_path / "out").check({"artifacts": [Facts(Adapter, config, base=base)]})
     assert finding.level == "error" and problem in finding.problem and "merge: adapter" in finding.fix
-    assert list(Vllm(to=tmp_path / "out").check({"artifacts": [Facts(Adapter, LORA, base=base)]})) == []
+    plain = LORA | {"rank_pattern": {}, "alpha_pattern": {}, "target_parameters": None, "init_lora_weights": True}
+    assert list(Vllm(to=tmp_path / "out").check({"artifacts": [Facts(Adapter, plain, base=base)]})) == []
 
 
 def test_what_one_server_cannot_do_is_found_before_anything_runs(tmp_path: Path) -> None:

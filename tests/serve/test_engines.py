@@ -147,17 +147,14 @@ def test_transformers_serves_an_adapter_on_its_base(house: House, opened: Open) 
 
 def test_a_file_that_llama_cpp_does_not_load_is_told(house: House, opened: Open, tmp_path: Path) -> None:
     (file,) = house.registry.tree(house.registry.resolve("file")).glob("*.gguf")
-    for name, content, told in (
-        (
-            "plain",
-            file.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatx", 1),
-            "no chat templ",
-        ),
-        ("broken", file.read_bytes()[: 2**20], "llama.cpp does not load the GGUF file"),
+    without = file.read_bytes().replace(b"tokenizer.chat_template", b"tokenizer.chat_templatx", 1)
+    for name, content, code, told in (
+        ("plain", without, 2, "plain: not by llama_cpp: the gguf has no chat template"),
+        ("broken", file.read_bytes()[: 2**20], 1, "llama.cpp does not load the GGUF file"),
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.gguf").write_bytes(content)
         house.take(name, "gguf", tmp_path / name)
         ended = opened(house, name).end()
-        assert (ended.code, ended.out) == (1, "")
+        assert (ended.code, ended.out) == (code, "")
         assert told in ended.err

@@ -147,7 +147,8 @@ def test_the_model_is_listed(house: House) -> None:
         ({"logprobs": True}, None, "logprobs is not offered"),
         ({"response_format": {"type": "json_object"}}, None, "response_format is not offered"),
         ({"frequency_penalty": 0.5}, None, "frequency_penalty is not offered"),
-        ({"extra_body": {"guided_json": {}, "best_of": 2}}, None, "best_of is not offered"),
+        ({"extra_body": {"enable_thinking": False}}, None, "enable_thinking is not offered"),
+        ({"extra_body": {"best_of": 1}}, None, "best_of is not offered"),
     ],
 )
 def test_what_would_change_the_answer_and_cannot_be_done_is_refused(
@@ -156,6 +157,27 @@ def test_what_would_change_the_answer_and_cannot_be_done_is_refused(
     with pytest.raises(openai.BadRequestError, match=told) as refused:
         house.ask(PROMPTS[0], **options)
     assert (refused.value.param, refused.value.type) == (param, "invalid_request_error")
+
+
+def test_options_of_completions_are_its_own(house: House) -> None:
+    create = house.client.completions.create
+    asked: Any = {"model": "tiny", "temperature": 0, "max_tokens": 4}
+    answer = create(prompt=["Record this"], best_of=1, echo=False, suffix="", **asked)
+    assert answer.choices[0].text == create(prompt="Record this", **asked).choices[0].text
+    for refused in ({"prompt": ["a", "b"]}, {"prompt": []}, {"logprobs": 0}, {"best_of": 2}, {"echo": True}):
+        with pytest.raises(openai.BadRequestError, match=next(iter(refused))):
+            create(**{"prompt": "Record this", **asked, **refused})
+
+
+def test_an_answer_of_a_tool_is_not_taken_without_its_call(house: House) -> None:
+    call = {"name": "f", "arguments": "{}"}
+    for said in (
+        {"role": "tool", "content": "4", "tool_call_id": "a"},
+        {"role": "assistant", "content": "", "function_call": call},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "a", "type": "function", "function": call}]},
+    ):
+        with pytest.raises(openai.BadRequestError, match=r"messages\.1\.\w+: Input should be null"):
+            house.ask([*say("Hello"), said])
 
 
 def test_what_changes_nothing_is_taken(house: House) -> None:
@@ -188,6 +210,19 @@ def test_other_mistakes_are_told_in_openais_form(house: House) -> None:
     gone = httpx.get(f"{house.url}/v1/nowhere", trust_env=False)
     assert (gone.status_code, gone.json()["error"]["message"]) == (404, "Not Found: GET /v1/nowhere")
     assert "access-control-allow-origin" not in house.post(b"{}", Origin="http://evil.example").headers
+
+
+def test_no_page_of_another_site_may_ask(house: House) -> None:
+    """Its name may be made to point to this machine once it is loaded, and a browser takes that for one origin."""
+
+    def asked(host: str) -> int:
+        origin = {"Origin": f"http://{host}", "Host": host}
+        return house.post('{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}', **origin).status_code
+
+    port = house.url.rpartition(":")[2]
+    assert [asked(f"{host}:{port}") for host in ("localhost", "127.0.0.1", "[::1]")] == [200, 200, 200]
+    assert asked("localhost") == 200, "as of port 80"
+    assert [asked(host) for host in (f"evil.example:{port}", "evil.example", "e_vil.example", "")] == [400] * 4
 
 
 def test_what_breaks_is_told_and_the_next_is_answered(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from tests.chat.test_transformers import QUESTION, TINY, generated, reply, say
 from tuneforge import Facts, QuantizedModel, Terms
-from tuneforge_chat import TransformersServer
+from tuneforge_chat import Transformers, TransformersServer
 from tuneforge_chat.engine import Loaded
 
 TERMS = Terms("127.0.0.1", 8000, "bot")
@@ -29,6 +29,7 @@ def test_what_loads_the_weights_is_asked_for() -> None:
     assert any(need.startswith("gptqmodel") for need in needs)
     (finding,) = server.check(facts("fbgemm_fp8"), TERMS)
     assert finding.problem == "nothing here loads a model quantized by fbgemm_fp8"
+    assert list(Transformers().check(facts("fbgemm_fp8"))) == [finding], "nor can it be talked to"
 
 
 @pytest.mark.slow

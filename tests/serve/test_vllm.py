@@ -14,7 +14,7 @@ import pytest
 from tests.chat.conftest import House
 from tests.serve.conftest import Open
 from tuneforge import Adapter, Facts, Model, QuantizedModel, Terms
-from tuneforge_vllm import VLlm, adapter_problems
+from tuneforge_vllm import VLlm
 from tuneforge_vllm import command as vllm
 
 TERMS = Terms("127.0.0.1", 8000, "bot")
@@ -90,33 +90,21 @@ def test_an_adapter_is_served_beside_its_base(tmp_path: Path) -> None:
     assert vllm.arguments(lora, TERMS)[-2:] == ["--chat-template", str(lora.path / "chat_template.jinja")]
 
 
-@pytest.mark.parametrize(
-    ("config", "told"),
-    [
-        ({"peft_type": "IA3"}, "vLLM serves no IA3 adapters"),
-        ({"use_dora": True}, "DoRA"),
-        ({"bias": "all"}, "biases"),
-        ({"modules_to_save": ["lm_head"]}, "whole modules"),
-        ({"alpha_pattern": {"q_proj": 8}}, "alpha_pattern"),
-    ],
-)
-def test_adapters_that_vllm_would_not_serve_as_they_are_are_refused(config: dict[str, Any], told: str) -> None:
-    (problem,) = adapter_problems(Facts(Adapter, {"peft_type": "LORA", "bias": "none"} | config))
-    assert told in problem
-    assert not list(adapter_problems(Facts(Adapter, {"peft_type": "LORA", "bias": "none", "rank_pattern": {}})))
-
-
 def test_what_cannot_be_served_is_found_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vllm, "executable", lambda: None)
-    known = Facts(Model, {}, template="{{ messages }}")
+    known = Facts(Model, {"architectures": ["LlamaForCausalLM"]}, template="{{ messages }}")
     (missing,) = VLlm().check(known, TERMS)
     assert missing.problem == "vLLM is not installed here"
     monkeypatch.setattr(vllm, "executable", lambda: "vllm")
     assert not list(VLlm().check(known, TERMS))
-    hqq = Facts(QuantizedModel, {"quantization_config": {"quant_method": "hqq"}})
-    problems = [each.problem for each in VLlm().check(hqq, Terms("127.0.0.1", 1, "bot", ("a", "b")))]
+    settings = {"quant_method": "gptq", "bits": 3, "group_size": 128, "sym": True, "desc_act": False}
+    three_bits = Facts(QuantizedModel, {**known.config, "quantization_config": settings})
+    problems = [each.problem for each in VLlm().check(three_bits, Terms("127.0.0.1", 1, "bot", ("a", "b")))]
     assert [problem.split(",")[0] for problem in problems] == [
         "vLLM takes one API key",
         "the quantized-model has no chat template",
-        "vLLM loads no weights quantized by hqq",
+        "vLLM has no GPTQ of 3 bits",
     ]
+    pissa = Facts(Adapter, {"peft_type": "LORA", "init_lora_weights": "pissa"}, template="x", base=known)
+    (finding,) = VLlm().check(pissa, TERMS)
+    assert "pissa, changes the model's own weights" in finding.problem and "another --engine" in finding.fix

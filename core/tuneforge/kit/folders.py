@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuneforge.artifacts import read_json
+
 # What belongs to a tokenizer besides tokenizer.json: readers such as llama.cpp's converter look for the older files.
 _TOKENIZER_FILES = (
     "tokenizer*",
@@ -31,6 +33,13 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
     for path in (path for pattern in _TOKENIZER_FILES for path in source.glob(pattern)):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
+
+
+def stored_stops(folder: Path) -> list[int]:
+    """The stop tokens of a model by its generation_config.json; without that, by its config.json."""
+    path = folder / "generation_config.json"
+    own = read_json(path if path.exists() else folder / "config.json").get("eos_token_id")
+    return own if isinstance(own, list) else [] if own is None else [own]
 
 
 def clean_json(path: Path) -> None:

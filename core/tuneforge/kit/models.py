@@ -34,7 +34,7 @@ from tuneforge.artifacts import read_json, read_tensors
 
 from . import bottleneck
 from .adapters import is_prompt, peft_type
-from .folders import clean_json, copy_tokenizer, write_json
+from .folders import clean_json, copy_tokenizer, stored_stops, write_json
 
 bottleneck.register()
 
@@ -212,13 +212,10 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase | Path, folder: Path) -> N
 
 
 def _stop_at(terminator: int, folder: Path) -> None:
-    path = folder / "generation_config.json"
-    # A model without this file has its stop tokens in config.json.
-    source = read_json(path if path.exists() else folder / "config.json")
-    own = source.get("eos_token_id")
-    stops = own if isinstance(own, list) else [own] if own is not None else []
+    stops = stored_stops(folder)
     if terminator in stops:
         return
-    special = {name: source[name] for name in ("bos_token_id", "pad_token_id") if name in source}
-    kept = source if path.exists() else special
+    path, config = folder / "generation_config.json", read_json(folder / "config.json")
+    special = {name: config[name] for name in ("bos_token_id", "pad_token_id") if name in config}
+    kept = read_json(path) if path.exists() else special
     write_json(path, kept | {"eos_token_id": [*stops, terminator] if stops else terminator})
