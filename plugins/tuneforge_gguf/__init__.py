@@ -19,7 +19,7 @@ class LlamaCpp(Speaker):
     """
 
     kinds = (Gguf,)
-    needs = ("xllamacpp>=2026.10",)
+    needs = ("jinja2>=3.1", "xllamacpp>=2026.10")
     engine = "tuneforge_gguf.talking"
 
     def check(self, facts: Facts) -> Iterator[Finding]:
@@ -42,7 +42,7 @@ class LlamaCppServer(Server):
     name = "llama_cpp"
     kinds = (Gguf, GgufAdapter)
     bases: ClassVar[Mapping[type[Artifact], tuple[type[Artifact], ...]]] = {GgufAdapter: (Gguf,)}
-    needs = ("xllamacpp>=2026.10",)
+    needs = ("jinja2>=3.1", "xllamacpp>=2026.10")
     tells = r" E |unauthorized|total time"  # llama.cpp tells of a request in seven lines
 
     def check(self, facts: Facts, terms: Terms) -> Iterator[Finding]:

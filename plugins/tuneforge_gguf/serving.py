@@ -8,6 +8,7 @@ from pathlib import Path
 from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
 from tuneforge import Artifact, StepError, Terms
+from tuneforge.kit.llamacpp import template_of, template_options
 
 from .talking import CONTEXT
 
@@ -15,7 +16,7 @@ from .talking import CONTEXT
 def serve(model: Artifact, adapter: Artifact | None, terms: Terms) -> None:
     """Serves a GGUF file, with a GGUF adapter on it if one is given. Does not return."""
     file = min(model.path.glob("*.gguf"))  # of a model in several files, llama.cpp is given the first
-    if not model.facts(model.path).template:  # llama.cpp would take another model's; of an adapter, nobody has looked
+    if not template_of(file):  # llama.cpp would take another model's; of an adapter, nobody has looked
         raise StepError("the GGUF file has no chat template", "Export a model that has one.")
     try:
         server = Server(_settings(file, min(adapter.path.glob("*.gguf")) if adapter else None, terms))
@@ -33,6 +34,7 @@ def _settings(file: Path, adapter: Path | None, terms: Terms) -> CommonParams:
     params.hostnames, params.port = [terms.host], terms.port
     params.api_keys = list(terms.keys)
     params.model_alias = {terms.name}
+    params.default_template_kwargs = template_options(template_of(file))
     params.n_ctx = terms.context or CONTEXT
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = terms.threads

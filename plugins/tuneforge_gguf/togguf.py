@@ -15,7 +15,7 @@ LLAMA_CPP_PYTHON = "llama-cpp-python==0.3.36"
 
 _NOT_BUILT = ("COMMON", "TESTS", "TOOLS", "EXAMPLES", "SERVER", "APP")
 _NOT_USED = ("NATIVE", "OPENMP", "LLAMAFILE", "CPU_REPACK", "METAL", "BLAS")
-_READING = ("gguf>=0.19", "numpy>=1.26", "pyarrow>=18", "xllamacpp>=2026.10")
+_READING = ("gguf>=0.19", "jinja2>=3.1", "numpy>=1.26", "pyarrow>=18", "xllamacpp>=2026.10")
 _BETTER_WITH = ("iq4_xs", "q2_k")
 
 

@@ -32,7 +32,7 @@ from .kinds import Probe
 from .options import Bars, Formats
 
 _ALL = ("numpy>=1.26", "pyarrow>=18", "safetensors>=0.4")
-_LLAMA_CPP = ("gguf>=0.19", "xllamacpp>=2026.10")
+_LLAMA_CPP = ("gguf>=0.19", "jinja2>=3.1", "xllamacpp>=2026.10")
 _TRANSFORMERS = ("torch>=2.6", "transformers>=5.20")
 _PEFT = ("peft>=0.20",)
 

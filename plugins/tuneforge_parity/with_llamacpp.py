@@ -10,7 +10,6 @@ import gguf
 import numpy as np
 
 from tuneforge import Artifact, StepError
-from tuneforge.kit.dates import with_fixed_date
 from tuneforge.kit.llamacpp import loaded
 
 from .formats import Form, claimed_by_gguf
@@ -31,7 +30,7 @@ class WithLlamaCpp:
         self.form = _form(readers)
         self._template = self._field(_KEYS.CHAT_TEMPLATE)
         self._open = ExitStack()
-        self._llama = self._open.enter_context(loaded(files[0], threads=threads, context=context))
+        self._llama = self._open.enter_context(loaded(files[0], threads=threads, context=context, dated=False))
         self.context: int | None = self._llama.trained_context()
         bos = self._field(_KEYS.BOS_ID)
         self.bos = self._token(bos) if bos is not None else ""
@@ -48,10 +47,9 @@ class WithLlamaCpp:
         if self._template is None:  # llama.cpp would take another model's
             return None
         try:
-            text = self._llama.render(messages)
+            return self._llama.render(messages)
         except StepError:
             return None
-        return with_fixed_date(self._template, text)
 
     def prompt(self, rendered: str) -> list[int]:
         """Token ids of what `render` gave, with the BOS token that llama.cpp leaves to its tokenizer."""

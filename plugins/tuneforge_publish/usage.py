@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tuneforge import Gguf, GgufAdapter, StepError
 from tuneforge.kit.adapters import BOTTLENECK, peft_type
+from tuneforge.kit.llamacpp import template_of, template_options
 from tuneforge.kit.quantized import needs_of
 
 from .lineage import Lineage
@@ -23,7 +26,11 @@ def usage(parts: Sequence[Part], lineage: Lineage) -> Iterator[str]:
 
 def gguf_file(part: Part) -> str:
     """A GGUF part's file by its path in the release. Of a model in several files, llama.cpp is given the first."""
-    return part.path(min(path.name for path in part.artifact.path.glob("*.gguf")))
+    return part.path(_first(part).name)
+
+
+def _first(part: Part) -> Path:
+    return min(part.artifact.path.glob("*.gguf"))
 
 
 def gguf_base(part: Part, parts: Sequence[Part], lineage: Lineage) -> Part | None:
@@ -50,11 +57,14 @@ def gguf_base(part: Part, parts: Sequence[Part], lineage: Lineage) -> Part | Non
 def llama_cpp(part: Part, base: Part | None = None, context: int | None = None) -> Iterator[str]:
     """A chat and a server with llama.cpp, of a GGUF model or of an adapter on its `base`."""
     model = f"-m {gguf_file(base)} --lora {gguf_file(part)}" if base else f"-m {gguf_file(part)}"
+    given = {name: json.loads(value) for name, value in template_options(template_of(_first(base or part))).items()}
+    # llama.cpp passes more to some templates than the model was trained with.
+    template = f" --chat-template-kwargs '{json.dumps(given)}'" if given else ""
     length = f" -c {context}" if context else ""
     yield "A chat in the terminal:"
-    yield block("sh", f"llama-cli {model} --jinja{length}")
+    yield block("sh", f"llama-cli {model} --jinja{template}{length}")
     yield "An OpenAI-compatible server, and a question to it from another terminal:"
-    yield block("sh", f"llama-server {model} --jinja{length} --port 8080")
+    yield block("sh", f"llama-server {model} --jinja{template}{length} --port 8080")
     yield question(8080)
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.gguf.small_models import byte_level, rewrite, write_model
 from tuneforge import StepError
-from tuneforge.kit.llamacpp import loaded
+from tuneforge.kit.llamacpp import loaded, template_of, template_options
 from tuneforge_gguf.export import export
 from tuneforge_gguf.verify import verify
 
@@ -161,6 +161,37 @@ def test_compares_what_both_make_of_the_template(
     else:
         with pytest.raises(StepError, match=problem):
             verify(file, model)
+
+
+@pytest.mark.parametrize(
+    ("thinks", "options"),
+    [
+        ("enable_thinking is defined and enable_thinking", {"enable_thinking": "false"}),
+        ("enable_thinking is not defined or enable_thinking", {"enable_thinking": "true"}),
+    ],
+)
+def test_the_prompt_is_the_one_without_what_servers_pass(
+    tmp_path: Path, converter: Path, thinks: str, options: dict[str, str]
+) -> None:
+    """llama.cpp passes `enable_thinking: true` to a template by which a model can think; nobody did in the training."""
+    tokenizer = byte_level()
+    tokenizer.chat_template = f"""{{%- for message in messages -%}}
+{{%- if message.role == 'assistant' and '</think>' in message.content -%}}
+{{{{ '<|im_start|>assistant\n' + message.content.split('</think>')[-1] + '<|im_end|>\n' }}}}
+{{%- else -%}}{{{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}}}{{%- endif -%}}
+{{%- endfor -%}}{{%- if add_generation_prompt -%}}{{{{ '<|im_start|>assistant\n' }}}}
+{{%- if {thinks} -%}}{{{{ '<think>\n' }}}}{{%- else -%}}{{{{ '<think>\n\n</think>\n\n' }}}}{{%- endif -%}}
+{{%- endif -%}}"""
+    model = write_model(tmp_path / "model", tokenizer)
+    file = export(model, tmp_path, "f16", converter, log=print)
+    assert template_options(template_of(file)) == options
+    said: list[str] = []
+    verify(file, model, log=said.append)
+    question = [{"role": "user", "content": "Why?"}]
+    with loaded(file, threads=1, context=256) as llama:
+        want = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+        assert llama.render(question) == want
+    assert not [text for text in said if "enable_thinking" in text]
 
 
 def test_asks_for_an_eos_token(tmp_path: Path, llama: Path, exported: Path) -> None:

@@ -14,10 +14,3 @@ _FIXED = datetime(2024, 7, 26)  # the one that Llama 3's template falls back to
 def without_today(template: str) -> str:
     """The template with the fixed date in place of today's."""
     return _TODAY.sub(lambda match: repr(_FIXED.strftime(match[2])), template)
-
-
-def with_fixed_date(template: str, rendered: str) -> str:
-    """What a template has been rendered to today, by somebody who cannot be given another one, as of the fixed date."""
-    for match in _TODAY.finditer(template):
-        rendered = rendered.replace(datetime.now().strftime(match[2]), _FIXED.strftime(match[2]))
-    return rendered

@@ -16,9 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from tuneforge import StepError
+from tuneforge.artifacts import read_gguf
+
+from .dates import without_today
+from .templates import thinking_unasked
 
 FLOOR = -104.0
 """What a log probability is at least, as float32 has no smaller number; llama.cpp tells the lowest of all instead."""
+
+_TEMPLATE = "tokenizer.chat_template"
 
 # Loopback: a proxy of the person's has no business here.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -155,21 +161,37 @@ def _told(step: Mapping[str, Any]) -> dict[int, float]:
     return {each["id"]: max(each["logprob"], FLOOR) for each in step["top_logprobs"]}
 
 
+def template_of(file: Path) -> str | None:
+    """The chat template of a GGUF file."""
+    known: str | None = read_gguf(file, _TEMPLATE).get(_TEMPLATE)
+    return known
+
+
+def template_options(template: str | None) -> dict[str, str]:
+    """What llama.cpp is to pass to a template, each as JSON, for it to write what it writes where nothing is passed."""
+    thinking = thinking_unasked(template) if template else None
+    return {} if thinking is None else {"enable_thinking": json.dumps(thinking)}
+
+
 @contextmanager
-def loaded(file: Path, *, threads: int, context: int, adapter: Path | None = None) -> Iterator[LlamaCpp]:
+def loaded(
+    file: Path, *, threads: int, context: int, adapter: Path | None = None, dated: bool = True
+) -> Iterator[LlamaCpp]:
     """A GGUF file in llama.cpp, with room for `context` tokens; with a GGUF `adapter`, that is added to it.
 
-    Raises StepError when llama.cpp does not load it.
+    Its chat template writes what it writes in transformers, where nobody passes `enable_thinking` to it; and a fixed
+    day in place of today if it is not `dated`. Raises StepError when llama.cpp does not load it.
     """
-    command = [
-        sys.executable,
-        "-P",
-        str(Path(__file__).with_name("llamacpp_process.py")),
-        str(file),
-        str(threads),
-        str(context),
-        *([str(adapter)] if adapter else []),
-    ]
+    template = template_of(file)
+    settings = {
+        "file": str(file),
+        "threads": threads,
+        "context": context,
+        "adapter": str(adapter or ""),
+        "template": "" if dated or template is None else without_today(template),
+        "template_options": template_options(template),
+    }
+    command = [sys.executable, "-P", str(Path(__file__).with_name("llamacpp_process.py")), json.dumps(settings)]
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,

@@ -1,21 +1,28 @@
 """llama.cpp as a process of its own, by xllamacpp: what it cannot stand ends it, and not the step.
 
-Run as: python llamacpp_process.py FILE THREADS CONTEXT [ADAPTER]
+Run as: python llamacpp_process.py JSON, an object of the arguments of `main`.
 Prints where it listens, and serves until its standard input ends: with whoever started it, however that one ended.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 
 from xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
 
-def main(file: str, threads: int, context: int, adapter: str = "") -> None:
+def main(
+    file: str, threads: int, context: int, adapter: str, template: str, template_options: Mapping[str, str]
+) -> None:
+    """An empty `template` is the file's own."""
     params = CommonParams()
     params.model.path = file
     if adapter:
         params.lora_adapters = [CommonAdapterLoraInfo(adapter)]
+    params.chat_template = template
+    params.default_template_kwargs = dict(template_options)
     params.n_ctx = context
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
@@ -32,4 +39,4 @@ def main(file: str, threads: int, context: int, adapter: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
+    main(**json.loads(sys.argv[1]))
