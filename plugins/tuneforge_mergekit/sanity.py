@@ -21,6 +21,7 @@ def verify(folder: Path, giver: Path) -> dict[str, Any]:
 
     `giver` is the model whose tokenizer it has. Tokens that have no embedding there, such as one for images in a model
     of texts, need none here; how many they are is among the figures (`tokens_without_embedding`).
+
     The model is loaded as it is stored, so that no more memory is needed than for its weights.
     """
     largest = _weights(folder)
