@@ -1,9 +1,8 @@
 """Means of models."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from tuneforge import Field, Finding, Known
+from tuneforge import Field
 
 from .base import Based, Unbased
 from .values import ShareValues, Values
@@ -25,13 +24,8 @@ class Linear(Unbased):
     def each(self) -> dict[str, Values | ShareValues]:
         return {"weights": self.weights}
 
-    def check(self, facts: Known) -> Iterator[Finding]:
-        yield from super().check(facts)
-        if self.normalize and isinstance(self.weights, list):
-            plain = [weight for weight in self.weights if isinstance(weight, float)]
-            if len(plain) == len(self.weights) and abs(sum(plain)) < 1e-9:
-                problem = "the weights add up to zero, by which nothing can be divided"
-                yield Finding(problem, "Write normalize: false.", field="weights")
+    def divides(self) -> bool:
+        return self.normalize
 
 
 class Karcher(Unbased):

@@ -10,11 +10,15 @@ from tuneforge import Adapter, Facts, Field, Finding, Known, Merge, Model, Step
 
 from .values import ShareValues, Values, of_each
 
+NEEDS = ("mergekit~=0.1.5", "peft>=0.20", "torch>=2.6", "transformers>=5.20")
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 Position = Annotated[int, Limits(ge=0)]
 
 _WORDS = {"weights": "weight", "densities": "density"}
 """What mergekit calls options of ours that have another name."""
+
+_UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 _TOKENIZER = (
     "Whose tokenizer, chat template and stop tokens the result has: {}the number of a model, from 0, or union, which "
@@ -23,12 +27,26 @@ _TOKENIZER = (
 )
 
 
+SHARD_SIZE: Any = Field(
+    "5GB",
+    pattern=r"^[1-9][0-9]*(kB|MB|GB)$",
+    description="The largest file of weights; about as much is held in memory.",
+    also=("out_shard_size", "max_shard_size"),
+)
+"""The option of all that write models."""
+
+
+def bytes_of(size: str) -> int:
+    """The same as a number."""
+    return int(size[:-2]) * _UNITS[size[-2:]]
+
+
 class ModelMerge(Merge):
     """Several models of one architecture, made one by mergekit."""
 
     model_config = ConfigDict(defer_build=True)  # a recipe has one or two of them
 
-    needs = ("mergekit~=0.1.5", "peft>=0.20", "torch>=2.6", "transformers>=5.20")
+    needs = NEEDS
     engine = "tuneforge_mergekit.engine"
 
     least: ClassVar[int] = 2
@@ -48,12 +66,7 @@ class ModelMerge(Merge):
         description="What is computed in; without it, what the models are stored as. float32 rounds only once, and "
         "takes more memory for the tensor at work.",
     )
-    shard_size: str = Field(
-        "5GB",
-        pattern=r"^[1-9][0-9]*(kB|MB|GB)$",
-        description="The largest file of weights; about as much is held in memory.",
-        also=("out_shard_size", "max_shard_size"),
-    )
+    shard_size: str = SHARD_SIZE
 
     def way(self) -> str:
         """The merge by its name among mergekit's methods."""
@@ -66,6 +79,10 @@ class ModelMerge(Merge):
     def each(self) -> dict[str, Values | ShareValues]:
         """The options that have a value for each model."""
         return {}
+
+    def divides(self) -> bool:
+        """Whether it divides by the sum of the models' weights."""
+        return False
 
     def parameters_of(self, count: int) -> list[dict[str, Any]]:
         """What mergekit is told of each of the `count` models."""

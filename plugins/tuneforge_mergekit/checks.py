@@ -11,9 +11,9 @@ from tuneforge.kit.adapters import peft_type, quantized_base, unmergeable
 
 from .base import ModelMerge
 from .layers import Passthrough, Slice
-from .layout import DEPTH, depth_of, is_of_tokens
-from .values import filters
-from .vocabulary import same, tokens
+from .layout import DEPTH, comparable, depth_of, is_of_tokens
+from .values import filters, of_each
+from .vocabulary import aligned, same, tokens
 
 _SIZES = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
@@ -28,8 +28,16 @@ _ASIDE = {
 }
 """What else may differ between models that are merged, or is told of by itself."""
 
+_ASKED = {
+    "cohere": ".self_attn.q_norm.weight",
+    "falcon": ".ln_attn.weight",
+    "gpt_neox": ".attention.masked_bias",
+}
+"""Model types of which mergekit asks for tensors that not every one has, or that transformers no longer writes."""
+
 _SHOWN = 3
 _TUNED = "Merge models that were tuned from one base."
+_ALIGN = "Align their embeddings by token: write tokenizer: union, or the number of a model."
 
 
 class Input(NamedTuple):
@@ -50,8 +58,10 @@ def findings(method: ModelMerge, known: Known) -> Iterator[Finding]:
     for one in everyone:
         if "quantization_config" in one.facts.config:
             yield Finding(f"{one.name} is quantized", "Merge the full-precision models, and quantize the result.")
+        yield from _asked(one)
+    align = None if method.donor() is not None else _ALIGN
     for other in everyone[1:]:
-        yield from unlike(everyone[0], other, aligned=method.donor() is not None, stacks=method.stacks)
+        yield from unlike(everyone[0], other, aligned=align is None, stacks=method.stacks, align=align or _TUNED)
     yield from _filters(method, everyone)
     yield from _tokenizers(method, named, base)
     if isinstance(method, Passthrough):
@@ -67,6 +77,21 @@ def _counts(method: ModelMerge, count: int) -> Iterator[Finding]:
         if isinstance(values, list) and len(values) != count:
             problem = f"{option} has {_some(len(values), 'value')} for {_some(count, 'model')}"
             yield Finding(problem, "Give one for each model, or one number for all.", field=option)
+    if method.divides() and "weights" in method.each():
+        weights = of_each(method.each()["weights"], count)
+        if all(isinstance(weight, float) for weight in weights) and abs(sum(weights)) < 1e-9:
+            fix = "Write normalize: false." if "normalize" in type(method).model_fields else "Write other weights."
+            yield Finding("the weights add up to zero, by which nothing can be divided", fix, field="weights")
+
+
+def _asked(one: Input) -> Iterator[Finding]:
+    kind = one.facts.config.get("model_type")
+    end = _ASKED.get(str(kind))
+    if end is not None and one.facts.tensors and not any(name.endswith(end) for name in one.facts.tensors):
+        yield Finding(
+            f"{one.name} is a {kind} without weights that mergekit asks for, such as *{end}",
+            "Merge models of another architecture, or adapters (merge: adapters).",
+        )
 
 
 def _some(count: int, what: str) -> str:
@@ -101,14 +126,20 @@ def of_base(name: str, model: Facts, base: Facts | None) -> Iterator[Finding]:
     )
 
 
-def unlike(one: Input, other: Input, *, aligned: bool, stacks: bool) -> Iterator[Finding]:
-    """In what two models are unlike."""
+def unlike(
+    one: Input, other: Input, *, aligned: bool = False, stacks: bool = False, fix: str = _TUNED, align: str = _TUNED
+) -> Iterator[Finding]:
+    """In what two models are unlike.
+
+    Where their embeddings are `aligned`, or not taken, the number of rows does not count; else `align` is what to do if
+    that is all. `fix` is what to do about the rest.
+    """
     mine, its = one.facts.config, other.facts.config
     if not mine or not its:
         return
     architectures = [(config.get("architectures") or [config.get("model_type")])[0] for config in (mine, its)]
     if architectures[0] != architectures[1]:
-        yield Finding(f"{one.name} is a {architectures[0]}, and {other.name} a {architectures[1]}", _TUNED)
+        yield Finding(f"{one.name} is a {architectures[0]}, and {other.name} a {architectures[1]}", fix)
         return
     depth = DEPTH if stacks else ()
     sizes = [name for name in _SIZES if name not in depth and mine.get(name) != its.get(name)]
@@ -121,8 +152,7 @@ def unlike(one: Input, other: Input, *, aligned: bool, stacks: bool) -> Iterator
     if told:
         rows = [config.get("vocab_size") for config in (mine, its)]
         words = not sizes and rows[0] != rows[1] and not aligned
-        fix = "Align their embeddings by token: write tokenizer: union, or the number of a model." if words else _TUNED
-        yield Finding(f"{one.name} and {other.name} differ in {'; '.join(told)}", fix)
+        yield Finding(f"{one.name} and {other.name} differ in {'; '.join(told)}", align if words else fix)
     elif others := sorted(name for name in {*mine, *its} - _ASIDE if mine.get(name) != its.get(name)):
         listed = ", ".join(f"{name} ({mine.get(name)} and {its.get(name)})" for name in others[:_SHOWN])
         yield Finding(
@@ -139,8 +169,9 @@ def _other_tensors(one: Facts, other: Facts, *, stacks: bool, vocabulary: bool) 
     """
     if not one.tensors or not other.tensors:
         return
-    for name in (*one.tensors, *(name for name in other.tensors if name not in one.tensors)):
-        mine, its = one.tensors.get(name), other.tensors.get(name)
+    ours, theirs = comparable(one), comparable(other)
+    for name in (*ours, *(name for name in theirs if name not in ours)):
+        mine, its = ours.get(name), theirs.get(name)
         if mine is None or its is None:
             if not stacks or not any(part.isdigit() for part in name.split(".")):
                 yield name, "in one of them only"
@@ -194,7 +225,8 @@ def _tokenizers(method: ModelMerge, models: list[Input], base: Facts | None) -> 
                 "warning",
                 field="tokenizer",
             )
-    for one in there if others and donor is not None else ():
+    settled = donor is None or aligned([(_folder(one), one.facts.config) for one in there])
+    for one in () if settled else there:
         rows = one.facts.config.get("vocab_size")
         unused = [token for token, number in tokens(_folder(one)).items() if rows and number >= rows]
         if unused:

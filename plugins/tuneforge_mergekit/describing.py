@@ -48,11 +48,12 @@ def describe(
 
 
 def _renumbered(settings: dict[str, Any], names: Mapping[int, str], ids: Mapping[str, int]) -> dict[str, Any]:
-    """Settings whose special tokens have the numbers they have in another vocabulary."""
+    """Settings whose special tokens have the numbers they have in another vocabulary; a number of no token, such as
+    the -1 that stands for none, is dropped."""
 
     def other(value: Any) -> Any:
         if isinstance(value, list):
-            return [other(each) for each in value]
-        return ids[names[value]] if value is not None else None
+            return [ids[names[each]] for each in value if each in names]
+        return ids[names[value]] if value in names else None
 
     return settings | {name: other(settings[name]) for name in SPECIAL if name in settings}

@@ -23,21 +23,18 @@ from mergekit.io.tasks import LoaderCache
 from mergekit.options import MergeOptions
 from mergekit.plan import MergePlanner
 from mergekit.tokenizer import TokenizerInfo
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, set_seed
+from transformers import AutoConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast, set_seed
 
-from tuneforge import Adapter, Model, Step
+from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json, read_template, read_tensors
-from tuneforge.kit.models import stored_dtype
 
 from . import dare
-from .base import ModelMerge
+from .base import ModelMerge, bytes_of
 from .describing import describe
-from .inputs import folders, references
+from .inputs import dtype_of, folders, references
 from .layers import Passthrough
 from .sanity import verify
-from .vocabulary import same
-
-UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9}
+from .vocabulary import aligned
 
 
 class InOrder(MergeConfiguration):  # type: ignore[misc]
@@ -53,9 +50,9 @@ def carry_out(method: ModelMerge, models: Sequence[Model | Adapter], base: Model
     """Merges models as `method` says into `step.out`, and adds what was found of the result to the step's figures."""
     torch.set_num_threads(step.threads)
     with offline(), _tokens_in_order():
-        _merge(method, folders(models, base, step), base is not None, step)
+        giver = _merge(method, folders(models, base, step), base is not None, step)
         step.log("loading the merged model, to see that it is sound")
-        step.metrics(**verify(step.out))
+        step.metrics(**verify(step.out, giver))
 
 
 @contextmanager
@@ -86,13 +83,16 @@ def _tokens_in_order() -> Iterator[None]:
         kind.get_vocab = told
 
 
-def _merge(method: ModelMerge, found: Sequence[Path], based: bool, step: Step) -> None:
-    """Writes the merge of the models in these folders, of which the last is the base if there is one."""
+def _merge(method: ModelMerge, found: Sequence[Path], based: bool, step: Step) -> Path:
+    """Writes the merge of the models in these folders, of which the last is the base if there is one.
+
+    Gives the folder of the one whose chat template and stop tokens it has.
+    """
     dare.offer()
     inputs = references(found, step)
     models = inputs[:-1] if based else inputs
     donor, root = method.donor(), found[-1] if based else found[0]
-    aligned = donor is not None and not all(same(found[0], other) for other in found[1:])
+    aligning = donor is not None and not aligned([(folder, read_json(folder / "config.json")) for folder in found])
     dtype = method.dtype or _common_dtype(method, found, root)
     config = InOrder(
         order=inputs,
@@ -100,31 +100,35 @@ def _merge(method: ModelMerge, found: Sequence[Path], based: bool, step: Step) -
         base_model=inputs[-1] if based else inputs[0] if method.between else None,
         dtype=method.compute_dtype,
         out_dtype=dtype,
-        tokenizer_source=(inputs[donor] if isinstance(donor, int) else donor) if aligned else None,
+        tokenizer_source=(inputs[donor] if isinstance(donor, int) else donor) if aligning else None,
         parameters=method.parameters(),
         **_layers(method, models),
     )
-    size = int(method.shard_size[:-2]) * UNITS[method.shard_size[-2:]]
-    options = MergeOptions(device="cpu", out_shard_size=size, clone_tensors=method.stacks)
-    tokenizer = _run(config, options, step)
+    options = MergeOptions(device="cpu", out_shard_size=bytes_of(method.shard_size), clone_tensors=method.stacks)
+    try:
+        tokenizer = _run(config, options, step)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).replace(f"{Path(inputs[0].model.path).parent}/", "model ")
+        raise StepError(
+            f"mergekit cannot merge these models: {reason}", "Merge others, tuned from one base."
+        ) from error
     giver = found[donor] if isinstance(donor, int) else root if donor else found[0]
     if donor == "union":  # of whose tokens none has changed its id; but a base may have no template
         giver = next((folder for folder in (root, *found) if read_template(folder)), root)
     layers = None
     if isinstance(method, Passthrough):
-        layers = [
-            (read_json(found[part.model] / "config.json"), layer)
-            for part in method.stack
-            for layer in range(*part.layers)
-        ]
+        # With what transformers derives from a layer's place, which is another now.
+        settings = [AutoConfig.from_pretrained(folder).to_dict() for folder in found]
+        layers = [(settings[part.model], layer) for part in method.stack for layer in range(*part.layers)]
     describe(step.out, root, giver, tokenizer, union=donor == "union", dtype=dtype, layers=layers)
+    return giver
 
 
 def _common_dtype(method: ModelMerge, found: Sequence[Path], root: Path) -> str | None:
     """What to store weights as where that is not what comes of itself; None where it is."""
     kinds = [{name: tensor.dtype for name, tensor in read_tensors(folder).items()} for folder in found]
     mixed = any(kind.get(name, dtype) != dtype for kind in kinds for name, dtype in kinds[0].items())
-    return str(stored_dtype(Model(root, ""))).split(".")[-1] if method.compute_dtype or mixed else None
+    return dtype_of(root) if method.compute_dtype or mixed else None
 
 
 def _layers(method: ModelMerge, models: Sequence[ModelReference]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pydantic import field_validator
 
 from tuneforge import Adapter, Facts, Field, Finding, Known, Merge, Model, Step
 
-NEEDS = ("mergekit~=0.1.5", "peft>=0.20", "torch>=2.6", "transformers>=5.20")
+from .base import NEEDS
+from .checks import Input, unlike
 
 _CONV1D = ("gpt2", "openai-gpt")
 """Model types whose layers are transformers' Conv1D, which mergekit does not take apart."""
@@ -24,6 +25,7 @@ class ExtractLora(Merge):
 
     name = "extract_lora"
     output = Adapter
+    version = 2
     needs = NEEDS
     engine = "tuneforge_mergekit.extract_engine"
 
@@ -80,17 +82,10 @@ class ExtractLora(Merge):
 
     def check(self, facts: Known) -> Iterator[Finding]:
         for model, base in zip(facts.get("model", ()), facts.get("base", ()), strict=False):
-            kinds = [given.config.get("model_type") for given in (model, base)]
-            if None not in kinds and kinds[0] != kinds[1]:
-                yield Finding(
-                    f"the model is a {kinds[0]} and the base a {kinds[1]}",
-                    "Name the model that it was trained from.",
-                )
-                return
-            if kinds[1] in _CONV1D:
-                yield Finding(f"the layers of a {kinds[1]} are not taken apart by mergekit", "Leave this step out.")
-            if model.tensors and base.tensors:
-                yield from _same_shapes(model, base)
+            kind = base.config.get("model_type")
+            if kind in _CONV1D:
+                yield Finding(f"the layers of a {kind} are not taken apart by mergekit", "Leave this step out.")
+            yield from apart(model, base)
             tied = base.config.get("tie_word_embeddings")
             if tied and self.embeddings == "lora":
                 yield Finding(
@@ -101,24 +96,8 @@ class ExtractLora(Merge):
                 )
 
 
-def _same_shapes(model: Facts, base: Facts) -> Iterator[Finding]:
-    others = sorted(model.tensors.keys() ^ base.tensors.keys())
-    if others:
-        which = "model" if others[0] in model.tensors else "base"
-        yield Finding(
-            f"the model and the base have different tensors: only the {which} has {others[0]}",
-            "Name the model that it was trained from.",
-        )
-        return
-    shapes = [(name, tensor.shape, base.tensors[name].shape) for name, tensor in model.tensors.items()]
-    for name, ours, theirs in shapes:
-        if ours != theirs:
-            yield Finding(
-                f"{name} of the model is {_times(ours)}, of the base {_times(theirs)}",
-                "Name the model that it was trained from; of another vocabulary there is no extraction.",
-            )
-            return
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+def apart(model: Facts, base: Facts) -> Iterator[Finding]:
+    """What keeps two models from being compared weight by weight, or from computing alike."""
+    fix = "Name the model that it was trained from."
+    align = f"{fix[:-1]}; of another vocabulary there is no extraction."
+    yield from unlike(Input("the base", base), Input("the model", model), fix=fix, align=align)

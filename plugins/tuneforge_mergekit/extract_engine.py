@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from mergekit.architecture import WeightInfo
-from mergekit.common import ModelReference
+from mergekit.common import ModelPath, ModelReference
 from mergekit.graph import Executor, Task
 from mergekit.io.tasks import FinalizeModel, SaveTensor, TensorWriterTask
 from mergekit.scripts.extract_lora import (
@@ -27,7 +27,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tuneforge import Model, Step, StepError
 from tuneforge.kit.models import save_adapter, tokenizer_folder
 
-from .extract import ExtractLora
+from .extract import ExtractLora, apart
+from .layout import comparable
 
 _WRITTEN = "adapter_model"
 
@@ -56,6 +57,9 @@ def extract(options: ExtractLora, model: Model, base: Model, step: Step) -> None
     Raises StepError if nothing changed, or if something did that no adapter can hold.
     """
     torch.set_num_threads(step.threads)
+    for finding in apart(Model.facts(model.path), Model.facts(base.path)):  # of which the plan may have known nothing
+        if finding.level == "error":
+            raise StepError(finding.problem, finding.fix)
     structure = _structure(base)
     changed = _changed(options, structure, model, base)
     if not changed.apart:
@@ -111,11 +115,14 @@ def _changed(options: ExtractLora, structure: Any, model: Model, base: Model) ->
             how = options.embeddings
         elif isinstance(module, nn.Linear) and "bias" not in sizes:
             how = "lora"
+        elif options.whole:
+            how = "whole"
         else:
-            how = "whole" if options.whole else "lora" if isinstance(module, nn.Linear) else "leave"
+            how = "lora" if isinstance(module, nn.Linear) and "weight" in sizes else "leave"
         if how == "lora":
             found.apart[layer] = module
-            found.size += sizes.get("weight", 0.0)
+            found.size += sizes["weight"]
+            found.left += [f"{layer}.bias"] if "bias" in sizes else []
         else:
             (found.whole if how == "whole" else found.left).append(layer)
         if how == "whole" and module in embeddings and structure.config.get_text_config().tie_word_embeddings:
@@ -126,10 +133,11 @@ def _changed(options: ExtractLora, structure: Any, model: Model, base: Model) ->
 def _differences(one: Path, other: Path) -> dict[str, dict[str, float]]:
     """By layer and parameter, the squared length of what differs between two models, where anything does."""
     found: dict[str, dict[str, float]] = {}
+    compared = comparable(Model.facts(one)).keys() & comparable(Model.facts(other)).keys()
     there = {name: file for file in sorted(other.glob("*.safetensors")) for name in _names(file)}
     for file in sorted(one.glob("*.safetensors")):
         with safe_open(file, "pt") as ours:
-            for name in ours.keys():  # noqa: SIM118 - no mapping
+            for name in compared & set(ours.keys()):
                 with safe_open(there[name], "pt") as theirs:
                     difference = ours.get_tensor(name).float() - theirs.get_tensor(name).float()
                 if bool(difference.any()):
@@ -147,7 +155,7 @@ def _decompose(
     options: ExtractLora, changed: Changed, model: Model, base: Model, step: Step
 ) -> tuple[dict[str, torch.Tensor], dict[str, int], float]:
     """The adapter's tensors, each layer's rank, and the squared length of what they hold of the change."""
-    before, after = (ModelReference.model_validate(str(folder.path)) for folder in (base, model))
+    before, after = (ModelReference(model=ModelPath(path=str(folder.path))) for folder in (base, model))
     writer = TensorWriterTask(
         out_path=str(step.scratch), override_basename=_WRITTEN, max_shard_size=-1, safe_serialization=True
     )

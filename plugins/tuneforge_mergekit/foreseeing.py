@@ -9,10 +9,8 @@ from tuneforge.artifacts import Tensor
 
 from .base import ModelMerge
 from .layers import Passthrough
-from .layout import in_layer, is_of_tokens, layer_of, merged_config
-from .vocabulary import same, together
-
-_SHORT = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+from .layout import in_layer, is_of_tokens, layer_of, merged_config, stored_as
+from .vocabulary import aligned, together
 
 
 def result(method: ModelMerge, known: Known) -> Facts:
@@ -22,13 +20,20 @@ def result(method: ModelMerge, known: Known) -> Facts:
         return Facts(Model)
     root, donor = base or models[0].model, method.donor()
     giver = models[donor] if isinstance(donor, int) else root if donor else models[0]
+    if donor == "union" and root.tokenizer:  # which may have no template
+        giver = next((one for one in (root, *models) if one.template), root)
     tokenizer, template, rows, tensors = giver.tokenizer, giver.template, None, dict(root.tensors)
     if donor is not None:
         everyone = [root, *models] if base else [*models]
-        folders = [one.tokenizer for one in everyone if one.tokenizer and (one.tokenizer / "tokenizer.json").exists()]
-        if len(folders) < len(everyone):  # whether they are aligned is not known yet
+        there = [
+            (one.tokenizer, one.model.config)
+            for one in everyone
+            if one.tokenizer and (one.tokenizer / "tokenizer.json").exists()
+        ]
+        if len(there) < len(everyone):  # whether they are aligned is not known yet
             return Facts(Model, root.config, template=template)
-        if not all(same(folders[0], other) for other in folders[1:]):
+        if not aligned(there):
+            folders = [folder for folder, _ in there]
             rows = together(folders if donor == "union" else [folders[_place(everyone, giver)]])
             tokenizer = None if donor == "union" else tokenizer
             tensors = {
@@ -40,7 +45,7 @@ def result(method: ModelMerge, known: Known) -> Facts:
         layers = [(models[part.model].model, layer) for part in method.stack for layer in range(*part.layers)]
         tensors = _stacked(tensors, layers)
     if method.dtype is not None:
-        tensors = {name: _stored_as(_SHORT[method.dtype], tensor) for name, tensor in tensors.items()}
+        tensors = {name: stored_as(method.dtype, tensor) for name, tensor in tensors.items()}
     configs = [(of.config, layer) for of, layer in layers] if layers is not None else None
     config = merged_config(root.config, giver.model.config, dtype=method.dtype, rows=rows, layers=configs)
     return Facts(Model, config, tensors, tokenizer, template)
@@ -58,7 +63,3 @@ def _stacked(tensors: dict[str, Tensor], layers: list[tuple[Facts, int]]) -> dic
         for name, tensor in model.tensors.items()
         if layer_of(name) == layer
     }
-
-
-def _stored_as(dtype: str, tensor: Tensor) -> Tensor:
-    return replace(tensor, dtype=dtype) if tensor.dtype in _SHORT.values() else tensor

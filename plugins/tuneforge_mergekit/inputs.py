@@ -10,7 +10,7 @@ from mergekit.common import ModelPath, ModelReference
 
 from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.kit.merging import merge
-from tuneforge.kit.models import full_model
+from tuneforge.kit.models import full_model, stored_dtype
 
 
 def folders(models: Sequence[Model | Adapter], base: Model | None, step: Step) -> list[Path]:
@@ -29,6 +29,11 @@ def folders(models: Sequence[Model | Adapter], base: Model | None, step: Step) -
         _merged(model, number, step) if isinstance(model, Adapter) else model.path
         for number, model in enumerate(everyone)
     ]
+
+
+def dtype_of(folder: Path) -> str:
+    """What the weights in a folder are stored as, as torch calls it."""
+    return str(stored_dtype(Model(folder, ""))).split(".")[-1]
 
 
 def references(found: Sequence[Path], step: Step) -> list[ModelReference]:

@@ -36,6 +36,7 @@ class Passthrough(Unbased):
     """
 
     name = "passthrough"
+    version = 2
     least = 1
     stacks = True
 

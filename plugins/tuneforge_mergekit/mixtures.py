@@ -10,7 +10,8 @@ from typing import Any
 from tuneforge import Facts, Model
 from tuneforge.artifacts import Tensor
 
-_SHORT = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+from .layout import stored_as
+
 _MLP = re.compile(r"^(?P<layer>.*)\.mlp\.(?P<part>gate_proj|up_proj|down_proj)\.weight$")
 
 
@@ -59,6 +60,8 @@ def unmixable(config: Mapping[str, Any]) -> str:
     for biased in ("attention_bias", "mlp_bias"):
         if config.get(biased):
             return f"has biases ({biased}), which a {MIXTURES[kind].model_type} has not"
+    if kind == "qwen3" and config.get("use_sliding_window"):
+        return "has windows in some layers only (use_sliding_window), and a qwen3_moe in all or none"
     return ""
 
 
@@ -77,7 +80,7 @@ def foreseen(root: Facts, experts: int, experts_per_token: int, dtype: str | Non
     }
     tensors: dict[str, Tensor] = {}
     for name, tensor in root.tensors.items():
-        stored = replace(tensor, dtype=_SHORT[dtype]) if dtype else tensor
+        stored = stored_as(dtype, tensor) if dtype else tensor
         found = _MLP.match(name)
         if found is None:
             tensors[name] = stored

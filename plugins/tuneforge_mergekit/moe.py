@@ -5,7 +5,7 @@ from typing import Literal
 
 from tuneforge import Adapter, Facts, Field, Finding, Known, Merge, Model, Step
 
-from .base import Dtype
+from .base import NEEDS, SHARD_SIZE, Dtype
 from .checks import Input, of_base, unlike
 from .mixtures import MIXTURES, foreseen, unmixable
 
@@ -21,7 +21,8 @@ class Moe(Merge):
     """
 
     name = "moe"
-    needs = ("mergekit~=0.1.5", "peft>=0.20", "torch>=2.6", "transformers>=5.20")
+    version = 2
+    needs = NEEDS
     engine = "tuneforge_mergekit.moe_engine"
 
     gate: Literal["hidden", "cheap_embed", "random", "uniform_random"] = Field(
@@ -48,12 +49,7 @@ class Moe(Merge):
     dtype: Dtype | None = Field(
         None, description="What weights are stored as; without it, as the base's are.", also=("out_dtype",)
     )
-    shard_size: str = Field(
-        "5GB",
-        pattern=r"^[1-9][0-9]*(kB|MB|GB)$",
-        description="The largest file of weights; about as much is held in memory.",
-        also=("out_shard_size", "max_shard_size"),
-    )
+    shard_size: str = SHARD_SIZE
 
     @property
     def drawn(self) -> bool:
@@ -92,7 +88,7 @@ class Moe(Merge):
             if reason:
                 yield Finding(f"{one.name} {reason}", f"Mix models of {', '.join(MIXTURES)}.")
         for other in everyone[1:]:
-            yield from unlike(everyone[0], other, aligned=False, stacks=False)
+            yield from unlike(everyone[0], other, aligned=True)  # of experts, no embedding is taken
         yield from self._check_prompts(len(models))
         digests = {model.digest for model in models}
         if len(digests) == 1 and None not in digests and not self.noise:

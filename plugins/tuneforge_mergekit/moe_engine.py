@@ -18,16 +18,17 @@ from mergekit.moe.router import get_gate_params
 from mergekit.options import MergeOptions
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, set_seed
+from transformers import AutoConfig, AutoTokenizer, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.folders import write_json
-from tuneforge.kit.models import save_tokenizer, stored_dtype
+from tuneforge.kit.models import save_tokenizer
 
-from .engine import UNITS, offline
-from .inputs import folders, references
+from .base import bytes_of
+from .engine import offline
+from .inputs import dtype_of, folders, references
 from .mixtures import MIXTURES, Mixture, apart
 from .moe import Moe
 from .sanity import verify
@@ -45,24 +46,25 @@ def mix(options: Moe, models: list[Model | Adapter], base: Model | None, step: S
     with offline():
         found = folders(models, base, step)
         root = found[-1] if base is not None else found[0]
-        config = read_json(root / "config.json")
-        mixture = MIXTURES[config["model_type"]]
+        mixture = MIXTURES[read_json(root / "config.json")["model_type"]]
         _write(options, found, base is not None, mixture, step)
         _take_apart(step.out, mixture)
-        write_json(step.out / "config.json", read_json(step.out / "config.json"))
+        # mergekit writes none; and transformers has one of its own for a Mistral that names none.
+        window = getattr(AutoConfig.from_pretrained(root), "sliding_window", None)
+        write_json(step.out / "config.json", read_json(step.out / "config.json") | {"sliding_window": window})
         if (root / "generation_config.json").exists():
             write_json(step.out / "generation_config.json", read_json(root / "generation_config.json"))
         save_tokenizer(root, step.out)
         gc.collect()
         step.log("loading the mixture, to see that it is sound")
-        step.metrics(**verify(step.out))
+        step.metrics(**verify(step.out, root))
 
 
 def _write(options: Moe, found: list[Path], based: bool, mixture: Mixture, step: Step) -> None:
     """Has mergekit write the mixture's config.json and weights."""
     inputs = references(found, step)
     experts, base = (inputs[:-1] if based else inputs), inputs[-1 if based else 0]
-    dtype = options.dtype or str(stored_dtype(Model(Path(base.model.path), ""))).split(".")[-1]
+    dtype = options.dtype or dtype_of(Path(base.model.path))
     config = MoEMergeConfig(
         base_model=base,
         experts=[_expert(options, number, model) for number, model in enumerate(experts)],
@@ -70,7 +72,7 @@ def _write(options: Moe, found: list[Path], based: bool, mixture: Mixture, step:
         dtype=dtype,
         experts_per_token=options.experts_per_token,
     )
-    settings = MergeOptions(device="cpu", out_shard_size=int(options.shard_size[:-2]) * UNITS[options.shard_size[-2:]])
+    settings = MergeOptions(device="cpu", out_shard_size=bytes_of(options.shard_size))
     LoaderCache.loaders.clear()  # of another merge in this process
     set_seed(step.seed)
     step.progress(0, 2)

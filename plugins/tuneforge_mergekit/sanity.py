@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from tuneforge import StepError
@@ -16,8 +16,11 @@ _TEXT = "What is the capital of France? Paris."
 _SHOWN = 3
 
 
-def verify(folder: Path) -> dict[str, Any]:
+def verify(folder: Path, giver: Path) -> dict[str, Any]:
     """Figures of a sound model: its parameters, the largest weight and logit. Raises StepError for one that is not.
+
+    `giver` is the model whose tokenizer it has. Tokens that have no embedding there, such as one for images in a model
+    of texts, need none here; how many they are is among the figures (`tokens_without_embedding`).
 
     The model is loaded as it is stored, so that no more memory is needed than for its weights.
     """
@@ -35,12 +38,12 @@ def verify(folder: Path) -> dict[str, Any]:
             "Merge models of one architecture that transformers knows.",
         )
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    ids, rows = tokenizer.get_vocab(), model.get_input_embeddings().weight.shape[0]
-    beyond = [token for token, number in ids.items() if number >= rows]
-    if beyond:
+    rows = model.get_input_embeddings().weight.shape[0]
+    beyond = _beyond(tokenizer, rows)
+    new = sorted(beyond - _beyond_of(giver)) if beyond else []
+    if new:
         raise StepError(
-            f"the merged model has {rows} embeddings, too few for {len(beyond)} tokens of its tokenizer, such as "
-            f"{beyond[0]}",
+            f"the merged model has {rows} embeddings, too few for {len(new)} tokens of its tokenizer, such as {new[0]}",
             "Choose by tokenizer: whose the result has.",
         )
     probe = tokenizer(_TEXT, return_tensors="pt")["input_ids"]
@@ -51,7 +54,23 @@ def verify(folder: Path) -> dict[str, Any]:
             "the merged model's logits are not finite, though its weights are",
             "Merge in a type of more range: write dtype: float32 or bfloat16.",
         )
-    return {"parameters": model.num_parameters(), "largest_weight": largest, "largest_logit": logit, "tokens": len(ids)}
+    return {
+        "parameters": model.num_parameters(),
+        "largest_weight": largest,
+        "largest_logit": logit,
+        "tokens": len(tokenizer),
+        **({"tokens_without_embedding": len(beyond)} if beyond else {}),
+    }
+
+
+def _beyond(tokenizer: PreTrainedTokenizerBase, rows: int) -> set[str]:
+    """The tokens that have no row in an embedding of so many."""
+    return {token for token, number in tokenizer.get_vocab().items() if number >= rows}
+
+
+def _beyond_of(folder: Path) -> set[str]:
+    rows: int = AutoConfig.from_pretrained(folder).get_text_config().vocab_size
+    return _beyond(AutoTokenizer.from_pretrained(folder), rows)
 
 
 def _weights(folder: Path) -> float:

@@ -55,6 +55,9 @@ class NuSlerp(Rooted):
     def each(self) -> dict[str, Values | ShareValues]:
         return {"weights": self.weights}
 
+    def divides(self) -> bool:
+        return True
+
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
         if self.flatten and self.row_wise:

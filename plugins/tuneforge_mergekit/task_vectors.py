@@ -27,6 +27,9 @@ class TaskVectors(Based):
     def each(self) -> dict[str, Values | ShareValues]:
         return {"weights": self.weights}
 
+    def divides(self) -> bool:
+        return self.normalize
+
 
 class TaskArithmetic(TaskVectors):
     """A base, and the weighted sum of what models have learnt since then (arXiv:2212.04089).

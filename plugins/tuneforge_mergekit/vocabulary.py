@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,13 @@ def same(one: Path, other: Path) -> bool:
     """Whether the tokenizers of two folders give every token the same id."""
     files = one / "tokenizer.json", other / "tokenizer.json"
     return filecmp.cmp(*files, shallow=False) or tokens(one) == tokens(other)
+
+
+def aligned(models: Sequence[tuple[Path, Mapping[str, Any]]]) -> bool:
+    """Whether rows of embeddings are of the same tokens in all models, and as many: for each its tokenizer's folder and
+    its config.json."""
+    (first, config), *others = models
+    return all(same(first, other) and config.get("vocab_size") == its.get("vocab_size") for other, its in others)
 
 
 def tokens(folder: Path) -> dict[str, int]:

@@ -105,6 +105,13 @@ class MergeAdapters(Merge):
                 "Give one an adapter, or none.",
                 field="weights",
             )
+        unread = {"density": not self.trimmed, "rank": not self.decomposed, "sign": not self.voted}
+        for option in sorted(self.model_fields_set & {name for name, without in unread.items() if without}):
+            yield Finding(
+                f"{option} is not read by the combination {self.combination}",
+                f"Leave {option} out, or choose another combination.",
+                field=option,
+            )
         alone = [uncombinable(adapter.config, self.combination) for adapter in given]
         together = ["", *(apart(given[0], adapter, self.combination) for adapter in given[1:])]
         for place, (own, beside) in enumerate(zip(alone, together, strict=True), 1):

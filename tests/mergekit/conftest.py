@@ -56,6 +56,15 @@ def tuned(base: Model, folder: Path, seed: int, size: float = 0.02) -> Model:
     return Model(folder, folder.name.ljust(64, "0"))
 
 
+def with_head(model: Model, folder: Path) -> Model:
+    """A model whose embedding is its head, stored a second time as that."""
+    shutil.copytree(model.path, folder)
+    found = weights(model)
+    twice = found | {"lm_head.weight": found["model.embed_tokens.weight"].clone()}
+    save_file(twice, folder / "model.safetensors", {"format": "pt"})
+    return Model(folder, folder.name.ljust(64, "0"))
+
+
 def with_config(model: Model, folder: Path, **settings: Any) -> Model:
     """The same model with other settings in its config.json."""
     shutil.copytree(model.path, folder)

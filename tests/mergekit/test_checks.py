@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
+from torch.nn.functional import pad
 
-from tests.mergekit.conftest import TEXTS, Merged, make, with_config
+from tests.mergekit.conftest import TEXTS, Merged, make, weights, with_config
 from tuneforge import Adapter, Facts, Finding, Model
+from tuneforge.artifacts import Tensor
 from tuneforge_mergekit.averages import Linear
 from tuneforge_mergekit.base import ModelMerge
 from tuneforge_mergekit.fusion import ArceeFusion
@@ -69,6 +72,16 @@ def test_another_architecture(known: list[Facts], tmp_path: Path) -> None:
     assert finding.problem == "model 0 is a LlamaForCausalLM, and model 1 a Qwen2ForCausalLM"
     finding = only(TaskArithmetic(), known[1:2], other)
     assert finding.problem.startswith("the base is a Qwen2ForCausalLM, and model 0")
+
+
+def test_what_mergekit_asks_for_and_the_models_have_not(tmp_path: Path) -> None:
+    config = {"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"]}
+    name = "gpt_neox.layers.0.attention.{}"
+    saved = Facts(Model, config, {name.format("dense.bias"): Tensor("F32", (4,))})
+    for number, finding in enumerate(found(Linear(), [saved, saved])):
+        assert finding.problem.startswith(f"model {number} is a gpt_neox without weights that mergekit asks for")
+    older = replace(saved, tensors={**saved.tensors, name.format("masked_bias"): Tensor("F32", ())})
+    assert len(found(Linear(), [saved, saved])) == 2 and found(Linear(), [older, older]) == []
 
 
 def test_other_sizes_and_shapes(known: list[Facts], tmp_path: Path) -> None:
@@ -171,12 +184,18 @@ def test_options_that_do_not_go_together(known: list[Facts]) -> None:
     finding = only(Della(densities=[0.9, 0.5], epsilon=0.15), known[1:3], known[0])
     assert finding.problem == "a density of 0.9 and an epsilon of 0.15 give chances outside 0 to 1"
     assert found(Della(densities=1), known[1:3], known[0]) == []
-    finding = only(Linear(weights=[1, -1]), known[:2])
-    assert (finding.problem, finding.field) == (
-        "the weights add up to zero, by which nothing can be divided",
-        "weights",
-    )
+
+
+def test_weights_that_add_up_to_zero(known: list[Facts]) -> None:
+    zero = ("the weights add up to zero, by which nothing can be divided", "weights")
+    for method in (Linear(weights=[1, -1]), Linear(weights=0), NuSlerp(weights=[1, -1])):
+        finding = only(method, known[:2])
+        assert (finding.problem, finding.field) == zero
+    for based in (TaskArithmetic(weights=[1, -1], normalize=True), Ties(weights=[1, -1])):
+        finding = only(based, known[1:3], known[0])
+        assert (finding.problem, finding.field) == zero
     assert found(Linear(weights=[1, -1], normalize=False), known[:2]) == []
+    assert found(TaskArithmetic(weights=[1, -1]), known[1:3], known[0]) == []
 
 
 def test_other_settings_and_templates_are_a_warning(known: list[Facts]) -> None:
@@ -215,13 +234,22 @@ def test_the_result_is_as_foreseen(
     ).read_bytes()
 
 
+@pytest.mark.parametrize("tokens", ["other tokens", "other rows"])
 @pytest.mark.parametrize("tokenizer", ["union", 1, 0])
 def test_an_aligned_result_is_as_foreseen(
-    tokenizer: str | int, base: Model, merge: Callable[..., Merged], tmp_path: Path
+    tokenizer: str | int, tokens: str, base: Model, merge: Callable[..., Merged], tmp_path: Path
 ) -> None:
-    models = [base, make(tmp_path / "other", vocabulary=300, texts=("Quick foxes jump.", *TEXTS))]
+    folder = tmp_path / "other"
+    if tokens == "other tokens":
+        models = [base, make(folder, vocabulary=300, texts=("Quick foxes jump.", *TEXTS))]
+    else:  # as many tokens, and embeddings that were padded
+        models = [with_config(base, folder, vocab_size=312), base]
+        padded = {n: pad(t, (0, 0, 0, 22)) if t.shape[0] == 290 else t for n, t in weights(base).items()}
+        save_file(padded, folder / "model.safetensors", {"format": "pt"})
     method = Linear(tokenizer=tokenizer)
-    foreseen = method.foresee({"models": [facts(model) for model in models]})
+    known = [facts(model) for model in models]
+    assert found(method, known) == [] and found(Linear(), known) != []
+    foreseen = method.foresee({"models": known})
     result = facts(merge(method, models).model)
     assert (foreseen.config, foreseen.tensors, foreseen.template) == (result.config, result.tensors, result.template)
     assert (foreseen.tokenizer is None) == (tokenizer == "union")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.mergekit.conftest import make, with_head
 from tuneforge import Adapter, Facts, Model, Step, StepError
 from tuneforge.artifacts import Tensor
 from tuneforge.kit.models import load_model
@@ -184,6 +185,50 @@ def test_twice_the_same_bytes(base: Model, tmp_path: Path) -> None:
     assert str(tmp_path).encode() not in b"".join(files[0].values())
 
 
+def test_a_head_that_is_stored_twice_is_the_embedding(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", tied=True)
+    model = tuned(base, tmp_path / "model", everything)
+    twice, both = with_head(model, tmp_path / "twice"), with_head(base, tmp_path / "base-twice")
+    for number, (one, on) in enumerate([(twice, base), (model, both), (twice, both)]):
+        facts = [Model.facts(folder.path) for folder in (one, on)]
+        assert not list(ExtractLora().check({"model": facts[:1], "base": facts[1:]}))
+        adapter, _ = extracted(tmp_path / f"taken-{number}", one, on, rank=96)
+        assert apart(adapter, model) < 1e-4
+
+
+def test_models_of_other_tensors_are_refused_before_anything_is_compared(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", tied=False)
+    less = tuned(base, tmp_path / "less", linear)
+    file = less.path / "model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(file).items() if "head" not in name}, file)
+    with pytest.raises(StepError, match=r"differ in 1 tensor: lm_head\.weight \(in one of them only\)"):
+        extracted(tmp_path / "taken", base, less)
+
+
+def test_paths_that_mean_something_to_mergekit(base: Model, tmp_path: Path) -> None:
+    (tmp_path / "org").mkdir()
+    model = tuned(base, tmp_path / "org" / "a@b+c", linear)
+    adapter, _ = extracted(tmp_path / "taken", model, base, rank=96)
+    assert apart(adapter, model) < 1e-4
+
+
+def biased(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor + 1 if name.endswith(".bias") else tensor
+
+
+def test_of_layers_that_are_not_kept_whole_a_bias_is_left(tmp_path: Path) -> None:
+    base = make(tmp_path / "base", architecture="qwen2")
+    with pytest.raises(StepError, match="no linear layer of the model differs from its base"):
+        extracted(tmp_path / "none", tuned(base, tmp_path / "biases", biased), base, whole=False)
+
+    def first(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        return biased(name, linear(name, tensor))
+
+    _, doing = extracted(tmp_path / "taken", tuned(base, tmp_path / "both", first), base, whole=False)
+    # Biases of three layers, and those of the first one's that have their weights taken.
+    assert (doing.figures["layers"], doing.figures["left_layers"]) == (7, 9)
+
+
 def test_a_model_that_is_its_base_is_refused(base: Model, tmp_path: Path) -> None:
     with pytest.raises(StepError, match="no linear layer of the model differs from its base"):
         extracted(tmp_path / "taken", tuned(base, tmp_path / "model", lambda name, tensor: tensor), base)
@@ -200,11 +245,11 @@ def test_what_is_refused_before() -> None:
     assert not problems(base)
     assert not problems(Facts(Model))
     mistral = replace(base, config={"model_type": "mistral"})
-    assert problems(mistral) == ["the model is a mistral and the base a llama"]
+    assert problems(mistral) == ["the base is a llama, and the model a mistral"]
     wider = replace(base, tensors=base.tensors | {"a": Tensor("F32", (6, 4))})
-    assert problems(wider) == ["a of the model is 6 x 4, of the base 4 x 4"]
+    assert problems(wider) == ["the base and the model differ in 1 tensor: a ([4, 4] and [6, 4])"]
     longer = replace(base, tensors=base.tensors | {"c": Tensor("F32", (4,))})
-    assert problems(longer) == ["the model and the base have different tensors: only the model has c"]
+    assert problems(longer) == ["the base and the model differ in 1 tensor: c (in one of them only)"]
     (tied,) = problems(base, embeddings="lora")
     assert "added" in tied or "twice" in tied
     gpt2 = replace(base, config={"model_type": "gpt2"})

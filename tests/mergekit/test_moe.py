@@ -15,10 +15,11 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.mergekit.conftest import Merged, make, weights
+from tests.mergekit.conftest import TEXTS, Merged, make, weights, with_config
 from tuneforge import Adapter, Facts, Model, StepError
 from tuneforge.artifacts import read_json, read_tensors
 from tuneforge.kit.models import load_model, save_adapter
+from tuneforge_mergekit.mixtures import unmixable
 from tuneforge_mergekit.moe import Moe
 
 PROMPTS = [["Merging makes one model."], ["What each has learnt is kept.", "A part of it is kept."]]
@@ -150,14 +151,17 @@ def test_the_same_bytes_twice_in_several_files_and_another_type(base: Model, two
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["qwen3", pytest.param("mistral", marks=pytest.mark.whole)])
+@pytest.mark.parametrize("architecture", ["qwen3", "mistral"])
 def test_other_architectures(architecture: str, merge: Merge, tmp_path: Path) -> None:
-    first = make(tmp_path / "first", architecture=architecture)
+    first = make(tmp_path / "made", architecture=architecture)
+    window = {"sliding_window": 8} if architecture == "mistral" else {}  # narrower than the probe
+    first = with_config(first, tmp_path / "first", **window)
     merged = merge(Moe(gate="random"), [first, with_other_mlps(first, tmp_path / "second", 1)])
     kind = {"mistral": "mixtral", "qwen3": "qwen3_moe"}[architecture]
     assert read_json(merged.step.out / "config.json")["model_type"] == kind
     facts = Moe(gate="random").foresee({"models": [Model.facts(first.path)] * 2})
     assert facts.tensors == read_tensors(merged.step.out)
+    assert facts.config.get("sliding_window") == read_json(merged.step.out / "config.json")["sliding_window"]
     same = merge(Moe(gate="random"), [first, replace(first, digest="x" * 64)])
     assert torch.allclose(logits(same.model), logits(first), atol=1e-4)
 
@@ -180,7 +184,8 @@ def test_gates_that_are_alike_are_told(base: Model, two: list[Model], merge: Mer
     assert any("nearly alike" in event.get("problem", "") for event in merged.events)
 
 
-def test_what_is_refused_before(base: Model, two: list[Model]) -> None:
+def test_what_is_refused_before(base: Model, two: list[Model], tmp_path: Path) -> None:
+    larger = make(tmp_path / "larger", vocabulary=300, texts=("Quick foxes jump.", *TEXTS))
     facts = [replace(Model.facts(model.path), digest=model.digest) for model in two]
 
     def problem(*models: Facts, base: Facts | None = None, **options: Any) -> str:
@@ -198,7 +203,9 @@ def test_what_is_refused_before(base: Model, two: list[Model]) -> None:
     assert problem(experts_per_token=3) == "3 experts a token of 2 models"
     assert problem(facts[1], like(quantization_config={})) == "model 1 is quantized"
     assert problem(base=like(attention_bias=True)) == "the base has biases (attention_bias), which a mixtral has not"
+    assert not list(Moe(gate="random").check({"models": [facts[0], Model.facts(larger.path)]}))
     assert "differ in hidden_size (32 and 48)" in problem(facts[1], like(hidden_size=48))
+    assert unmixable({"model_type": "qwen3", "use_sliding_window": True}).startswith("has windows in some layers only")
     gpt2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
     found = list(Moe(prompts=PROMPTS).check({"models": [facts[0], replace(facts[1], config=gpt2)]}))
     assert [finding.problem for finding in found] == [

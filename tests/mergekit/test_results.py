@@ -15,13 +15,15 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
+from transformers import AutoTokenizer
 
-from tests.mergekit.conftest import Merged, make, tuned, weights
+from tests.mergekit.conftest import Merged, make, tuned, weights, with_head
 from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
 from tuneforge.kit.models import load_model, save_adapter
 from tuneforge_mergekit import inputs, sanity
 from tuneforge_mergekit.averages import Linear
+from tuneforge_mergekit.layout import comparable
 from tuneforge_mergekit.pruned import DareTies, Della
 from tuneforge_mergekit.spheres import Slerp
 from tuneforge_mergekit.task_vectors import TaskArithmetic
@@ -150,12 +152,48 @@ def test_a_result_with_infinite_weights_is_refused(base: Model, merge: Merge, tm
         merge(Linear(dtype="float16"), [wide, base])
 
 
+def with_token(model: Model, folder: Path) -> Model:
+    """The model with a token that it has no embedding for, as models of texts have one for images."""
+    shutil.copytree(model.path, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    return Model(folder, folder.name.ljust(64, "0"))
+
+
+def test_a_token_that_has_no_embedding_before_needs_none(base: Model, merge: Merge, tmp_path: Path) -> None:
+    one = with_token(base, tmp_path / "one")
+    merged = merge(Linear(), [one, tuned(one, tmp_path / "two", 1)])
+    assert merged.figures["tokens_without_embedding"] == 1
+
+
+def test_a_head_that_is_stored_twice_is_as_good_as_once(merge: Merge, tmp_path: Path) -> None:
+    one = make(tmp_path / "one", tied=True)
+    two = tuned(one, tmp_path / "two", 1)
+    name = "model.embed_tokens.weight"
+    for models in ([with_head(one, tmp_path / "twice"), two], [two, with_head(one, tmp_path / "again")]):
+        facts = [Model.facts(model.path) for model in models]
+        assert not list(Linear().check({"models": facts}))
+        merged = merge(Linear(), models)
+        assert torch.allclose(merged.weights[name], (weights(one)[name] + weights(two)[name]) / 2, atol=1e-6)
+        assert comparable(Model.facts(merged.step.out)) == comparable(Linear().foresee({"models": facts}))
+
+
+def test_what_mergekit_refuses_is_told_without_paths(base: Model, merge: Merge, tmp_path: Path) -> None:
+    less = tuned(base, tmp_path / "less", 1)
+    kept = {name: tensor for name, tensor in weights(base).items() if "q_proj" not in name}
+    save_file(kept, less.path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StepError, match=r"mergekit cannot merge these models: .*q_proj\.weight") as refused:
+        merge(Linear(), [base, less])
+    assert "model 1" in str(refused.value) and str(tmp_path) not in str(refused.value)
+
+
 def test_what_is_unsound_is_told(base: Model, tmp_path: Path) -> None:
     def broken(name: str, change: Callable[[Path], None]) -> str:
         folder = shutil.copytree(base.path, tmp_path / name)
         change(folder)
         with pytest.raises(StepError) as refused:
-            sanity.verify(folder)
+            sanity.verify(folder, base.path)
         return str(refused.value)
 
     def without(folder: Path) -> None:
@@ -171,7 +209,12 @@ def test_what_is_unsound_is_told(base: Model, tmp_path: Path) -> None:
         raised = {n: t * 1e30 if "norm" in n or "head" in n else t for n, t in weights(base).items()}
         save_file(raised, folder / "model.safetensors", {"format": "pt"})
 
+    def other(folder: Path) -> None:
+        shutil.copy(larger.path / "tokenizer.json", folder)
+
+    larger = with_token(base, tmp_path / "larger")
+    assert "has 290 embeddings, too few for 1 tokens of its tokenizer, such as <image>" in broken("other", other)
     assert "missing keys model.layers.0.self_attn.q_proj.weight" in broken("without", without)
     assert "has 100 embeddings, too few for" in broken("fewer", fewer)
     assert "logits are not finite" in broken("loud", loud)
-    assert sanity.verify(base.path)["tokens"] == read_json(base.path / "config.json")["vocab_size"]
+    assert sanity.verify(base.path, base.path)["tokens"] == read_json(base.path / "config.json")["vocab_size"]

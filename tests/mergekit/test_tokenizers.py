@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GenerationConfig
 
-from tests.mergekit.conftest import TEXTS, Merged, make, tuned, weights
+from tests.mergekit.conftest import TEXTS, Merged, make, tuned, weights, with_config
 from tuneforge import Model
 from tuneforge.artifacts import read_template
 from tuneforge_mergekit.averages import Linear
@@ -60,6 +60,13 @@ def test_a_union_has_the_tokens_of_all(base: Model, other: Model, merge: Merge) 
     assert merged.figures["tokens"] == len(ids(merged.model))
 
 
+def test_a_special_token_that_is_none_stays_none(base: Model, other: Model, merge: Merge, tmp_path: Path) -> None:
+    early = with_config(base, tmp_path / "early", pad_token_id=-1, eos_token_id=[2, 4711])
+    merged = merge(Linear(tokenizer="union"), [early, other])
+    config = json.loads((merged.model.path / "config.json").read_text())
+    assert config["pad_token_id"] is None and len(config["eos_token_id"]) == 1
+
+
 def test_a_union_with_a_base_that_has_no_template_has_that_of_a_model(
     base: Model, other: Model, merge: Merge, tmp_path: Path
 ) -> None:
@@ -69,8 +76,11 @@ def test_a_union_with_a_base_that_has_no_template_has_that_of_a_model(
     settings.pop("chat_template", None)
     (plain.path / "tokenizer_config.json").write_text(json.dumps(settings))
     (plain.path / "generation_config.json").write_text(json.dumps({"eos_token_id": 0}))
-    merged = merge(TaskArithmetic(tokenizer="union", weights=0.5), [other, tuned(base, tmp_path / "tuned", 2)], plain)
+    method, models = TaskArithmetic(tokenizer="union", weights=0.5), [other, tuned(base, tmp_path / "tuned", 2)]
+    merged = merge(method, models, plain)
     assert read_template(merged.model.path) == read_template(other.path)
+    facts = [Model.facts(model.path) for model in (plain, *models)]
+    assert method.foresee({"base": facts[:1], "models": facts[1:]}).template == read_template(other.path)
     stop = GenerationConfig.from_pretrained(merged.model.path).eos_token_id
     assert AutoTokenizer.from_pretrained(merged.model.path).convert_ids_to_tokens(stop) == "<|im_end|>"
 

@@ -236,7 +236,17 @@ def test_what_cannot_be_combined_is_refused_before(make: Make, base: Model) -> N
     assert "trained on two models" in problem(other)
     assert not told(one, replace(other, base=one.base))
     assert problem(one, combination="svd", rank=33) == "rank 33 is more than the smallest changed weight has, 32"
-    assert not told(one, one, combination="cat", rank=33)
+
+
+@pytest.mark.parametrize(
+    ("combination", "unread"),
+    [("cat", ["density", "rank", "sign"]), ("svd", ["density", "sign"]), ("ties", ["rank"]), ("ties_svd", [])],
+)
+def test_options_that_a_combination_does_not_read_are_refused(combination: Any, unread: list[str], make: Make) -> None:
+    one = facts(make(1))
+    found = told(one, one, combination=combination, density=0.5, rank=3, sign="total")
+    assert [finding.field for finding in found] == unread
+    assert all(f"not read by the combination {combination}" in finding.problem for finding in found)
 
 
 def test_other_templates_are_told(make: Make) -> None:

@@ -1,5 +1,4 @@
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,8 +90,10 @@ def test_a_merge_that_computes_something_else_fails(
         def __init__(self, model: Any) -> None:
             self.model = model
 
-        def __call__(self, ids: torch.Tensor) -> Any:
-            return self.model(ids)
+        device = torch.device("cpu")
+
+        def __call__(self, **inputs: torch.Tensor) -> Any:
+            return self.model(**inputs)
 
         def merge_and_unload(self, safe_merge: bool) -> Any:
             return self.model.unload()
@@ -110,13 +111,19 @@ def test_weights_beyond_the_range_of_the_stored_type_fail(step: Step, tmp_path: 
     adapter = make_adapter(tmp_path / "adapter", make_base(tmp_path / "base", tied=False, dtype=torch.float16))
     file = adapter.path / "adapter_model.safetensors"
     save_file({name: weight * 1e4 for name, weight in load_file(file).items()}, file)
-    with pytest.raises(StepError, match=r"stored as torch.float16, .* differ from the adapter's by nan"):
+    with pytest.raises(StepError, match=r"stored as torch.float16, .* differ from the adapter's by inf"):
         MergeAdapter().run(model=adapter, step=step)
 
 
-def test_a_difference_that_is_no_number_is_the_largest() -> None:
-    zero, none = torch.zeros(2), torch.tensor([0.0, math.nan])
-    assert math.isnan(merging._difference([zero, none, zero], [zero, zero, zero]))
+def test_a_template_that_does_not_tell_turns_apart_is_no_obstacle(adapter: Adapter, step: Step) -> None:
+    """Such as ends the prompt for a generation with a thought that a finished turn does not have."""
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    (adapter.path / "chat_template.jinja").write_text(template)
+    MergeAdapter().run(model=adapter, step=step)
+    assert step.figures["merge_error"] < 1e-5
 
 
 def test_it_is_merged_on_the_cpu(adapter: Adapter, step: Step, monkeypatch: pytest.MonkeyPatch) -> None:

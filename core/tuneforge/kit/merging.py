@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from tuneforge import Adapter, Model, RewardAdapter, RewardModel, StepError
 from tuneforge.artifacts import read_json
 
 from .adapters import ON_QUANTIZED
-from .chats import terminator, tokenize_chat
+from .agreement import largest_difference, logits, probes
+from .chats import terminator
 from .models import (
     full_model,
     load_model,
@@ -35,12 +36,6 @@ _CPU = torch.device("cpu")
 
 _PARTS = 4
 
-_PROBES = (
-    ("What is the capital of France?", "Paris."),
-    ("Write the numbers from 1 to 10.", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"),
-    ('{"name": "Ada", "items": [3, 5]}', "def add(a: int, b: int) -> int:\n    return a + b"),
-)
-
 
 def merge(adapter: Adapter | RewardAdapter, out: Path) -> dict[str, Any]:
     """Writes base + adapter as a model into the folder `out`; StepError if it does not give the adapter's logits.
@@ -54,15 +49,15 @@ def merge(adapter: Adapter | RewardAdapter, out: Path) -> dict[str, Any]:
     tokenizer = load_tokenizer(adapter)
     scores = isinstance(adapter, RewardAdapter)
     what = "scores" if scores else "logits"
-    probes = _probes(tokenizer)
-    if scores:  # of a probe there is one score alone: beginnings of it have others
-        probes = [ids[: len(ids) * part // _PARTS] for ids in probes for part in range(1, _PARTS + 1)]
+    texts = probes(tokenizer)
+    if scores:  # of a text there is one score alone: beginnings of it have others
+        texts = [ids[: len(ids) * part // _PARTS] for ids in texts for part in range(1, _PARTS + 1)]
     model = _load(adapter)
-    wanted = _logits(model, probes)
-    largest = _largest(wanted)
+    wanted = list(logits(model, texts))
+    largest = max(float(each.abs().max()) for each in wanted)
     model = model.merge_and_unload(safe_merge=True)
-    error = _difference(_logits(model, probes), wanted)
-    if not error <= TOLERANCE * largest:
+    error = largest_difference(logits(model, texts), wanted)
+    if math.isinf(error) or error > TOLERANCE * largest:
         raise StepError(
             f"the merged model's {what} differ from the adapter's by {error:.3g} (the largest is {largest:.3g})",
             "Use the adapter without merging it, and report this: the merge does not compute what the adapter does.",
@@ -74,8 +69,8 @@ def merge(adapter: Adapter | RewardAdapter, out: Path) -> dict[str, Any]:
         save_model(model, tokenizer_folder(adapter), out, dtype, like=base.path, terminator=stop)
     del model
     stored = _load((RewardModel if scores else Model)(out, ""))
-    rounding = _difference(_logits(stored, probes), wanted)
-    if not rounding <= ROUNDING * largest:
+    rounding = largest_difference(logits(stored, texts), wanted)
+    if math.isinf(rounding) or rounding > ROUNDING * largest:
         raise StepError(
             f"stored as {dtype}, the merged model's {what} differ from the adapter's by {rounding:.3g} (the largest "
             f"is {largest:.3g})",
@@ -93,27 +88,3 @@ def _load(artifact: Any) -> Any:
     if isinstance(artifact, (RewardAdapter, RewardModel)):
         return load_reward_model(artifact, dtype=torch.float32, on=_CPU)
     return load_model(artifact, dtype=torch.float32, on=_CPU)
-
-
-def _probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Token ids of a few texts: as conversations where the model has a template, else as they are."""
-    if tokenizer.chat_template is None:
-        return [tokenizer(f"{question} {answer}")["input_ids"] for question, answer in _PROBES]
-    return [
-        tokenize_chat(tokenizer, [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]).ids
-        for question, answer in _PROBES
-    ]
-
-
-@torch.inference_mode()
-def _logits(model: Any, probes: list[list[int]]) -> list[torch.Tensor]:
-    return [model(torch.tensor([ids])).logits[0] for ids in probes]
-
-
-def _difference(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
-    return _largest([a - b for a, b in zip(found, wanted, strict=True)])
-
-
-def _largest(tensors: list[torch.Tensor]) -> float:
-    # Python's max() passes over NaN.
-    return float(torch.stack([tensor.abs().max() for tensor in tensors]).max())
