@@ -28,7 +28,8 @@ from tuneforge_gptqmodel.gptq import Gptq
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-TUNED = f"""steps:
+TUNED = f"""extensions: {{parity: false}}
+steps:
   base: {{load_model: builtin}}
   chats: {{format: chat, with: {{path: {ORDERS}, holdout: 0.05, limit: 400}}}}
   tuned:
