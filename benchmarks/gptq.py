@@ -13,11 +13,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import BIN
+from benchmarks.measure import BIN, run
 
 _ROUNDS = 2
 _LAYERS, _ROWS, _LENGTH = 24, 16, 512
@@ -105,7 +104,8 @@ def _tuneforge(folder: Path) -> tuple[dict[str, float], Path]:
         "--threads",
         "1",
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=_settings())
+    settings = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=settings)
     if done.returncode:
         raise SystemExit(done.stderr[-4000:])
     (record,) = (json.loads(path.read_text(encoding="utf-8")) for path in (home / "runs").glob("*.json"))
@@ -120,25 +120,9 @@ def _tuneforge(folder: Path) -> tuple[dict[str, float], Path]:
 def _script(folder: Path, python: Path) -> dict[str, float]:
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [str(python), str(_SCRIPT), str(folder / "model"), str(folder / "rows.json"), str(out)],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=_settings() | {"GPTQMODEL_CPU_WORKERS": "2"},
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit("gptqmodel's own script failed")
-    return {
-        "seconds": time.perf_counter() - started,
-        "memory": used.ru_maxrss * 1024,
-    }
-
-
-def _settings() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    script = [str(python), str(_SCRIPT), str(folder / "model"), str(folder / "rows.json"), str(out)]
+    used = run(script, folder, {"TOKENIZERS_PARALLELISM": "false", "GPTQMODEL_CPU_WORKERS": "2"})
+    return {"seconds": used.wall, "memory": used.memory}
 
 
 def _told(found: dict[str, float]) -> str:

@@ -6,17 +6,15 @@ registry with its digest.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from benchmarks.measure import BIN
+from benchmarks.measure import BIN, Used, least, run
 from tuneforge.preflight import threads_for
 
 _SIZES = {"hidden_size": 1024, "intermediate_size": 2752, "layers": 32, "heads": 16, "kv_heads": 16, "context": 2048}
@@ -42,16 +40,9 @@ _MERGES: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Each in our words and in mergekit's."""
 
 
-class Taken(NamedTuple):
-    """Seconds of wall time and of processors, and the most bytes that one process of a command had in memory."""
-
-    wall: float
-    cpu: float
-    memory: int
-
-
 def main(sizes: Mapping[str, int] = _SIZES, vocabulary: int = _VOCABULARY) -> None:
     """Both commands in turns, each merge several times; what is told is the least of each."""
+    settings = {"OMP_NUM_THREADS": str(threads_for(None)), "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         parameters = _make_models(folder, sizes, vocabulary)
@@ -59,11 +50,11 @@ def main(sizes: Mapping[str, int] = _SIZES, vocabulary: int = _VOCABULARY) -> No
         print(f"{'':34} {'wall':>8} {'cpu':>8} {'memory':>9} {'wall on top':>12} {'memory on top':>14}")
         for title, (ours, theirs) in _MERGES.items():
             commands = _commands(folder, title.partition(" ")[0], ours, theirs)
-            taken: dict[str, list[Taken]] = {name: [] for name in commands}
+            taken: dict[str, list[Used]] = {name: [] for name in commands}
             for _ in range(_ROUNDS):
                 for name, command in commands.items():
-                    taken[name].append(_take(command, folder))
-            _report(title, {name: _least(rounds) for name, rounds in taken.items()})
+                    taken[name].append(run(command, folder, settings))
+            _report(title, {name: least(rounds) for name, rounds in taken.items()})
 
 
 def _make_models(folder: Path, sizes: Mapping[str, int], vocabulary: int) -> int:
@@ -113,25 +104,7 @@ def _commands(folder: Path, name: str, ours: dict[str, Any], theirs: dict[str, A
     }
 
 
-def _take(command: Sequence[str], folder: Path) -> Taken:
-    settings = os.environ | {"OMP_NUM_THREADS": str(threads_for(None)), "HF_HUB_OFFLINE": "1"}
-    started = time.perf_counter()
-    with (folder / "output").open("w+") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=settings)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = status  # it is gone, and nobody else is to wait for it
-        wall = time.perf_counter() - started
-        if status:
-            output.seek(0)
-            raise RuntimeError(f"{command[0]} failed: {output.read()[-2000:]}")
-    return Taken(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
-
-
-def _least(rounds: Sequence[Taken]) -> Taken:
-    return Taken(*(min(column) for column in zip(*rounds, strict=True)))
-
-
-def _report(title: str, taken: Mapping[str, Taken]) -> None:
+def _report(title: str, taken: Mapping[str, Used]) -> None:
     theirs = taken["mergekit"]
     for name, one in taken.items():
         on_top = "" if one is theirs else f" {one.wall / theirs.wall - 1:12.1%} {one.memory / theirs.memory - 1:14.1%}"

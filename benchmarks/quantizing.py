@@ -15,23 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import BIN
+from benchmarks.measure import BIN, Used, least, run
 from tuneforge_gguf.converter import converter_cache, fetch_converter, fetch_sources
 
 _LAYERS = int(os.environ.get("TUNEFORGE_BENCH_LAYERS", "24"))
 _ROUNDS = 3
 _TYPE = "q4_k_m"
 _THREADS = "1"
-
-# Runs a command and tells, in its last line, how long it and its children took and what they had in memory at most.
-_CLOCK = """
-import json, resource, subprocess, sys, time
-began = time.monotonic()
-code = subprocess.run(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE).returncode
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-told = {"code": code, "wall": time.monotonic() - began, "cpu": used.ru_utime + used.ru_stime}
-open(sys.argv[1], "w").write(json.dumps(told | {"memory": used.ru_maxrss * 1024}))
-"""
 
 # What the step does but for comparing the file, which is parity: a conversion and a quantizing.
 _OURS = """
@@ -65,10 +55,10 @@ def main() -> None:
             "llama-quantize": [str(programs / "llama-quantize"), str(full), str(theirs), _TYPE.upper(), _THREADS],
             "ours": [sys.executable, "-c", _OURS, str(model), str(folder), str(converter), _TYPE],
         }
-        seen: dict[str, list[dict[str, float]]] = {each: [] for each in commands}
+        seen: dict[str, list[Used]] = {each: [] for each in commands}
         for turn in range(_ROUNDS + 1):  # the first one warms the disk cache, bytecode included
             for each, command in commands.items():
-                found = _timed(command, folder, {"PYTHONPATH": site} if each == "ours" else {})
+                found = run(command, folder, {"PYTHONPATH": site} if each == "ours" else {})
                 seen[each] += [found] if turn else []
         if theirs.stat().st_size != (folder / "ours.gguf").stat().st_size:
             print("the two files differ in size")
@@ -140,29 +130,15 @@ def _programs(folder: Path) -> Path:
     return there / "bin"
 
 
-def _timed(command: Sequence[str], folder: Path, settings: Mapping[str, str]) -> dict[str, float]:
-    told = folder / "clock.json"
-    given = {**os.environ, "OMP_NUM_THREADS": "1", **settings}
-    subprocess.run([sys.executable, "-c", _CLOCK, str(told), *command], check=True, env=given)
-    found: dict[str, float] = json.loads(told.read_text())
-    if found["code"]:
-        raise SystemExit(f"{' '.join(command)} ended with {found['code']}")
-    return found
-
-
-def _report(seen: Mapping[str, Sequence[Mapping[str, float]]], record: Mapping[str, Any]) -> None:
-    least = {
-        each: {name: min(round_[name] for round_ in rounds) for name in ("wall", "cpu", "memory")}
-        for each, rounds in seen.items()
-    }
+def _report(seen: Mapping[str, Sequence[Used]], record: Mapping[str, Any]) -> None:
+    used = {each: least(rounds) for each, rounds in seen.items()}
     print(f"\n{'470M parameters to ' + _TYPE:30}{'wall s':>9}{'cpu s':>9}{'memory':>11}   least of {_ROUNDS} rounds")
-    for each, figures in least.items():
-        print(f"  {each:28}{figures['wall']:9.1f}{figures['cpu']:9.1f}{figures['memory'] / 1e6:8.0f} MB")
-    theirs = [figures for each, figures in least.items() if each != "ours"]
-    for name in ("wall", "cpu"):
-        share = least["ours"][name] / sum(figures[name] for figures in theirs) - 1
-        print(f"  ours on top of theirs, {name:5}{share:+9.1%}")
-    more = least["ours"]["memory"] / max(figures["memory"] for figures in theirs) - 1
+    for each, figures in used.items():
+        print(f"  {each:28}{figures.wall:9.1f}{figures.cpu:9.1f}{figures.memory / 1e6:8.0f} MB")
+    theirs = [figures for each, figures in used.items() if each != "ours"]
+    print(f"  ours on top of theirs, wall {used['ours'].wall / sum(each.wall for each in theirs) - 1:+9.1%}")
+    print(f"  ours on top of theirs, cpu  {used['ours'].cpu / sum(each.cpu for each in theirs) - 1:+9.1%}")
+    more = used["ours"].memory / max(each.memory for each in theirs) - 1
     print(f"  peak memory against theirs  {more:+9.1%}")
     print(f"  the step of a recipe, its comparing included: {record['work_seconds']:.1f} s", end=", ")
     print(f"{record['peak_memory'] / 1e6:.0f} MB")

@@ -10,7 +10,7 @@ from bitsandbytes.nn.modules import Linear4bit
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from tuneforge import Model, Step, StepError
-from tuneforge.artifacts import read_tensors
+from tuneforge.artifacts import read_json, read_tensors
 from tuneforge.kit.agreement import agreement, largest_difference, logits, probes
 from tuneforge.kit.models import load_model, load_tokenizer, save_model, stored_dtype, tokenizer_folder
 from tuneforge.kit.packed import check_packed, linear_layers, named
@@ -38,13 +38,13 @@ def quantize(method: BitsAndBytes, model: Model, step: Step) -> None:
     del network
     step.progress(1, _PARTS)
     full = read_tensors(model.path)
-    layers = linear_layers(full)
+    layers = linear_layers(full, read_json(model.path / "config.json"))
     settings = BitsAndBytesConfig(**method.settings(str(dtype).removeprefix("torch."), head, layers))
     rounded = _plain(load_model(model, dtype=dtype, on=_CPU, quantization=settings))
     # Before it computes anything: that may pack 4-bit weights anew, for this CPU alone.
     save_model(rounded, tokenizer_folder(model), step.out, None, like=model.path)
     tensors = read_tensors(step.out)
-    check_packed(full, tensors, named(method.skip, layers), "bitsandbytes")
+    check_packed(layers, tensors, named(method.skip, layers), "bitsandbytes")
     step.progress(2, _PARTS)
     direct = list(logits(rounded, texts))
     del rounded
@@ -57,7 +57,7 @@ def quantize(method: BitsAndBytes, model: Model, step: Step) -> None:
             "Report this: bitsandbytes or transformers does not read what it writes.",
         )
     size, before = (sum(tensor.bytes for tensor in each.values()) for each in (tensors, full))
-    figures = agreement(again, wanted)
+    figures = agreement(again, wanted, "Take int8, or leave the layers that suffer most out of it (`skip`).")
     step.metrics(bytes=size, share_of_bytes=size / before, layers=len(layers), **figures)
     step.progress(4, _PARTS)
     step.log(

@@ -69,15 +69,15 @@ class BitsAndBytes(Quantize):
         if full is None:
             return super().foresee(facts)
         stored = str(full.config.get("dtype") or full.config.get("torch_dtype") or "float32")
-        settings = self.settings(stored, "lm_head", linear_layers(full.tensors))
+        settings = self.settings(stored, "lm_head", linear_layers(full.tensors, full.config))
         config = {**full.config, "quantization_config": {"quant_method": "bitsandbytes", **settings}}
         return Facts(QuantizedModel, config, tokenizer=full.tokenizer, template=full.template)
 
     def check(self, facts: Known) -> Iterator[Finding]:
         for model in facts.get("model", ()):
+            layers = linear_layers(model.tensors, model.config)
             yield from check_full(model)
-            yield from check_skipped(self.skip, model.tensors, "skip")
-            layers = linear_layers(model.tensors)
+            yield from check_skipped(self.skip, layers, "skip")
             kept = named(self.skip, layers)
             experts = [layer for layer in layers if "experts" in layer.split(".")] + fused_experts(model.tensors)
             if any(layer not in kept for layer in experts):

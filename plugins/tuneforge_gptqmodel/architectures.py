@@ -22,6 +22,12 @@ smollm3 smolvlm solar_open solar_open2 spark2_5 stablelm stablelm_epoch starcode
 xing4_0 xverse yi zamba zamba2 zdtaichu5_0
 """
 
+_RENAMED = """
+axk2 bailing_hybrid deepseek_ocr2 deepseek_v4 ernie4_5_vl_moe gemma3 glm glm4 glm4v glm5_next glmasr granitemoe
+granitemoehybrid hrm_text hunyuan_vl hy_v3 inkling_mm_model internvl kimi_k25 laguna lfm2_moe minimax minimax_m2
+minimax_m3_vl mistral3 mixtral mllama nemotron_h phi3 phimoe qwen2_5_vl qwen2_vl
+"""
+
 _AUTO_GPTQ = """
 RefinedWeb RefinedWebModel Yi baichuan bloom codegen deci falcon gemma gpt2 gpt_bigcode gpt_neox gptj internlm llama
 longllama mistral mixtral moss opt qwen qwen2 stablelm_epoch xverse
@@ -32,6 +38,10 @@ RefinedWeb RefinedWebModel Yi aquila baichuan bloom cohere deepseek_v2 deepseek_
 gpt_bigcode gpt_neox gptj internlm2 llama llava llava_next minicpm minicpm3 mistral mixtral mpt opt phi3 phi3_v qwen
 qwen2 qwen2_5_omni qwen2_5_vl qwen2_vl qwen3 qwen3_moe stablelm starcoder2
 """
+
+RENAMED = frozenset(_RENAMED.split())
+"""Types whose layers are renamed, or cut into others, when gptqmodel loads a model by transformers 5. It saves them so,
+where transformers would turn them back."""
 
 KNOWN: Mapping[str, frozenset[str]] = {
     "gptqmodel": frozenset(_GPTQMODEL.split()),

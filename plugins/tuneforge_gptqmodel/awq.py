@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tuneforge import Field
 
+from .backends import HALVED
 from .layers import Rounding
 from .options import Calibrated
 
@@ -36,9 +37,8 @@ class Awq(Calibrated):
 
     @property
     def rounding(self) -> Rounding:
-        if self.backend == "autoawq":
-            return Rounding("awq", self.bits, self.group_size, "F16")
-        return Rounding("awq", self.bits, self.group_size, "", halved=True)
+        scales = "F16" if self.backend == "autoawq" else ""
+        return Rounding("awq", self.bits, self.group_size, scales, HALVED[self.backend])
 
     def quantization_config(self) -> dict[str, Any]:
         return {

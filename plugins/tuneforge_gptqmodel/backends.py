@@ -18,6 +18,13 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "autoawq": ("autoawq==0.2.9", *_OLD),
 }
 
+HALVED: Mapping[str, frozenset[str]] = {
+    "gptqmodel": frozenset({"F32"}),  # its kernels compute in 16 bits
+    "auto-gptq": frozenset({"BF16", "F32"}),  # its kernels know nothing else
+    "autoawq": frozenset(),
+}
+"""Types, as safetensors calls them, of models that a library is told to hold in float16."""
+
 
 def unfit(backend: str, machine: Hardware) -> Iterator[Finding]:
     """What a library cannot do on a machine."""

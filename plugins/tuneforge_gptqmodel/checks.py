@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tuneforge import ChatData, Facts, Finding, Known, StepError
+from tuneforge.kit.packed import check_full, fused_experts
 from tuneforge.kit.quantized import quant_method
 from tuneforge.launch.hardware import hardware
 
-from .architectures import KNOWN
+from .architectures import KNOWN, RENAMED
 from .backends import unfit
-from .layers import Rounding, linear_layers
+from .layers import WORD, Rounding, shapes
 from .older import older_config
 
 if TYPE_CHECKING:
     from .options import Calibrated
 
-_WORD = 32
+_CUT = 64
+"""Outputs that both libraries look for the best clipping of at a time; they fail where these do not come out even."""
+_UNCLIPPED = frozenset({"q_proj", "k_proj"})
+"""Layers that they do not clip."""
 
 
 def check(options: Calibrated, facts: Known) -> Iterator[Finding]:
@@ -62,17 +66,22 @@ def _check_rows(options: Calibrated, rows: int | None) -> Iterator[Finding]:
 
 
 def _check_model(options: Calibrated, model: Facts, chats: bool) -> Iterator[Finding]:
+    yield from check_full(model)
     if quant_method(model.config):
-        yield Finding(
-            f"the model is quantized already, by {quant_method(model.config)}",
-            "Quantize its full-precision version.",
-        )
         return
     kind = model.config.get("model_type")
     if kind and kind not in KNOWN[options.backend]:
         yield Finding(
             f"{options.backend} does not know models of the type {kind}",
             "Take quantize: gguf or bitsandbytes, which go by no list, or leave this step out.",
+            field="" if options.backend == "gptqmodel" else "backend",
+        )
+    renamed = kind in RENAMED and options.backend == "gptqmodel"
+    if renamed or fused_experts(model.tensors):
+        yield Finding(
+            f"{options.backend} does not keep to the layers that a {kind or 'model'} is stored with: "
+            + ("it gives them other names" if renamed else "its experts are one tensor, of which it makes many"),
+            "Take quantize: gguf or bitsandbytes, or leave this step out.",
             field="" if options.backend == "gptqmodel" else "backend",
         )
     if chats and model.tokenizer is not None and model.template is None:
@@ -89,9 +98,7 @@ def _check_model(options: Calibrated, model: Facts, chats: bool) -> Iterator[Fin
 
 
 def _check_shapes(options: Calibrated, model: Facts) -> Iterator[Finding]:
-    layers = linear_layers(model)
-    if model.tensors and not layers:
-        yield Finding("the model has no linear layers in numbered blocks, so nothing would be quantized")
+    layers = shapes(model)
     rounding = options.rounding
     size = rounding.group_size
     uneven = {name: inputs for name, (inputs, _) in layers.items() if size > 0 and inputs % size}
@@ -112,8 +119,16 @@ def _check_shapes(options: Calibrated, model: Facts) -> Iterator[Finding]:
             "Take another number of bits, or quantize: gguf.",
             field="bits",
         )
+        return
+    clipped = {name: outputs for name, (_, outputs) in layers.items() if not _UNCLIPPED & {*name.split(".")}}
+    uncut = [name for name, outputs in clipped.items() if outputs % _CUT]
+    if rounding.quant_method == "awq" and uncut:
+        yield Finding(
+            f"AWQ takes {_CUT} outputs of a layer at a time, and {uncut[0]} has {clipped[uncut[0]]}",
+            "Take quantize: gptq, which takes any number.",
+        )
 
 
 def _packs(rounding: Rounding, inputs: int, outputs: int) -> bool:
-    whole = outputs * rounding.bits % _WORD == 0
-    return whole and (rounding.quant_method == "awq" or inputs * rounding.bits % _WORD == 0)
+    whole = outputs * rounding.bits % WORD == 0
+    return whole and (rounding.quant_method == "awq" or inputs * rounding.bits % WORD == 0)

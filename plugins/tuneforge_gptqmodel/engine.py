@@ -16,9 +16,10 @@ from tuneforge import ChatData, Model, Step, StepError, TextData
 from tuneforge.artifacts import read_json, read_tensors
 from tuneforge.kit.agreement import agreement, logits
 from tuneforge.kit.folders import clean_json, copy_tokenizer, write_json
+from tuneforge.kit.packed import FLOATS
 
 from .calibration import Rows, calibration_rows, own_rows, probe_rows
-from .layers import differences, linear_layers, rounded
+from .layers import differences, shapes
 from .numbers import empty_layers
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Library(Protocol):
     def full(self, folder: Path, scratch: Path) -> Any:
         """The model as it is, in the type its weights are stored in."""
 
-    def quantize(self, options: Any, folder: Path, rows: Rows, out: Path, step: Step) -> None:
-        """Writes the quantized weights into `out`, in safetensors files."""
+    def quantize(self, options: Any, folder: Path, dtype: torch.dtype, rows: Rows, out: Path, step: Step) -> None:
+        """Writes the weights, held in `dtype`, as quantized ones into `out`, in safetensors files."""
 
     def quantized(self, options: Any, out: Path, folder: Path, scratch: Path) -> Any:
         """The quantized model as this environment can run it."""
@@ -67,13 +68,18 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
     comparing += time.monotonic() - started
     tokens = sum(map(len, rows))
     step.log(f"calibrating on {len(rows)} rows, {tokens} tokens")
-    library.quantize(options, model.path, rows, step.out, step)
+    dtype = getattr(torch, FLOATS[options.rounding.held(read_tensors(model.path))])
+    library.quantize(options, model.path, dtype, rows, step.out, step)
     gc.collect()  # of what it used, cycles are left
     _clean(step.out, model.path, options)
     _look_at(options, model.path, step.out)
     written = time.monotonic()
     wanted = torch.load(kept, mmap=True)
-    found = agreement(logits(library.quantized(options, step.out, model.path, step.scratch), probes), wanted)
+    found = agreement(
+        logits(library.quantized(options, step.out, model.path, step.scratch), probes),
+        wanted,
+        "Take more bits, a smaller group_size, or data that is more like what the model is asked.",
+    )
     comparing += time.monotonic() - written
     _tell(options, model, found, step, rows=len(rows), tokens=tokens)
     step.metrics(comparison_seconds=comparing)
@@ -88,7 +94,7 @@ def _clean(out: Path, model: Path, options: Calibrated) -> None:
         clean_json(index)
     for weights in out.glob("*.safetensors"):
         weights.chmod(0o644)
-    write_json(out / "config.json", options.config_of(read_json(model / "config.json")))
+    write_json(out / "config.json", options.config_of(read_json(model / "config.json"), read_tensors(model)))
     generation = read_json(model / "generation_config.json")
     if generation:
         write_json(out / "generation_config.json", generation)
@@ -97,8 +103,7 @@ def _clean(out: Path, model: Path, options: Calibrated) -> None:
 
 def _look_at(options: Calibrated, model: Path, out: Path) -> None:
     """Raises StepError unless every layer that should be is packed as it should be, and holds numbers."""
-    given = Model.facts(model)
-    wrong = empty_layers(out) | differences(rounded(given, options.rounding), read_tensors(out))
+    wrong = empty_layers(out) | differences(Model.facts(model), options.rounding, read_tensors(out))
     if wrong:
         name = min(wrong)
         raise StepError(
@@ -106,12 +111,10 @@ def _look_at(options: Calibrated, model: Path, out: Path) -> None:
             + (f"; and {', '.join(sorted(wrong)[1:6])}" if len(wrong) > 1 else ""),
             "Nothing is published of it. Take quantize: gguf, or report the model's architecture.",
         )
-    if not linear_layers(given):
-        raise StepError("the model has no linear layers in numbered blocks", "There is nothing to quantize in it.")
 
 
 def _tell(options: Calibrated, model: Model, found: dict[str, float], step: Step, **counts: int) -> None:
-    layers = len(linear_layers(Model.facts(model.path)))
+    layers = len(shapes(Model.facts(model.path)))
     before, after = (sum(tensor.bytes for tensor in read_tensors(path).values()) for path in (model.path, step.out))
     step.metrics(layers=layers, bytes=after, size_share=after / before, calibration_rows=counts["rows"])
     step.metrics(calibration_tokens=counts["tokens"], **found)

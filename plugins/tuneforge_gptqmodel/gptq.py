@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tuneforge import Field
 
+from .backends import HALVED
 from .layers import Rounding
 from .options import Calibrated
 
@@ -51,7 +52,7 @@ class Gptq(Calibrated):
 
     @property
     def rounding(self) -> Rounding:
-        return Rounding("gptq", self.bits, self.group_size, "F16", halved=self.backend == "gptqmodel")
+        return Rounding("gptq", self.bits, self.group_size, "F16", HALVED[self.backend])
 
     def quantization_config(self) -> dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, PreTrain
 from tuneforge.artifacts import read_json, read_template
 from tuneforge.kit.folders import write_json
 
+from .layers import SIDEWAYS
 from .numbers import unpacked
 from .older import older_config
 
@@ -39,8 +40,10 @@ def full(folder: Path, scratch: Path) -> Any:
 def quantized(options: Calibrated, out: Path, folder: Path, scratch: Path) -> Any:
     """The model with the weights that the packed ones stand for: neither library runs on a CPU what it makes."""
     model = full(folder, scratch)
-    left = {**model.state_dict(), **_others(out), **unpacked(out, options.rounding)}
-    model.load_state_dict(left)
+    weights = unpacked(out, options.rounding)
+    if model.config.model_type in SIDEWAYS:
+        weights = {name: weight.T for name, weight in weights.items()}
+    model.load_state_dict({**model.state_dict(), **_others(out), **weights})
     return model
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from tuneforge import Step
 
 from .awq import Awq
@@ -13,7 +15,7 @@ from .legacy import full, older, quantized, tokenizer
 __all__ = ["full", "quantize", "quantized", "tokenizer"]
 
 
-def quantize(options: Awq, folder: Path, rows: Rows, out: Path, step: Step) -> None:
+def quantize(options: Awq, folder: Path, dtype: torch.dtype, rows: Rows, out: Path, step: Step) -> None:
     """See `engine.Library`."""
     from awq import AutoAWQForCausalLM
     from awq.quantize.quantizer import AwqQuantizer
@@ -40,7 +42,7 @@ def quantize(options: Awq, folder: Path, rows: Rows, out: Path, step: Step) -> N
 
     # It joins the rows and cuts them into pieces of one length; longer rows it would leave out.
     length = min(options.max_length, max(map(len, rows)))
-    loaded = AutoAWQForCausalLM.from_pretrained(str(older(folder, step.scratch)), device_map=None, torch_dtype="auto")
+    loaded = AutoAWQForCausalLM.from_pretrained(str(older(folder, step.scratch)), device_map=None, torch_dtype=dtype)
     loaded.quantize(
         None,
         quant_config={

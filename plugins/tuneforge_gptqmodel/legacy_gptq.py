@@ -15,7 +15,7 @@ from .legacy import full, older, quantized, tokenizer
 __all__ = ["full", "quantize", "quantized", "tokenizer"]
 
 
-def quantize(options: Gptq, folder: Path, rows: Rows, out: Path, step: Step) -> None:
+def quantize(options: Gptq, folder: Path, dtype: torch.dtype, rows: Rows, out: Path, step: Step) -> None:
     """See `engine.Library`."""
     from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig
 
@@ -26,7 +26,7 @@ def quantize(options: Gptq, folder: Path, rows: Rows, out: Path, step: Step) -> 
         desc_act=options.act_order,
         sym=options.symmetric,
     )
-    loaded = AutoGPTQForCausalLM.from_pretrained(str(older(folder, step.scratch)), config)
+    loaded = AutoGPTQForCausalLM.from_pretrained(str(older(folder, step.scratch)), config, torch_dtype=dtype)
     given = [{"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids)).long()} for ids in rows]
     loaded.quantize(given, batch_size=1)
     loaded.save_quantized(str(out), use_safetensors=True)

@@ -10,13 +10,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from tuneforge import QuantizedModel, Step
-from tuneforge.artifacts import read_json
+from tuneforge import Model, QuantizedModel, Step, StepError
+from tuneforge.kit.packed import examples
 from tuneforge.kit.quantized_models import load_quantized
 
 from .awq import Awq
 from .calibration import Rows
 from .gptq import Gptq
+from .layers import shapes
 
 if TYPE_CHECKING:
     from .options import Calibrated
@@ -35,14 +36,14 @@ def full(folder: Path, scratch: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
 
 
-def quantize(options: Calibrated, folder: Path, rows: Rows, out: Path, step: Step) -> None:
+def quantize(options: Calibrated, folder: Path, dtype: torch.dtype, rows: Rows, out: Path, step: Step) -> None:
     """See `engine.Library`."""
     from gptqmodel import BACKEND, GPTQModel  # starts threads: after the worker has forked
 
     on_cpu = {"backend": BACKEND.TORCH_AWQ} if isinstance(options, Awq) else {}
-    halved = options.rounding.halved and read_json(folder / "config.json").get("dtype") == "float32"
-    dtype = torch.float16 if halved else "auto"  # kernels compute in it; gptqmodel would take bfloat16
+    # Left to itself, it would take bfloat16 on a CPU, whatever the model is stored in.
     loaded = GPTQModel.load(str(folder), _config(options, step.scratch), dtype=dtype)
+    _check_layers(loaded, {*shapes(Model.facts(folder))}, isinstance(options, Awq))
     layers = loaded.model.config.get_text_config().num_hidden_layers
 
     def done(layer_idx: int, submodule_finalized: bool) -> None:
@@ -59,6 +60,24 @@ def quantize(options: Calibrated, folder: Path, rows: Rows, out: Path, step: Ste
 def quantized(options: Calibrated, out: Path, folder: Path, scratch: Path) -> Any:
     """See `engine.Library`."""
     return load_quantized(QuantizedModel(out, ""), dtype="auto")
+
+
+def _check_layers(loaded: Any, wanted: set[str], is_awq: bool) -> None:
+    """Raises StepError, before the hours that it takes, if it would round other layers than those that are stored."""
+    from gptqmodel.utils.model import find_modules, get_layers_with_prefixes
+
+    network = loaded.model
+    groups = loaded.simple_layer_modules(network.config, loaded.quantize_config, is_awq_quantize=is_awq)
+    parts = {part for group in groups for part in group}
+    blocks, names = get_layers_with_prefixes(network, loaded.extract_layers_node())
+    blocks = dict(zip(names, blocks or (), strict=True))
+    found = {f"{name}.{part}" for name, block in blocks.items() for part in find_modules(block) if part in parts}
+    if found != wanted:
+        told = {"would leave": sorted(wanted - found), "would round, which are not to be,": sorted(found - wanted)}
+        raise StepError(
+            f"gptqmodel {' and '.join(f'{does} {examples(names)}' for does, names in told.items() if names)}",
+            "Take quantize: gguf or bitsandbytes, or report the model's architecture.",
+        )
 
 
 def _config(options: Calibrated, scratch: Path) -> Any:

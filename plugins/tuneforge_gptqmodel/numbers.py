@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from .layers import Rounding
+from .layers import WORD, Rounding
 
-_WORD = 32
 _AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where in a word of eight AWQ's kernels look for the first, the second, ... output."""
 
@@ -60,7 +59,7 @@ def _weight(parts: dict[str, torch.Tensor], rounding: Rounding) -> torch.Tensor:
 
 def _columns(words: torch.Tensor, bits: int) -> torch.Tensor:
     """Words of (rows, columns) as their numbers, (rows, columns * 32 / bits), the lowest bits first."""
-    shifts = torch.arange(0, _WORD, bits, dtype=torch.int32)
+    shifts = torch.arange(0, WORD, bits, dtype=torch.int32)
     numbers = words.unsqueeze(-1).bitwise_right_shift(shifts).bitwise_and(2**bits - 1)
     return numbers.reshape(len(words), -1).float()
 

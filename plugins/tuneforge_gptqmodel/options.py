@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from tuneforge import ChatData, Facts, Field, Finding, Known, Model, Quantize, QuantizedModel, Step, TextData
+from tuneforge.artifacts import Tensor
+from tuneforge.kit.packed import FLOATS
 
 from .backends import NEEDS
 from .layers import Rounding, rounded
@@ -24,6 +26,7 @@ OWN_ROWS, OWN_LENGTH = 32, 256
 class Calibrated(Quantize):
     """A model whose linear layers are rounded so that what they make of calibration rows changes least."""
 
+    version = 2
     output = QuantizedModel
     needs = NEEDS["gptqmodel"]
     engine = "tuneforge_gptqmodel.ahead"
@@ -65,14 +68,17 @@ class Calibrated(Quantize):
         given = next(iter(facts.get("model", ())), None)
         if given is None:
             return super().foresee(facts)
-        config = self.config_of(given.config) if given.config else {}
+        config = self.config_of(given.config, given.tensors) if given.config else {}
         return replace(given, kind=QuantizedModel, config=config, tensors=rounded(given, self.rounding))
 
-    def config_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The result's config.json, made of the model's."""
-        halved = self.rounding.halved and config.get("dtype", config.get("torch_dtype")) == "float32"
-        kept = {name: value for name, value in config.items() if name != "torch_dtype"} if halved else dict(config)
-        return kept | ({"dtype": "float16"} if halved else {}) | {"quantization_config": self.quantization_config()}
+    def config_of(self, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The result's config.json, made of the model's, with the dtype that follows from the model's tensors."""
+        dtype = FLOATS.get(self.rounding.held(tensors))
+        made = dict(config)
+        if dtype and dtype != config.get("dtype", config.get("torch_dtype")):
+            made.pop("torch_dtype", None)
+            made["dtype"] = dtype
+        return made | {"quantization_config": self.quantization_config()}
 
     def check(self, facts: Known) -> Iterator[Finding]:
         from .checks import check

@@ -48,7 +48,7 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
         step.log(f"{method.measures}: measured on {len(ids)} rows, {sum(map(len, ids))} tokens")
         rows = Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]})
     full = read_tensors(model.path)
-    layers = linear_layers(full)
+    layers = linear_layers(full, read_json(model.path / "config.json"))
     rounded: Any = load_model(model, dtype=dtype, on=_CPU)
     head = next(name for name, module in rounded.named_modules() if module is rounded.get_output_embeddings())
     recipe = _recipe(method, method.settings(layers, head), _Progress(method, rounded, step))
@@ -65,7 +65,7 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
     del rounded
     (step.out / "recipe.yaml").unlink(missing_ok=True)  # the run's record has it
     tensors = read_tensors(step.out)
-    check_packed(full, tensors, named(method.skip, layers), "llm-compressor")
+    check_packed(layers, tensors, named(method.skip, layers), "llm-compressor")
     reloaded = AutoModelForCausalLM.from_pretrained(step.out, dtype=dtype).eval()
     again = list(logits(reloaded, texts))
     difference, largest = largest_difference(again, direct), max(float(each.abs().max()) for each in direct)
@@ -75,7 +75,8 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
             "Report this: compressed-tensors or transformers does not read what it writes.",
         )
     size, before = (sum(tensor.bytes for tensor in each.values()) for each in (tensors, full))
-    figures = agreement(again, wanted)
+    fix = "Take another scheme, or leave the layers that suffer most out of it (`skip`)."
+    figures = agreement(again, wanted, fix)
     step.metrics(bytes=size, share_of_bytes=size / before, layers=len(layers), reload_error=difference, **figures)
     step.log(
         f"{size / before:.0%} of the bytes; the likeliest token is the full model's in "

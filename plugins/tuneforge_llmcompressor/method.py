@@ -117,7 +117,7 @@ class Compressed(Quantize):
         full = next(iter(facts.get("model", ())), None)
         if full is None:
             return super().foresee(facts)
-        config = {**full.config, "quantization_config": self.settings(linear_layers(full.tensors))}
+        config = {**full.config, "quantization_config": self.settings(linear_layers(full.tensors, full.config))}
         return Facts(QuantizedModel, config, tokenizer=full.tokenizer, template=full.template)
 
     def check(self, facts: Known) -> Iterator[Finding]:
@@ -138,11 +138,11 @@ class Compressed(Quantize):
             yield Finding(f"{self.scheme}: {SCHEMES[self.scheme].hardware}", "", "warning", "scheme")
         for model in facts.get("model", ()):
             yield from check_full(model)
-            yield from check_skipped(self.skip, model.tensors, "skip")
+            yield from check_skipped(self.skip, linear_layers(model.tensors, model.config), "skip")
             yield from self._check_model(model, chats=any(issubclass(given.kind, ChatData) for given in data))
 
     def _check_model(self, model: Facts, chats: bool) -> Iterator[Finding]:
-        layers = linear_layers(model.tensors)
+        layers = linear_layers(model.tensors, model.config)
         rounded = [layer for layer in layers if layer not in named(self.skip, layers)]
         wide = {layer: model.tensors[f"{layer}.weight"].shape[1] for layer in rounded}
         odd = [layer for layer, width in wide.items() if self.group_size > 0 and width % self.group_size]

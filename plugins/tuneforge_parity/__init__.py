@@ -64,11 +64,11 @@ class RecordProbe(Evaluate):
         for given in facts.get("model", ()):
             if issubclass(given.kind, Gguf):
                 needs += _LLAMA_CPP
-            elif issubclass(given.kind, QuantizedModel):
-                # No more than what made it needs, so that both can share an environment.
-                needs += (*_TRANSFORMERS, *(needs_of(given.config) if _problem(given.config) is None else ()))
             else:
+                # peft for a quantized model, too, so that the environment which made it can be shared.
                 needs += (*_PEFT, *_TRANSFORMERS)
+                if issubclass(given.kind, QuantizedModel) and _problem(given.config) is None:
+                    needs += needs_of(given.config)
         return tuple(sorted(needs))
 
     def check(self, facts: Known) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 from tuneforge import Adapter, Artifact, RewardAdapter, RewardModel
 from tuneforge.artifacts import Tensor, context_length, read_json, read_tensors
 from tuneforge.kit.chats import ChatRefusedError, chat_ids, prompt_text, terminator
+from tuneforge.kit.folders import stored_stops
 
 from .formats import Form, claimed
 from .loading import folder_of, load
@@ -106,10 +107,7 @@ class WithTransformers:
 
 def _stops(artifact: Artifact, tokenizer: Any) -> list[int]:
     """What ends an answer by the artifact's own files; of an adapter, which has none of its own, as it is served."""
-    folder = folder_of(artifact)
-    path = folder / "generation_config.json"
-    own = read_json(path if path.exists() else folder / "config.json").get("eos_token_id")
-    stops = [*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id]
+    stops = [*stored_stops(folder_of(artifact)), tokenizer.eos_token_id]
     if isinstance(artifact, Adapter):
         stops.append(terminator(tokenizer))
     return sorted({token for token in stops if token is not None})

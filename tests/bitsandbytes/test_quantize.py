@@ -59,7 +59,7 @@ def test_a_tuned_model_says_the_same_in_fewer_bits(
     step = carry_out(method, tuned)
     assert list(QuantizedModel.missing(step.out)) == []
     full, tensors = read_tensors(tuned.path), read_tensors(step.out)
-    layers = linear_layers(full)
+    layers = linear_layers(full, {})
     assert len(layers) == 4 * 7 == step.figures["layers"]
     assert all(is_packed(layer, tensors) for layer in layers)
     assert tensors["model.embed_tokens.weight"] == full["model.embed_tokens.weight"]
@@ -112,7 +112,7 @@ def test_the_same_model_gives_the_same_bytes_and_other_options_others(
 def test_layers_that_are_skipped_stay_as_they_are(tuned: Model, carry_out: Callable[..., Step]) -> None:
     step = carry_out(BitsAndBytes(skip=["down_proj", "model.layers.0", "*.layers.3.*.q_proj"]), tuned)
     tensors = read_tensors(step.out)
-    full = [layer for layer in linear_layers(read_tensors(tuned.path)) if not is_packed(layer, tensors)]
+    full = [layer for layer in linear_layers(read_tensors(tuned.path), {}) if not is_packed(layer, tensors)]
     assert len(full) == 7 + 3 + 1
     assert all("down_proj" in name or ".0." in name or name.endswith("3.self_attn.q_proj") for name in full)
     assert tensors["model.layers.0.mlp.down_proj.weight"].dtype == "BF16"

@@ -32,14 +32,14 @@ def workshop(tmp_path: Path, environments: Path) -> Bench:
     return made
 
 
-def model(layers: dict[str, tuple[int, int]] | None = None, **config: Any) -> Facts:
+def model(layers: dict[str, tuple[int, int]] | None = None, stored: str = "BF16", **config: Any) -> Facts:
     """The facts of a Llama of one layer with an output head."""
     shapes = layers or {"self_attn.q_proj": (256, 256), "mlp.gate_proj": (512, 256), "mlp.down_proj": (256, 512)}
-    tensors = {f"model.layers.0.{name}.weight": Tensor("BF16", shape) for name, shape in shapes.items()}
+    tensors = {f"model.layers.0.{name}.weight": Tensor(stored, shape) for name, shape in shapes.items()}
     tensors |= {
-        "model.embed_tokens.weight": Tensor("BF16", (1000, 256)),
-        "model.layers.0.input_layernorm.weight": Tensor("BF16", (256,)),
-        "lm_head.weight": Tensor("BF16", (1000, 256)),
+        "model.embed_tokens.weight": Tensor(stored, (1000, 256)),
+        "model.layers.0.input_layernorm.weight": Tensor(stored, (256,)),
+        "lm_head.weight": Tensor(stored, (1000, 256)),
     }
     return Facts(Model, {"model_type": "llama", **config}, tensors, Path("/tokenizer"), "{{ messages }}")
 

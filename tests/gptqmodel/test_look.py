@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config
 
 from tests.gguf.small_models import byte_level, write_model
 from tuneforge import ChatData, Model, QuantizedModel, Step, StepError, TextData
@@ -21,7 +21,8 @@ from tuneforge_gptqmodel import engine
 from tuneforge_gptqmodel.awq import Awq
 from tuneforge_gptqmodel.calibration import calibration_rows, own_rows
 from tuneforge_gptqmodel.gptq import Gptq
-from tuneforge_gptqmodel.layers import Rounding, linear_layers
+from tuneforge_gptqmodel.layers import Rounding, shapes
+from tuneforge_gptqmodel.legacy import quantized
 from tuneforge_gptqmodel.numbers import unpacked
 
 pytestmark = pytest.mark.slow
@@ -72,9 +73,9 @@ class Nearest:
     def full(self, folder: Path, scratch: Path) -> Any:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
-    def quantize(self, options: Any, folder: Path, rows: Any, out: Path, step: Step) -> None:
-        tensors = load_file(folder / "model.safetensors")
-        for layer in linear_layers(Model.facts(folder)):
+    def quantize(self, options: Any, folder: Path, dtype: torch.dtype, rows: Any, out: Path, step: Step) -> None:
+        tensors = {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()}
+        for layer in shapes(Model.facts(folder)):
             parts = pack(tensors.pop(f"{layer}.weight"), options.rounding.quant_method, options.group_size)
             tensors |= {f"{layer}.{part}": tensor for part, tensor in parts.items()}
         self.spoil(tensors)
@@ -163,6 +164,10 @@ def _leave_one_as_it_was(tensors: dict[str, torch.Tensor]) -> None:
             lambda tensors: tensors.update({"model.layers.0.mlp.up_proj.qweight": torch.rand(8, 128)}),
             r"up_proj.qweight is F32 of \(8, 128\) in place of I32 of \(8, 128\)",
         ),
+        (
+            lambda tensors: tensors.update({"model.norm.weight": tensors["model.norm.weight"].bfloat16()}),
+            r"model.norm.weight is BF16 in place of F16",
+        ),
     ],
 )
 def test_a_silently_unquantized_result_is_an_error_that_names_the_layers(
@@ -217,8 +222,12 @@ def test_a_model_that_says_nothing_is_refused() -> None:
     assert abs(same["kl"]) < 1e-6 and same["logits_error"] == 0
     with pytest.raises(StepError, match="not finite"):
         agreement([torch.full((5, 10), float("nan"))], wanted)
-    with pytest.raises(StepError, match="nothing like"):
+    with pytest.raises(StepError, match=r"nothing like[^`]*Take more bits"):
         agreement([torch.randn(5, 10)], wanted)
+    constant = [torch.ones(5, 10)]
+    assert agreement(constant, constant)["logits_error"] == 0
+    with pytest.raises(StepError, match="off by inf"):
+        agreement(wanted, constant)
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])
@@ -229,3 +238,23 @@ def test_packed_numbers_stand_for_the_weight(method: Any, tmp_path: Path) -> Non
     found = unpacked(tmp_path, Rounding(method, 4, 32, "F16"))["a.0.b.weight"]
     assert found.shape == weight.shape
     assert float((found - weight).abs().max()) < 0.6 * float(weight.abs().max()) / 7
+
+
+def test_what_auto_gptq_makes_of_gpt2_is_turned_back(tmp_path: Path) -> None:
+    """GPT-2 holds (inputs, outputs), which of a square layer no shape would tell."""
+    folder, out = tmp_path / "model", tmp_path / "out"
+    config = GPT2Config(vocab_size=50, n_embd=32, n_layer=1, n_head=2, n_positions=32, initializer_range=0.2)
+    AutoModelForCausalLM.from_config(config, dtype=torch.float16).save_pretrained(folder)
+    given = load_file(folder / "model.safetensors")
+    tensors = dict(given)
+    layers = shapes(Model.facts(folder))
+    for layer in layers:
+        parts = pack(tensors.pop(f"{layer}.weight").T, "gptq", 32)
+        tensors |= {f"{layer}.{part}": tensor for part, tensor in parts.items()}
+    out.mkdir()
+    save_file(tensors, out / "model.safetensors")
+    found = quantized(Gptq(group_size=32, backend="auto-gptq"), out, folder, tmp_path).state_dict()
+    assert len(layers) == 4
+    for layer in layers:
+        weight = given[f"{layer}.weight"]
+        assert float((found[f"{layer}.weight"] - weight).abs().max()) < 0.6 * float(weight.abs().max()) / 7

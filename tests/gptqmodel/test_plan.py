@@ -34,9 +34,18 @@ def test_a_usual_model_with_data_is_taken_without_a_word(method: Gptq | Awq) -> 
         (Gptq(), model({"mlp.up_proj": (512, 192)}), "group_size", "Set group_size: 64."),
         (Awq(), model({"mlp.up_proj": (512, 40)}), "group_size", "Set group_size: -1."),
         (Awq(group_size=-1), model({"mlp.up_proj": (100, 256)}), "bits", "256 inputs and 100 outputs, does not pack"),
+        (Awq(), model({"self_attn.k_proj": (32, 256), "self_attn.v_proj": (32, 256)}), "", "v_proj has 32"),
         (Gptq(bits=3, group_size=-1), model({"mlp.up_proj": (96, 80)}), "bits", "does not pack into 32-bit words at 3"),
         (Gptq(), model(model_type="mamba7"), "", "gptqmodel does not know models of the type mamba7"),
         (Awq(backend="autoawq"), model(model_type="smollm3"), "backend", "autoawq does not know"),
+        (Gptq(), model(model_type="gemma3"), "", "gptqmodel does not keep to the layers that a gemma3 is stored with"),
+        (
+            Awq(),
+            model({"mlp.experts.down_proj": (4, 256, 256), "self_attn.q_proj": (256, 256)}, model_type="gpt_oss"),
+            "",
+            "its experts are one tensor, of which it makes many",
+        ),
+        (Gptq(), model({"mlp.gate": (8, 256)}), "", "a llama has no linear layers in its blocks"),
         (Gptq(), model(quantization_config={"quant_method": "awq"}), "", "quantized already, by awq"),
         (Gptq(), model(quantization_config={"load_in_4bit": True}), "", "quantized already, by bitsandbytes"),
     ],
@@ -105,8 +114,6 @@ def test_the_result_is_foreseen() -> None:
     assert seen.tensors["lm_head.weight"] == model().tensors["lm_head.weight"]
     seen = Awq(group_size=-1).foresee({"model": [model()]})
     config = seen.config["quantization_config"]
-    halved = Gptq().foresee({"model": [model(dtype="float32")]})
-    assert halved.config["dtype"] == "float16"
     assert [config[name] for name in ("quant_method", "bits", "group_size", "zero_point", "version")] == [
         *("awq", 4, -1, True, "gemm")
     ]
@@ -147,3 +154,35 @@ def test_transformers_4_is_told_the_rotary_base_in_its_words() -> None:
     for rope in ({"rope_type": "proportional"}, {"full_attention": {"rope_type": "default"}}):
         with pytest.raises(StepError, match="transformers 4 does not know"):
             older_config({"rope_parameters": rope})
+
+
+@pytest.mark.parametrize(
+    ("method", "stored", "config", "held"),
+    [
+        (Awq(), "F16", {"dtype": "float16"}, "F16"),
+        (Gptq(), "F16", {"torch_dtype": "float16"}, "F16"),
+        (Awq(), "F32", {"torch_dtype": "float32"}, "F16"),
+        (Gptq(), "F32", {}, "F16"),
+        (Awq(), "BF16", {"dtype": "float32"}, "BF16"),
+        (Gptq(backend="auto-gptq"), "BF16", {"dtype": "bfloat16"}, "F16"),
+        (Awq(backend="autoawq"), "F32", {"dtype": "float32"}, "F32"),
+    ],
+)
+def test_the_type_of_the_result_follows_from_the_tensors(
+    method: Gptq | Awq, stored: str, config: dict[str, str], held: str
+) -> None:
+    seen = method.foresee({"model": [model(stored=stored, **config)]})
+    assert {tensor.dtype for name, tensor in seen.tensors.items() if name.endswith(".weight")} == {held}
+    scales = seen.tensors["model.layers.0.mlp.down_proj.scales"].dtype
+    assert scales == ("F16" if method.name == "gptq" or method.backend == "autoawq" else held)
+    told = {name: value for name, value in seen.config.items() if name in ("dtype", "torch_dtype")}
+    words = {"F16": "float16", "F32": "float32", "BF16": "bfloat16"}
+    assert set(told.values()) == {words[held]} and set(told) <= {"dtype", *config}
+
+
+def test_what_gates_linear_attention_stays_as_it_is() -> None:
+    given = model({"linear_attn.in_proj_qkv": (256, 256), "linear_attn.in_proj_a": (4, 256)})
+    assert found(Gptq(), given, chats()) == []
+    seen = Gptq().foresee({"model": [given]}).tensors
+    assert seen["model.layers.0.linear_attn.in_proj_a.weight"] == Tensor("BF16", (4, 256))
+    assert "model.layers.0.linear_attn.in_proj_qkv.qweight" in seen

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests.core.bench import Bench, statuses, step_of
+from tests.gguf.small_models import byte_level, write_model
 from tests.gptqmodel.conftest import ORDERS
 from tuneforge import Model
 from tuneforge.artifacts import read_json, read_tensors
@@ -25,7 +28,8 @@ from tuneforge_gptqmodel.gptq import Gptq
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-TUNED = f"""steps:
+TUNED = f"""extensions: {{parity: false}}
+steps:
   base: {{load_model: builtin}}
   chats: {{format: chat, with: {{path: {ORDERS}, holdout: 0.05, limit: 400}}}}
   tuned:
@@ -90,6 +94,43 @@ def test_gptq_and_awq_answer_as_the_model_does_and_are_the_same_bytes_each_time(
         assert figures["greedy_agreement"] > 0.8 and figures["kl"] < 0.2
     assert agreeing(workshop, record, "gptq") >= 0.6
     assert agreeing(workshop, record, "awq") >= 0.4
+
+
+@pytest.mark.whole
+def test_a_model_keeps_its_type_but_for_float32(workshop: Bench, tmp_path: Path) -> None:
+    half = write_model(tmp_path / "half", byte_level(), dtype=torch.float16, hidden=128, intermediate=128)
+    older = write_model(tmp_path / "older", byte_level(), intermediate=128)
+    config = read_json(older / "config.json")
+    assert config.pop("dtype") == "float32"
+    (older / "config.json").write_text(json.dumps(config | {"torch_dtype": "float32"}))
+    options = "with: {group_size: 32, rows: 4, max_length: 16}"
+    record = workshop.run(
+        "extensions: {parity: false}\nsteps:\n"
+        f"  half: {{load_model: path, with: {{path: {half}}}}}\n"
+        f"  older: {{load_model: path, with: {{path: {older}}}}}\n"
+        f"  awq: {{quantize: awq, model: half, {options}}}\n  gptq: {{quantize: gptq, model: older, {options}}}\n"
+    )
+    assert set(statuses(record).values()) == {"done"}, record
+    for name in ("awq", "gptq"):
+        path = folder(workshop, record, name)
+        assert {tensor.dtype for tensor in read_tensors(path).values()} == {"F16", "I32"}
+        written = read_json(path / "config.json")
+        assert written["dtype"] == "float16" and "torch_dtype" not in written
+
+
+@pytest.mark.whole
+def test_layers_that_are_loaded_under_other_names_are_told_before_the_work(workshop: Bench, tmp_path: Path) -> None:
+    """A model stored without its head is loaded as one with another prefix."""
+    bare = write_model(tmp_path / "bare", byte_level(), tied=True, intermediate=128)
+    tensors = load_file(bare / "model.safetensors")
+    save_file({name.removeprefix("model."): tensor for name, tensor in tensors.items()}, bare / "model.safetensors")
+    record = workshop.run(
+        "extensions: {parity: false}\nsteps:\n"
+        f"  bare: {{load_model: path, with: {{path: {bare}}}}}\n"
+        "  gptq: {quantize: gptq, model: bare, with: {group_size: 32, rows: 4, max_length: 16}}\n"
+    )
+    assert statuses(record)["gptq"] == "failed"
+    assert "gptqmodel would leave layers.0.mlp.down_proj" in json.dumps(step_of(record, "gptq"))
 
 
 @pytest.mark.whole

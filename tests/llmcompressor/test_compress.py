@@ -47,7 +47,7 @@ def check(folder: Path, tuned: Model, options: dict[str, Any], skipped: int = 0)
     """What is asserted of every result; gives its quantization_config."""
     assert list(QuantizedModel.missing(folder)) == []
     full, tensors = read_tensors(tuned.path), read_tensors(folder)
-    layers = linear_layers(full)
+    layers = linear_layers(full, {})
     assert sum(is_packed(layer, tensors) for layer in layers) == len(layers) - skipped
     assert tensors["model.embed_tokens.weight"] == full["model.embed_tokens.weight"]
     config = read_json(folder / "config.json")

@@ -58,13 +58,15 @@ def largest_difference(found: Iterable[torch.Tensor], wanted: Iterable[torch.Ten
     return float(worst.max()) if bool(worst.isfinite().all()) else math.inf
 
 
-def agreement(found: Iterable[torch.Tensor], wanted: Iterable[torch.Tensor]) -> dict[str, float]:
+def agreement(
+    found: Iterable[torch.Tensor], wanted: Iterable[torch.Tensor], fix: str = "Take more bits."
+) -> dict[str, float]:
     """Figures of logits against those of the full model, over all positions (`compared_positions`).
 
     `logits_error` is the root mean square of the difference, as a share of the spread of the full model's logits;
     `kl` the mean Kullback-Leibler divergence from the full model, in nats; `greedy_agreement` the share of positions
     where both find the same token the likeliest. Raises StepError for logits that are not finite, or have as little
-    to do with the full model's as chance.
+    to do with the full model's as chance, with what is then to be done in `fix`.
     """
     positions, agreeing, divergence, squares, spread = 0, 0, 0.0, 0.0, 0.0
     for ours, theirs in zip(found, wanted, strict=True):
@@ -79,11 +81,11 @@ def agreement(found: Iterable[torch.Tensor], wanted: Iterable[torch.Tensor]) -> 
             "the quantized model's logits are not finite",
             "Its weights may not fit float16: quantize another way, such as gguf in q4_k_m.",
         )
-    error = math.sqrt(squares / spread)
+    error = math.sqrt(squares / spread) if spread else math.inf if squares else 0.0
     if not error < 1:
         raise StepError(
             f"the quantized model answers nothing like the full one: its logits are off by {error:.2g} of their spread",
-            "Take a type of more bits, or leave the layers that suffer most out of it (`skip`).",
+            fix,
         )
     return {
         "logits_error": error,

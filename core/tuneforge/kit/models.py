@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,9 @@ from tuneforge.artifacts import read_json, read_tensors
 from . import bottleneck
 from .adapters import is_prompt, peft_type
 from .folders import clean_json, copy_tokenizer, stored_stops, write_json
+from .packed import FLOATS, stored_type
 
 bottleneck.register()
-
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
 def device() -> torch.device:
@@ -59,10 +57,9 @@ def full_model(artifact: Artifact) -> Artifact:
 
 def stored_dtype(artifact: Artifact) -> torch.dtype:
     """The floating-point type in which most of the (base) model's weights are stored."""
-    sizes: Counter[str] = Counter()
-    for tensor in read_tensors(full_model(artifact).path).values():
-        sizes[tensor.dtype] += tensor.bytes if tensor.dtype in _DTYPES else 0
-    return _DTYPES.get(max(sizes, key=lambda name: sizes[name], default=""), torch.float32)
+    stored = stored_type(read_tensors(full_model(artifact).path))
+    found: torch.dtype = getattr(torch, FLOATS.get(stored, "float32"))
+    return found
 
 
 def inference_dtype(artifact: Artifact) -> torch.dtype:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Any
 
 from tuneforge import Facts, Finding, StepError
 from tuneforge.artifacts import Tensor
@@ -12,22 +14,34 @@ from tuneforge.artifacts import Tensor
 from .quantized import quant_method
 
 Tensors = Mapping[str, Tensor]
+Config = Mapping[str, Any]
 
 _PACKED = ("qweight", "weight_packed")
 """What the numbers of a packed layer are called: by GPTQ and AWQ, and by compressed-tensors."""
-_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Floating-point types as safetensors calls them, and as torch and config.json do."""
 _OTHER_SENSES = ("vision", "visual", "audio", "image")
-_ROUTERS = ("router", "gate", "shared_expert_gate")
+_ROUTERS = ("router", "gate", "shared_expert_gate", "wg")
 
 
-def linear_layers(tensors: Tensors) -> list[str]:
+def stored_type(tensors: Tensors) -> str:
+    """The floating-point type in which most of the weights are stored, as safetensors calls it; empty if none is."""
+    sizes: Counter[str] = Counter()
+    for tensor in tensors.values():
+        sizes[tensor.dtype] += tensor.bytes if tensor.dtype in FLOATS else 0
+    return next((dtype for dtype, size in sizes.most_common(1) if size), "")
+
+
+def linear_layers(tensors: Tensors, config: Config) -> list[str]:
     """The linear layers of a full model that a quantization is to round, in the order of `tensors`.
 
     They are those of the repeated blocks, each expert of a mixture among them. Embeddings, the output head, routers and
-    what sees or hears for the model are none of them: they are small, and much hangs on them.
+    what sees or hears for the model are none of them: they are small, and much hangs on them. Nor are heads that draft
+    further tokens, in blocks beyond those that `config` counts or called mtp: transformers does not load them.
     """
+    blocks = (config.get("text_config") or config).get("num_hidden_layers")
     found = [name.removesuffix(".weight") for name, tensor in tensors.items() if _is_matrix(name, tensor)]
-    return [layer for layer in found if _in_block(layer) and not _is_apart(layer)]
+    return [layer for layer in found if _in_block(layer, blocks) and not _is_apart(layer)]
 
 
 def fused_experts(tensors: Tensors) -> list[str]:
@@ -40,7 +54,7 @@ def is_packed(layer: str, tensors: Tensors) -> bool:
     if any(f"{layer}.{last}" in tensors for last in _PACKED):
         return True
     weight = tensors.get(f"{layer}.weight")
-    return weight is not None and weight.dtype not in _FLOATS
+    return weight is not None and weight.dtype not in FLOATS
 
 
 def packed_layers(tensors: Tensors) -> list[str]:
@@ -49,15 +63,10 @@ def packed_layers(tensors: Tensors) -> list[str]:
     return [layer for layer in layers if is_packed(layer, tensors)]
 
 
-def unpacked(full: Tensors, quantized: Tensors, skipped: Iterable[str] = ()) -> list[str]:
-    """The linear layers of the full model that the quantized one holds as they were, or lacks; but for `skipped`."""
-    left = {*skipped}
-    return [layer for layer in linear_layers(full) if layer not in left and not is_packed(layer, quantized)]
-
-
-def check_packed(full: Tensors, quantized: Tensors, skipped: Iterable[str], library: str) -> None:
-    """Raises StepError, naming layers, if a library has left some as they were that it was to round."""
-    left = unpacked(full, quantized, skipped)
+def check_packed(layers: Iterable[str], quantized: Tensors, skipped: Iterable[str], library: str) -> None:
+    """Raises StepError, naming them, if the quantized model holds layers as they were, or lacks them; but `skipped`."""
+    kept = {*skipped}
+    left = [layer for layer in layers if layer not in kept and not is_packed(layer, quantized)]
     if left:
         raise StepError(
             f"{library} left {len(left)} linear layers as they were: {examples(left)}",
@@ -73,7 +82,7 @@ def check_full(model: Facts) -> Iterator[Finding]:
             f"the model is quantized already, by {quant_method(model.config)}",
             "Start from its full-precision version: what was rounded away does not come back.",
         )
-    elif model.tensors and not linear_layers(model.tensors) and not fused_experts(model.tensors):
+    elif model.tensors and not linear_layers(model.tensors, model.config) and not fused_experts(model.tensors):
         kind = model.config.get("model_type", "model")
         yield Finding(f"a {kind} has no linear layers in its blocks to quantize", "Leave this step out.")
 
@@ -83,9 +92,8 @@ def named(patterns: Sequence[str], layers: Sequence[str]) -> list[str]:
     return [layer for layer in layers if any(_stands_for(pattern, layer) for pattern in patterns)]
 
 
-def check_skipped(patterns: Sequence[str], tensors: Tensors, field: str) -> Iterator[Finding]:
-    """Findings on patterns that stand for no linear layer, or together for all of them."""
-    layers = linear_layers(tensors)
+def check_skipped(patterns: Sequence[str], layers: Sequence[str], field: str) -> Iterator[Finding]:
+    """Findings on patterns that stand for none of the linear layers, or together for all of them."""
     if not layers:
         return
     for pattern in patterns:
@@ -114,14 +122,15 @@ def _stands_for(pattern: str, layer: str) -> bool:
 
 
 def _is_matrix(name: str, tensor: Tensor) -> bool:
-    return len(tensor.shape) == 2 and name.endswith(".weight") and tensor.dtype in _FLOATS
+    return len(tensor.shape) == 2 and name.endswith(".weight") and tensor.dtype in FLOATS
 
 
-def _in_block(layer: str) -> bool:
-    return any(part.isdigit() for part in layer.split("."))
+def _in_block(layer: str, blocks: int | None) -> bool:
+    place = next((int(part) for part in layer.split(".") if part.isdigit()), None)
+    return place is not None and (blocks is None or place < blocks)
 
 
 def _is_apart(layer: str) -> bool:
     parts = layer.split(".")
     other_sense = any(word in part for part in parts for word in _OTHER_SENSES)
-    return other_sense or "embed" in parts[-1] or parts[-1] in _ROUTERS
+    return other_sense or "mtp" in parts or "embed" in parts[-1] or parts[-1] in _ROUTERS

@@ -49,7 +49,7 @@ def vllm_findings(facts: Facts) -> Iterator[Finding]:
         return
     yield from _METHODS[method](settings, facts.model.tensors)
     if facts.model.tensors:
-        yield from _check_packed(method, settings, facts.model.tensors)
+        yield from _check_packed(method, facts.model.config, facts.model.tensors)
 
 
 def _check_model(facts: Facts) -> Iterator[Finding]:
@@ -80,9 +80,9 @@ def _check_model(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _check_packed(method: str, settings: Settings, tensors: Tensors) -> Iterator[Finding]:
+def _check_packed(method: str, config: Settings, tensors: Tensors) -> Iterator[Finding]:
     """Findings on what is stored: nothing in fewer bits, layers that are not, layers of which some parts are."""
-    packed, full = packed_layers(tensors), linear_layers(tensors)
+    packed, full = packed_layers(tensors), linear_layers(tensors, config)
     if not packed:
         yield Finding(
             f"config.json says {method}, and not one layer is stored in fewer bits", f"{_AGAIN}: this one is not."
@@ -90,7 +90,7 @@ def _check_packed(method: str, settings: Settings, tensors: Tensors) -> Iterator
         return
     # GPTQ and AWQ name no layers: vLLM takes those for quantized that are stored so.
     if method in ("bitsandbytes", "compressed-tensors"):
-        surprising = [layer for layer in full if not _ignored(layer, settings, method)]
+        surprising = [layer for layer in full if not _ignored(layer, config["quantization_config"], method)]
         if surprising:
             yield Finding(
                 f"{len(surprising)} layers are stored in full and vLLM expects them {method}: {examples(surprising)}",
