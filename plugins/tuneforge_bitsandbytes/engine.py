@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from tuneforge import Model, Step, StepError
 from tuneforge.artifacts import read_json, read_tensors
-from tuneforge.kit.agreement import agreement, largest_difference, logits, probes
+from tuneforge.kit.agreement import agreement, largest_difference, logits, probes, tell
 from tuneforge.kit.models import load_model, load_tokenizer, save_model, stored_dtype, tokenizer_folder
-from tuneforge.kit.packed import check_packed, linear_layers, named
+from tuneforge.kit.packed import check_packed, linear_layers
 
 if TYPE_CHECKING:
     from .method import BitsAndBytes
@@ -38,13 +38,13 @@ def quantize(method: BitsAndBytes, model: Model, step: Step) -> None:
     del network
     step.progress(1, _PARTS)
     full = read_tensors(model.path)
-    layers = linear_layers(full, read_json(model.path / "config.json"))
-    settings = BitsAndBytesConfig(**method.settings(str(dtype).removeprefix("torch."), head, layers))
+    config = read_json(model.path / "config.json")
+    settings = BitsAndBytesConfig(**method.settings(str(dtype).removeprefix("torch."), head, full, config))
     rounded = _plain(load_model(model, dtype=dtype, on=_CPU, quantization=settings))
     # Before it computes anything: that may pack 4-bit weights anew, for this CPU alone.
     save_model(rounded, tokenizer_folder(model), step.out, None, like=model.path)
     tensors = read_tensors(step.out)
-    check_packed(layers, tensors, named(method.skip, layers), "bitsandbytes")
+    check_packed(full, config, tensors, method.skip, "bitsandbytes")
     step.progress(2, _PARTS)
     direct = list(logits(rounded, texts))
     del rounded
@@ -56,14 +56,9 @@ def quantize(method: BitsAndBytes, model: Model, step: Step) -> None:
             f"loaded again, the model's logits differ by {difference:.3g} from what they were before it was written",
             "Report this: bitsandbytes or transformers does not read what it writes.",
         )
-    size, before = (sum(tensor.bytes for tensor in each.values()) for each in (tensors, full))
     figures = agreement(again, wanted, "Take int8, or leave the layers that suffer most out of it (`skip`).")
-    step.metrics(bytes=size, share_of_bytes=size / before, layers=len(layers), **figures)
+    tell(step, full, tensors, len(linear_layers(full, config)), figures)
     step.progress(4, _PARTS)
-    step.log(
-        f"{size / before:.0%} of the bytes; the likeliest token is the full model's in "
-        f"{figures['greedy_agreement']:.1%} of the places"
-    )
 
 
 def _loaded(folder: Path, dtype: torch.dtype) -> Any:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from tuneforge import Facts, Field, Finding, Known, Model, Quantize, QuantizedModel, Step
-from tuneforge.kit.packed import check_full, check_skipped, fused_experts, linear_layers, named
+from tuneforge.kit.packed import Config, Tensors, apart_layers, check_full, check_skipped, experts, named, roundable
+from tuneforge.kit.unread import unread
 
 
 class BitsAndBytes(Quantize):
@@ -49,11 +50,14 @@ class BitsAndBytes(Quantize):
         "model.layers.0, or *.mlp.*",
     )
 
-    def settings(self, stored: str, head: str, layers: list[str]) -> dict[str, Any]:
-        """What transformers is to be told, given the type the model is stored in, its output head and its layers."""
+    def settings(self, stored: str, head: str, tensors: Tensors, config: Config) -> dict[str, Any]:
+        """What transformers is to be told, given the type the model is stored in, its output head and its tensors."""
         # Full names for transformers, and what was asked for, as vLLM knows no parts of what it makes one layer of.
         plain = [pattern for pattern in self.skip if not set(pattern) & set("*?[")]
-        skipped = [head, *dict.fromkeys([*plain, *named(self.skip, layers)])]
+        skipped = [
+            head,
+            *dict.fromkeys([*apart_layers(tensors), *plain, *named(self.skip, roundable(tensors, config))]),
+        ]
         if self.type == "int8":
             return {"load_in_8bit": True, "llm_int8_threshold": self.threshold, "llm_int8_skip_modules": skipped}
         return {
@@ -69,20 +73,22 @@ class BitsAndBytes(Quantize):
         if full is None:
             return super().foresee(facts)
         stored = str(full.config.get("dtype") or full.config.get("torch_dtype") or "float32")
-        settings = self.settings(stored, "lm_head", linear_layers(full.tensors, full.config))
+        settings = self.settings(stored, "lm_head", full.tensors, full.config)
         config = {**full.config, "quantization_config": {"quant_method": "bitsandbytes", **settings}}
         return Facts(QuantizedModel, config, tokenizer=full.tokenizer, template=full.template)
 
     def check(self, facts: Known) -> Iterator[Finding]:
+        modes = {"int8": ("double_quant", "compute_dtype")}
+        yield from unread(self, modes.get(self.type, ("threshold",)), self.type)
         for model in facts.get("model", ()):
-            layers = linear_layers(model.tensors, model.config)
+            layers = roundable(model.tensors, model.config)
             yield from check_full(model)
             yield from check_skipped(self.skip, layers, "skip")
             kept = named(self.skip, layers)
-            experts = [layer for layer in layers if "experts" in layer.split(".")] + fused_experts(model.tensors)
-            if any(layer not in kept for layer in experts):
+            left = [layer for layer in experts(model.tensors, model.config) if layer not in kept]
+            if left:
                 yield Finding(
-                    f"bitsandbytes would leave all experts as they are, such as {experts[0]}: transformers holds them "
+                    f"bitsandbytes would leave all experts as they are, such as {left[0]}: transformers holds them "
                     "as one tensor, which is no linear layer",
                     "Take another method, or `skip: [experts]` if that is what you want.",
                 )

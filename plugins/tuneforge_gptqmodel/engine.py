@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tuneforge import ChatData, Model, Step, StepError, TextData
 from tuneforge.artifacts import read_json, read_tensors
-from tuneforge.kit.agreement import agreement, logits
+from tuneforge.kit.agreement import agreement, logits, tell
 from tuneforge.kit.folders import clean_json, copy_tokenizer, write_json
 from tuneforge.kit.packed import FLOATS
 
@@ -81,7 +81,9 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
         "Take more bits, a smaller group_size, or data that is more like what the model is asked.",
     )
     comparing += time.monotonic() - written
-    _tell(options, model, found, step, rows=len(rows), tokens=tokens)
+    full_tensors, packed_tensors = read_tensors(model.path), read_tensors(step.out)
+    tell(step, full_tensors, packed_tensors, len(shapes(Model.facts(model.path))), found)
+    step.metrics(calibration_rows=len(rows), calibration_tokens=tokens)
     step.metrics(comparison_seconds=comparing)
 
 
@@ -111,14 +113,3 @@ def _look_at(options: Calibrated, model: Path, out: Path) -> None:
             + (f"; and {', '.join(sorted(wrong)[1:6])}" if len(wrong) > 1 else ""),
             "Nothing is published of it. Take quantize: gguf, or report the model's architecture.",
         )
-
-
-def _tell(options: Calibrated, model: Model, found: dict[str, float], step: Step, **counts: int) -> None:
-    layers = len(shapes(Model.facts(model.path)))
-    before, after = (sum(tensor.bytes for tensor in read_tensors(path).values()) for path in (model.path, step.out))
-    step.metrics(layers=layers, bytes=after, size_share=after / before, calibration_rows=counts["rows"])
-    step.metrics(calibration_tokens=counts["tokens"], **found)
-    step.log(
-        f"{layers} layers in {options.bits} bits, {after / before:.0%} of the size; chooses the same next token in "
-        f"{found['greedy_agreement']:.1%} of {found['compared_positions']} places, KL {found['kl']:.3g} nats"
-    )

@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM
 
 from tuneforge import ChatData, Model, Step, StepError, TextData
 from tuneforge.artifacts import context_length, read_json, read_tensors
-from tuneforge.kit.agreement import agreement, largest_difference, logits, probes
+from tuneforge.kit.agreement import agreement, largest_difference, logits, probes, tell
 from tuneforge.kit.calibration import calibration
 from tuneforge.kit.models import load_model, load_tokenizer, save_model, stored_dtype, tokenizer_folder
-from tuneforge.kit.packed import check_packed, linear_layers, named
+from tuneforge.kit.packed import check_packed, linear_layers
 
 if TYPE_CHECKING:
     from .method import Compressed
@@ -48,10 +48,10 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
         step.log(f"{method.measures}: measured on {len(ids)} rows, {sum(map(len, ids))} tokens")
         rows = Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]})
     full = read_tensors(model.path)
-    layers = linear_layers(full, read_json(model.path / "config.json"))
+    config = read_json(model.path / "config.json")
     rounded: Any = load_model(model, dtype=dtype, on=_CPU)
     head = next(name for name, module in rounded.named_modules() if module is rounded.get_output_embeddings())
-    recipe = _recipe(method, method.settings(layers, head), _Progress(method, rounded, step))
+    recipe = _recipe(method, method.settings(full, config, head), _Progress(method, rounded, step))
     oneshot(
         model=rounded,
         dataset=rows,
@@ -65,7 +65,7 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
     del rounded
     (step.out / "recipe.yaml").unlink(missing_ok=True)  # the run's record has it
     tensors = read_tensors(step.out)
-    check_packed(layers, tensors, named(method.skip, layers), "llm-compressor")
+    check_packed(full, config, tensors, method.skip, "llm-compressor")
     reloaded = AutoModelForCausalLM.from_pretrained(step.out, dtype=dtype).eval()
     again = list(logits(reloaded, texts))
     difference, largest = largest_difference(again, direct), max(float(each.abs().max()) for each in direct)
@@ -74,14 +74,9 @@ def compress(method: Compressed, model: Model, data: ChatData | TextData | None,
             f"loaded again, the model's logits differ by {difference:.3g} from what they were before it was written",
             "Report this: compressed-tensors or transformers does not read what it writes.",
         )
-    size, before = (sum(tensor.bytes for tensor in each.values()) for each in (tensors, full))
     fix = "Take another scheme, or leave the layers that suffer most out of it (`skip`)."
-    figures = agreement(again, wanted, fix)
-    step.metrics(bytes=size, share_of_bytes=size / before, layers=len(layers), reload_error=difference, **figures)
-    step.log(
-        f"{size / before:.0%} of the bytes; the likeliest token is the full model's in "
-        f"{figures['greedy_agreement']:.1%} of the places"
-    )
+    tell(step, full, tensors, len(linear_layers(full, config)), agreement(again, wanted, fix))
+    step.metrics(reload_error=difference)
 
 
 class _Progress:

@@ -4,7 +4,19 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from tuneforge import ChatData, Facts, Field, Finding, Known, Model, Quantize, QuantizedModel, Step, TextData
-from tuneforge.kit.packed import check_full, check_skipped, examples, fused_experts, linear_layers, named
+from tuneforge.kit.packed import (
+    Config,
+    Tensors,
+    apart_layers,
+    check_full,
+    check_skipped,
+    examples,
+    experts,
+    linear_layers,
+    named,
+    roundable,
+)
+from tuneforge.kit.unread import unread
 
 from .schemes import SCHEMES, SMOOTHED
 
@@ -98,7 +110,7 @@ class Compressed(Quantize):
         wanted = {"GPTQ": self.by_gptq, "SmoothQuant": self.strength > 0, self.scheme: self.scheme == "fp8_static"}
         return " and ".join(name for name, needed in wanted.items() if needed)
 
-    def settings(self, layers: list[str], head: str = "lm_head") -> dict[str, Any]:
+    def settings(self, tensors: Tensors, config: Config, head: str = "lm_head") -> dict[str, Any]:
         """The quantization_config of the result, as far as the library does not fill it in."""
         scheme = SCHEMES[self.scheme]
         weights = dict(scheme.weights)
@@ -110,14 +122,14 @@ class Compressed(Quantize):
             "quant_method": "compressed-tensors",
             "format": scheme.form,
             "config_groups": {"group_0": group},
-            "ignore": [head, *named(self.skip, layers)],
+            "ignore": [head, *apart_layers(tensors), *named(self.skip, roundable(tensors, config))],
         }
 
     def foresee(self, facts: Known) -> Facts:
         full = next(iter(facts.get("model", ())), None)
         if full is None:
             return super().foresee(facts)
-        config = {**full.config, "quantization_config": self.settings(linear_layers(full.tensors, full.config))}
+        config = {**full.config, "quantization_config": self.settings(full.tensors, full.config)}
         return Facts(QuantizedModel, config, tokenizer=full.tokenizer, template=full.template)
 
     def check(self, facts: Known) -> Iterator[Finding]:
@@ -134,11 +146,14 @@ class Compressed(Quantize):
             yield Finding(
                 f"{self.scheme} has floats, and gptq rounds integers", "Leave rounding out.", field="rounding"
             )
+        without = {"group_size": self.scheme != "w4a16", "symmetric": self.scheme != "w4a16"}
+        without |= dict.fromkeys(("act_order", "damping"), not self.by_gptq)
+        yield from unread(self, (name for name, useless in without.items() if useless), self.scheme)
         if SCHEMES[self.scheme].hardware:
             yield Finding(f"{self.scheme}: {SCHEMES[self.scheme].hardware}", "", "warning", "scheme")
         for model in facts.get("model", ()):
             yield from check_full(model)
-            yield from check_skipped(self.skip, linear_layers(model.tensors, model.config), "skip")
+            yield from check_skipped(self.skip, roundable(model.tensors, model.config), "skip")
             yield from self._check_model(model, chats=any(issubclass(given.kind, ChatData) for given in data))
 
     def _check_model(self, model: Facts, chats: bool) -> Iterator[Finding]:
@@ -160,10 +175,11 @@ class Compressed(Quantize):
                 "Set smoothing: 0.",
                 field="smoothing",
             )
-        experts = [layer for layer in rounded if "experts" in layer.split(".")] + fused_experts(model.tensors)
-        if experts:
+        kept = named(self.skip, roundable(model.tensors, model.config))
+        left = [layer for layer in experts(model.tensors, model.config) if layer not in kept]
+        if left:
             yield Finding(
-                f"llm-compressor may leave the experts as they are, such as {experts[0]}, and the step fails then",
+                f"llm-compressor may leave the experts as they are, such as {left[0]}, and the step fails then",
                 "`skip: [experts]` leaves them so on purpose.",
                 "warning",
                 "skip",

@@ -5,6 +5,7 @@ from typing import Literal
 
 from tuneforge import Adapter, Facts, Field, Finding, Known, Merge, Step
 from tuneforge.kit.adapters import peft_type
+from tuneforge.kit.unread import unread
 
 from .combinable import TRIMMED, VOTED, apart, narrowest, uncombinable
 
@@ -105,13 +106,9 @@ class MergeAdapters(Merge):
                 "Give one an adapter, or none.",
                 field="weights",
             )
-        unread = {"density": not self.trimmed, "rank": not self.decomposed, "sign": not self.voted}
-        for option in sorted(self.model_fields_set & {name for name, without in unread.items() if without}):
-            yield Finding(
-                f"{option} is not read by the combination {self.combination}",
-                f"Leave {option} out, or choose another combination.",
-                field=option,
-            )
+        without = {"density": not self.trimmed, "rank": not self.decomposed, "sign": not self.voted}
+        useless = (name for name, unused in without.items() if unused)
+        yield from unread(self, useless, f"the combination {self.combination}")
         alone = [uncombinable(adapter.config, self.combination) for adapter in given]
         together = ["", *(apart(given[0], adapter, self.combination) for adapter in given[1:])]
         for place, (own, beside) in enumerate(zip(alone, together, strict=True), 1):

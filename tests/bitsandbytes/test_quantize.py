@@ -180,7 +180,5 @@ def test_what_a_plan_lets_pass() -> None:
     assert list(BitsAndBytes().check({"model": [facts({}, *LAYERS)]})) == []
     assert list(BitsAndBytes().check({"model": [facts({})]})) == [], "a model that is not there yet"
     assert BitsAndBytes().foresee({}).kind is QuantizedModel
-    assert (
-        json.loads(json.dumps(BitsAndBytes(type="fp4").settings("float16", "embed_out", [])))["bnb_4bit_compute_dtype"]
-        == "float16"
-    )
+    told = json.loads(json.dumps(BitsAndBytes(type="fp4").settings("float16", "embed_out", {}, {})))
+    assert told["bnb_4bit_compute_dtype"] == "float16"

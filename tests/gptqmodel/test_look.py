@@ -134,7 +134,7 @@ def test_an_honest_result_has_the_models_own_files_and_figures(
     assert QuantizedModel.facts(out).tensors == foreseen.tensors
     assert made.step.figures["layers"] == 14 and made.step.figures["calibration_rows"] == 8
     assert made.step.figures["greedy_agreement"] > 0.3 and made.step.figures["logits_error"] < 1
-    assert made.step.figures["size_share"] < 0.7
+    assert made.step.figures["share_of_bytes"] < 0.7
 
 
 def _leave_one_as_it_was(tensors: dict[str, torch.Tensor]) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tuneforge import StepError
+from tuneforge import Step, StepError
 
 from .chats import ChatRefusedError, chat_ids
+from .packed import Tensors
 
 LONGEST = 128
 """Tokens of a text that are compared."""
@@ -79,7 +80,7 @@ def agreement(
     if not math.isfinite(squares):
         raise StepError(
             "the quantized model's logits are not finite",
-            "Its weights may not fit float16: quantize another way, such as gguf in q4_k_m.",
+            "Its weights may not fit float16: quantize it in another way, which keeps bfloat16.",
         )
     error = math.sqrt(squares / spread) if spread else math.inf if squares else 0.0
     if not error < 1:
@@ -93,3 +94,13 @@ def agreement(
         "greedy_agreement": agreeing / positions,
         "compared_positions": positions,
     }
+
+
+def tell(step: Step, full: Tensors, quantized: Tensors, layers: int, figures: Mapping[str, float]) -> None:
+    """What every quantization tells of its result: its size, how many layers were rounded, and its `agreement`."""
+    size, before = (sum(tensor.bytes for tensor in tensors.values()) for tensors in (quantized, full))
+    step.metrics(bytes=size, share_of_bytes=size / before, layers=layers, **figures)
+    step.log(
+        f"{layers} layers rounded, {size / before:.0%} of the bytes; chooses the full model's next token in "
+        f"{figures['greedy_agreement']:.1%} of {figures['compared_positions']} places, KL {figures['kl']:.3g} nats"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,7 +20,7 @@ _PACKED = ("qweight", "weight_packed")
 """What the numbers of a packed layer are called: by GPTQ and AWQ, and by compressed-tensors."""
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Floating-point types as safetensors calls them, and as torch and config.json do."""
-_OTHER_SENSES = ("vision", "visual", "audio", "image")
+_OTHER_SENSES = ("vision", "visual", "audio", "image", "projector", "connector")
 _ROUTERS = ("router", "gate", "shared_expert_gate", "wg")
 
 
@@ -49,6 +49,23 @@ def fused_experts(tensors: Tensors) -> list[str]:
     return [name for name, tensor in tensors.items() if len(tensor.shape) == 3 and "experts" in name.split(".")]
 
 
+def roundable(tensors: Tensors, config: Config) -> list[str]:
+    """All that a quantization is to round: linear layers, and experts that are stored together."""
+    return [*linear_layers(tensors, config), *fused_experts(tensors)]
+
+
+def experts(tensors: Tensors, config: Config) -> list[str]:
+    """Those of them that belong to the experts of a mixture."""
+    return [name for name in roundable(tensors, config) if "experts" in name.split(".")]
+
+
+def apart_layers(tensors: Tensors) -> list[str]:
+    """Linear layers that are to stay as they are, and that a library would round unless it is told their names."""
+    layers = [name.removesuffix(".weight") for name, tensor in tensors.items() if _is_matrix(name, tensor)]
+    unknown = ("mtp", "embed")  # which transformers does not load, and which are no linear layers
+    return [layer for layer in layers if _is_apart(layer) and not any(word in layer for word in unknown)]
+
+
 def is_packed(layer: str, tensors: Tensors) -> bool:
     """Whether a layer of a quantized model is stored in fewer bits."""
     if any(f"{layer}.{last}" in tensors for last in _PACKED):
@@ -63,14 +80,24 @@ def packed_layers(tensors: Tensors) -> list[str]:
     return [layer for layer in layers if is_packed(layer, tensors)]
 
 
-def check_packed(layers: Iterable[str], quantized: Tensors, skipped: Iterable[str], library: str) -> None:
-    """Raises StepError, naming them, if the quantized model holds layers as they were, or lacks them; but `skipped`."""
-    kept = {*skipped}
-    left = [layer for layer in layers if layer not in kept and not is_packed(layer, quantized)]
+def check_packed(full: Tensors, config: Config, quantized: Tensors, skip: Sequence[str], library: str) -> None:
+    """Raises StepError unless a quantized model holds in fewer bits what it is to, but for `skip`, and nothing else."""
+    layers, fused = linear_layers(full, config), fused_experts(full)
+    kept = {*named(skip, [*layers, *fused])}
+    # Some models are released without the first part of the names that transformers then writes.
+    packed = {name: layer for layer in packed_layers(quantized) for name in (layer, layer.partition(".")[2])}
+    left = [layer for layer in layers if layer not in kept and layer not in packed]
+    left += [name for name in fused if name not in kept and name in quantized and quantized[name].dtype in FLOATS]
     if left:
         raise StepError(
             f"{library} left {len(left)} linear layers as they were: {examples(left)}",
             "If that is wanted, name them under skip; else take another way to quantize this model.",
+        )
+    spoilt = [name for name in (*apart_layers(full), *kept) if name in packed]
+    if spoilt:
+        raise StepError(
+            f"{library} rounded {len(spoilt)} layers that are to stay as they are: {examples(spoilt)}",
+            "Report the model's architecture, and take another way to quantize it.",
         )
 
 
@@ -82,7 +109,7 @@ def check_full(model: Facts) -> Iterator[Finding]:
             f"the model is quantized already, by {quant_method(model.config)}",
             "Start from its full-precision version: what was rounded away does not come back.",
         )
-    elif model.tensors and not linear_layers(model.tensors, model.config) and not fused_experts(model.tensors):
+    elif model.tensors and not roundable(model.tensors, model.config):
         kind = model.config.get("model_type", "model")
         yield Finding(f"a {kind} has no linear layers in its blocks to quantize", "Leave this step out.")
 
