@@ -250,4 +250,5 @@ async def _refuse(request: Request, error: Exception) -> Response:
 async def _break(request: Request, error: Exception) -> Response:
     problem = f"{type(error).__name__}: {error}"
     _say(request, 500, problem)
-    return JSONResponse(RequestError(500, problem).body, 500)
+    # The server closes the connection after an error; who is not told would ask the next question on it.
+    return JSONResponse(RequestError(500, problem).body, 500, {"Connection": "close"})

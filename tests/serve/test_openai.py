@@ -231,8 +231,9 @@ def test_what_breaks_is_told_and_the_next_is_answered(house: House, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(house.model._model, "generate", fall)
-        with pytest.raises(openai.InternalServerError, match="RuntimeError: out of memory"):
+        with pytest.raises(openai.InternalServerError, match="RuntimeError: out of memory") as broken:
             house.ask(PROMPTS[0])
+        assert broken.value.response.headers["connection"] == "close"
         with pytest.raises(openai.APIError, match="RuntimeError: out of memory"):
             house.stream(PROMPTS[0])
     assert house.ask(PROMPTS[0], max_tokens=1)
