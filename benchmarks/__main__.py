@@ -1,4 +1,7 @@
-"""Run as: python -m benchmarks [startup] [share] [training] [adapters] [merging] [gguf] [gptq] [quantizing]"""
+"""Run as: python -m benchmarks [startup] [share] [training] [adapters] [merging] [gguf] [gptq] [quantizing] [LAYERS]
+
+LAYERS are those of the large model that merging, gptq and quantizing take: fewer, to try one of them.
+"""
 
 from __future__ import annotations
 

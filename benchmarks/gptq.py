@@ -1,7 +1,4 @@
-"""GPTQ of a model of 470 million random weights on 16 x 512 tokens, beside gptqmodel's own script in its environment.
-
-Run as: python -m benchmarks gptq [LAYERS]     fewer layers than 24, to try it
-"""
+"""GPTQ of 471 million random weights on 16 x 512 tokens, beside gptqmodel's own script in its environment."""
 
 from __future__ import annotations
 
@@ -11,15 +8,14 @@ import random
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
+from benchmarks.large import WORDS, large_model
 from benchmarks.measure import BIN, run
 
 _ROUNDS = 2
-_LAYERS, _ROWS, _LENGTH = 24, 16, 512
+_ROWS, _LENGTH = 16, 512
 _SCRIPT = Path(__file__).with_name("gptq_script.py")
 _RECIPE = """name: gptq
 steps:
@@ -32,11 +28,10 @@ steps:
 
 def main() -> None:
     """Interleaved rounds; a first one, which is not counted, makes the environment and warms what is compiled."""
-    layers = next((int(word) for word in sys.argv[1:] if word.isdigit()), _LAYERS)
     seen: dict[str, list[dict[str, float]]] = {"script": [], "tuneforge": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        total = write(folder, layers)
+        total = write(folder)
         print(f"\ngptq, {total / 1e6:.0f}M parameters, {_ROWS} x {_LENGTH} tokens", flush=True)
         for turn in range(_ROUNDS + 1):
             ours, python = _tuneforge(folder)
@@ -52,40 +47,21 @@ def main() -> None:
     print(f"  peak memory, that comparison included: {memory:+.1%} (budget: no more)")
 
 
-def write(folder: Path, layers: int) -> int:
+def write(folder: Path) -> int:
     """The model, its calibration rows as texts and as token ids; gives the number of parameters."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoTokenizer
 
-    from tuneforge_models import fresh
-
-    words = ["".join(random.Random(place).choices("abcdefghijklmnopqrstuvwxyz", k=5)) for place in range(400)]
-    tokenizer = fresh.make_tokenizer(words * 3, 2048)
-    config = LlamaConfig(
-        vocab_size=32_000,
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=layers,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-        max_position_embeddings=2048,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-    )
-    torch.manual_seed(0)
-    made: Any = LlamaForCausalLM(config)
-    model = made.to(torch.bfloat16)
-    fresh.save(model, tokenizer, folder / "model")
+    total = large_model(folder / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     chance = random.Random(1)
-    texts = [" ".join(chance.choices(words, k=_LENGTH)) for _ in range(_ROWS)]
+    texts = [" ".join(chance.choices(WORDS, k=_LENGTH)) for _ in range(_ROWS)]
     lines = [json.dumps({"text": text}) for text in texts]
     (folder / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     rows: list[list[int]] = [tokenizer(text)["input_ids"][:_LENGTH] for text in texts]
     given = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows]
     (folder / "rows.json").write_text(json.dumps(given), encoding="utf-8")
     (folder / "gptq.yaml").write_text(_RECIPE.format(folder=folder, rows=_ROWS, length=_LENGTH), encoding="utf-8")
-    return sum(weight.numel() for weight in model.parameters())
+    return total
 
 
 def _tuneforge(folder: Path) -> tuple[dict[str, float], Path]:

@@ -1,4 +1,4 @@
-"""What merging costs beside mergekit's own command: a slerp of two models and a ties of three, of 470M parameters.
+"""What merging costs beside mergekit's own command: a slerp of two models and a ties of three, of 471M parameters.
 
 Ours is all of `tuneforge run`: the plan, the merge, loading the result to see that it is sound, and putting it into the
 registry with its digest. Both end when the result is on the disk, ours being so by itself.
@@ -15,11 +15,10 @@ from typing import Any
 
 import yaml
 
+from benchmarks.large import large_model
 from benchmarks.measure import BIN, Used, least, run
 from tuneforge.preflight import threads_for
 
-_SIZES = {"hidden_size": 1024, "intermediate_size": 2752, "layers": 36, "heads": 16, "kv_heads": 16, "context": 2048}
-_VOCABULARY = 32_000
 _ROUNDS = 2
 _NAMES = ("one", "two", "three")
 
@@ -41,12 +40,12 @@ _MERGES: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Each in our words and in mergekit's."""
 
 
-def main(sizes: Mapping[str, int] = _SIZES, vocabulary: int = _VOCABULARY) -> None:
+def main() -> None:
     """Both commands in turns, each merge several times; what is told is the least of each."""
     settings = {"OMP_NUM_THREADS": str(threads_for(None)), "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        parameters = _make_models(folder, sizes, vocabulary)
+        parameters = _make_models(folder)
         print(f"\nmerging models of {parameters / 1e6:.0f}M parameters in bfloat16, least of {_ROUNDS} rounds")
         print(f"{'':34} {'wall':>8} {'cpu':>8} {'memory':>9} {'wall on top':>12} {'memory on top':>14}")
         for title, (ours, theirs) in _MERGES.items():
@@ -58,19 +57,12 @@ def main(sizes: Mapping[str, int] = _SIZES, vocabulary: int = _VOCABULARY) -> No
             _report(title, {name: least(rounds) for name, rounds in taken.items()})
 
 
-def _make_models(folder: Path, sizes: Mapping[str, int], vocabulary: int) -> int:
+def _make_models(folder: Path) -> int:
     """Random models, the later two not far from the first; gives how many parameters each has."""
     import torch
     from safetensors.torch import load_file, save_file
 
-    from tuneforge_models import fresh
-
-    texts = (f"{number:x} {number * 7919 % 65_521:x}" for number in range(vocabulary))
-    tokenizer = fresh.make_tokenizer(texts, vocabulary)
-    model = fresh.make_model("llama", tokenizer, tied=False, dtype=torch.bfloat16, seed=1, **sizes)
-    parameters: int = model.num_parameters()
-    fresh.save(model, tokenizer, folder / _NAMES[0])
-    del model
+    parameters = large_model(folder / _NAMES[0])
     lot = torch.Generator().manual_seed(2)
     for name in _NAMES[1:]:
         fresh_weights = {

@@ -1,7 +1,4 @@
-"""A model of 470M random weights to q4_k_m: what we add to llama.cpp's own converter and quantizer, in the same run.
-
-`TUNEFORGE_BENCH_LAYERS=2` makes it a small one, to try this out.
-"""
+"""A model of 471M random weights to q4_k_m: what we add to llama.cpp's own converter and quantizer, in the same run."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.large import large_model
 from benchmarks.measure import BIN, Used, least, run
 from tuneforge_gguf.converter import converter_cache, fetch_converter, fetch_sources
 
-_LAYERS = int(os.environ.get("TUNEFORGE_BENCH_LAYERS", "24"))
 _ROUNDS = 3
 _TYPE = "q4_k_m"
 _THREADS = "1"
@@ -41,7 +38,8 @@ def main() -> None:
     """In turns: their converter, their quantizer, and ours, each in a process of its own."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("TUNEFORGE_BENCH_FOLDER")) as name:
         folder = Path(name)
-        model = _model(folder / "model")
+        model = folder / "model"
+        print(f"{large_model(model):,} parameters", flush=True)
         record = _step(folder, model)
         site = _site(Path(record["home"]))
         converter = fetch_converter(converter_cache(), print)
@@ -63,34 +61,6 @@ def main() -> None:
         if theirs.stat().st_size != (folder / "ours.gguf").stat().st_size:
             print("the two files differ in size")
         _report(seen, record)
-
-
-def _model(folder: Path) -> Path:
-    """A Llama with the tokenizer of the built-in model, 470M parameters in bfloat16 for 24 layers."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
-
-    tokenizer = AutoTokenizer.from_pretrained(
-        Path(__file__).parents[1] / "plugins" / "tuneforge_models" / "builtin" / "tiny"
-    )
-    config = LlamaConfig(
-        vocab_size=32768,
-        hidden_size=1280,
-        intermediate_size=3328,
-        num_hidden_layers=_LAYERS,
-        num_attention_heads=20,
-        num_key_value_heads=10,
-        max_position_embeddings=2048,
-        tie_word_embeddings=False,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    torch.manual_seed(1)
-    network = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    print(f"{network.num_parameters():,} parameters")
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def _step(folder: Path, model: Path) -> dict[str, Any]:
@@ -132,7 +102,7 @@ def _programs(folder: Path) -> Path:
 
 def _report(seen: Mapping[str, Sequence[Used]], record: Mapping[str, Any]) -> None:
     used = {each: least(rounds) for each, rounds in seen.items()}
-    print(f"\n{'470M parameters to ' + _TYPE:30}{'wall s':>9}{'cpu s':>9}{'memory':>11}   least of {_ROUNDS} rounds")
+    print(f"\n{'471M parameters to ' + _TYPE:30}{'wall s':>9}{'cpu s':>9}{'memory':>11}   least of {_ROUNDS} rounds")
     for each, figures in used.items():
         print(f"  {each:28}{figures.wall:9.1f}{figures.cpu:9.1f}{figures.memory / 1e6:8.0f} MB")
     theirs = [figures for each, figures in used.items() if each != "ours"]

@@ -10,7 +10,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, ClassVar
 
-_GGUF_TEMPLATE = "tokenizer.chat_template"
+GGUF_TEMPLATE = "tokenizer.chat_template"
 _GGUF_UINT32, _GGUF_INT32, _GGUF_STRING = (struct.pack("<I", kind) for kind in (4, 5, 8))
 _GGUF_METADATA = 64 << 20
 """Bytes at the beginning of a GGUF file within which its metadata lies: of a vocabulary of 256,000, it has 20 MB."""
@@ -211,8 +211,8 @@ class Gguf(Artifact):
     @classmethod
     def facts(cls, path: Path, base: Facts | None = None) -> Facts:
         file = min(path.glob("*.gguf"), default=None)  # of a model in several files, the first has the metadata
-        known = read_gguf(file, "general.architecture", "general.file_type", _GGUF_TEMPLATE) if file else {}
-        template = known.pop(_GGUF_TEMPLATE, None)
+        known = read_gguf(file, "general.architecture", "general.file_type", GGUF_TEMPLATE) if file else {}
+        template = known.pop(GGUF_TEMPLATE, None)
         return Facts(cls, known, template=str(template) if template is not None else None, base=base)
 
 

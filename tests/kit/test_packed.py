@@ -16,6 +16,8 @@ NAMES = (
     "model.layers.1.block_sparse_moe.wg",
     "model.layers.2.mlp.down_proj",
     "model.visual.blocks.0.mlp.fc1",
+    "model.visual.pos_embed",
+    "model.embed_vision.embedding_projection",
     "mtp.layers.0.mlp.up_proj",
     "mtp.fc",
     "lm_head",
@@ -69,6 +71,7 @@ def test_libraries_are_told_what_stays_as_it_is() -> None:
         "model.layers.0.mlp.gate",
         "model.layers.1.block_sparse_moe.wg",
         "model.visual.blocks.0.mlp.fc1",
+        "model.embed_vision.embedding_projection",
     ]
 
 

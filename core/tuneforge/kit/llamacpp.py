@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from tuneforge import StepError
-from tuneforge.artifacts import read_gguf
+from tuneforge.artifacts import GGUF_TEMPLATE, read_gguf
 
 from .dates import without_today
 from .templates import thinking_unasked
 
 FLOOR = -104.0
 """What a log probability is at least, as float32 has no smaller number; llama.cpp tells the lowest of all instead."""
-
-_TEMPLATE = "tokenizer.chat_template"
 
 # Loopback: a proxy of the person's has no business here.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -163,7 +161,7 @@ def _told(step: Mapping[str, Any]) -> dict[int, float]:
 
 def template_of(file: Path) -> str | None:
     """The chat template of a GGUF file."""
-    known: str | None = read_gguf(file, _TEMPLATE).get(_TEMPLATE)
+    known: str | None = read_gguf(file, GGUF_TEMPLATE).get(GGUF_TEMPLATE)
     return known
 
 

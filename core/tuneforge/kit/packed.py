@@ -62,8 +62,8 @@ def experts(tensors: Tensors, config: Config) -> list[str]:
 def apart_layers(tensors: Tensors) -> list[str]:
     """Linear layers that are to stay as they are, and that a library would round unless it is told their names."""
     layers = [name.removesuffix(".weight") for name, tensor in tensors.items() if _is_matrix(name, tensor)]
-    unknown = ("mtp", "embed")  # which transformers does not load, and which are no linear layers
-    return [layer for layer in layers if _is_apart(layer) and not any(word in layer for word in unknown)]
+    # Drafting heads are not loaded by transformers, and embeddings are no linear layers.
+    return [layer for layer in layers if _is_apart(layer) and "mtp" not in layer.split(".") and not _embeds(layer)]
 
 
 def is_packed(layer: str, tensors: Tensors) -> bool:
@@ -160,4 +160,10 @@ def _in_block(layer: str, blocks: int | None) -> bool:
 def _is_apart(layer: str) -> bool:
     parts = layer.split(".")
     other_sense = any(word in part for part in parts for word in _OTHER_SENSES)
-    return other_sense or "mtp" in parts or "embed" in parts[-1] or parts[-1] in _ROUTERS
+    return other_sense or "mtp" in parts or _embeds(layer) or parts[-1] in _ROUTERS
+
+
+def _embeds(layer: str) -> bool:
+    """Whether it is a table of embeddings, unlike what projects them."""
+    last = layer.rpartition(".")[2]
+    return last.startswith("embed_") or last.endswith(("embed", "embedding", "embeddings"))
