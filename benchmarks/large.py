@@ -17,8 +17,8 @@ def layers() -> int:
     return next((int(word) for word in sys.argv[1:] if word.isdigit()), _LAYERS)
 
 
-def large_model(folder: Path) -> int:
-    """Writes it in bfloat16; gives how many parameters it has."""
+def large_model(folder: Path, depth: int) -> int:
+    """Writes it in bfloat16, `depth` layers of it; gives how many parameters it has."""
     import torch
 
     from tuneforge_models import fresh
@@ -30,7 +30,7 @@ def large_model(folder: Path) -> int:
         tokenizer,
         hidden_size=1024,
         intermediate_size=2816,
-        layers=layers(),
+        layers=depth,
         heads=16,
         kv_heads=16,
         context=2048,

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.large import large_model
+from benchmarks.large import large_model, layers
 from benchmarks.measure import BIN, Used, least, run
 from tuneforge.preflight import threads_for
 
@@ -62,7 +62,7 @@ def _make_models(folder: Path) -> int:
     import torch
     from safetensors.torch import load_file, save_file
 
-    parameters = large_model(folder / _NAMES[0])
+    parameters = large_model(folder / _NAMES[0], layers())
     lot = torch.Generator().manual_seed(2)
     for name in _NAMES[1:]:
         fresh_weights = {

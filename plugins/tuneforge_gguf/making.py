@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,6 @@ from tuneforge.artifacts import read_tensors
 from tuneforge.kit.llamacpp import loaded
 
 from .converter import fetch_converter
-from .importance import calibration_text, chunks_of, importance, importance_with
 from .installed import IMATRIX, QUANTIZE, programs
 from .metadata import file_type, read
 from .quantizing import quantize, quantize_with
@@ -37,6 +38,7 @@ def make(asked: ToGguf, model: Model | Gguf, data: ChatData | TextData | None, c
             _convert(model.path, step.out, asked.type, cache, step)
         else:
             source = _convert(model.path, Path(scratch), exact_type(model.path), cache, step)
+            give_back()
             _quantize(asked, source, file, data, Path(scratch), step)
     figures = _verified(file, model, step)
     step.metrics(bytes=file.stat().st_size, **figures)
@@ -60,6 +62,12 @@ def _convert(model: Path, folder: Path, type: str, cache: Path, step: Step) -> P
     from .export import export
 
     return export(model, folder, type, fetch_converter(cache, step.log), log=print)  # its many words: the step's log
+
+
+def give_back() -> None:
+    """Gives the system what the converter has freed: glibc keeps it, and what comes next would be on top of it."""
+    with contextlib.suppress(AttributeError):  # where another C library is used
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _verified(file: Path, model: Model | Gguf, step: Step) -> dict[str, Any]:
@@ -86,26 +94,32 @@ def _quantize(
     asked: ToGguf, source: Path, file: Path, data: ChatData | TextData | None, scratch: Path, step: Step
 ) -> None:
     own = programs(asked.llama_cpp, QUANTIZE, *([IMATRIX] if data else []))
-    watched: Any = {"threads": step.threads, "progress": step.progress}
-    matrix: Any = None
-    chunks: list[list[int]] = []
-    if data is not None:
-        length = asked.calibration_length
-        with loaded(source, threads=step.threads, context=length) as llama:
-            text = calibration_text(llama, data, (asked.calibration_chunks + 1) * length, step.seed, step.log)
-            chunks = chunks_of(llama, text, asked.calibration_chunks, length)
-        step.log(f"computing the importance matrix over {len(chunks)} chunks of {length} tokens")
-        step.metrics(calibration_chunks=len(chunks))
-        if own:
-            matrix = importance_with(own[1], source, text, len(chunks), length, scratch, log=print, **watched)
-        else:
-            matrix = importance(source, chunks, **watched)
+    matrix, chunks = _importance(asked, source, data, own, scratch, step) if data is not None else (None, 0)
+    watched: Any = {"matrix": matrix, "threads": step.threads, "progress": step.progress, "log": print}
     if own:
         step.log(f"quantizing with {own[0]}")
-        by = quantize_with(own[0], source, file, asked.type, matrix=matrix, log=print, **watched)
+        by = quantize_with(own[0], source, file, asked.type, **watched)
     else:
-        by = quantize(source, file, asked.type, matrix=matrix, chunks=len(chunks), log=print, **watched)
+        by = quantize(source, file, asked.type, chunks=chunks, **watched)
     step.metrics(quantized_by=by)
+
+
+def _importance(
+    asked: ToGguf, source: Path, data: ChatData | TextData, own: Sequence[Path] | None, scratch: Path, step: Step
+) -> tuple[Any, int]:
+    """The matrix, as a file where the person's own programs are used, and over how many chunks it is."""
+    from .importance import calibration_text, chunks_of, importance, importance_with  # and pyarrow, for the rows
+
+    length = asked.calibration_length
+    with loaded(source, threads=step.threads, context=length) as llama:
+        text = calibration_text(llama, data, (asked.calibration_chunks + 1) * length, step.seed, step.log)
+        chunks = chunks_of(llama, text, asked.calibration_chunks, length)
+    step.log(f"computing the importance matrix over {len(chunks)} chunks of {length} tokens")
+    step.metrics(calibration_chunks=len(chunks))
+    watched: Any = {"threads": step.threads, "progress": step.progress}
+    if own:
+        return importance_with(own[1], source, text, len(chunks), length, scratch, log=print, **watched), len(chunks)
+    return importance(source, chunks, **watched), len(chunks)
 
 
 def _listed(types: Mapping[str, int]) -> str:
