@@ -6,13 +6,12 @@ import json
 import os
 import random
 import shutil
-import statistics
 import subprocess
 import tempfile
 from pathlib import Path
 
 from benchmarks.large import WORDS, large_model, layers
-from benchmarks.measure import BIN, run
+from benchmarks.measure import BIN, Used, least, run
 
 _ROUNDS = 2
 _ROWS, _LENGTH = 16, 512
@@ -27,29 +26,81 @@ steps:
 """
 
 
+# What the step does but for comparing, which is parity: the same rows, in the same environment.
+_OURS = """
+import json
+import sys
+from pathlib import Path
+
+import torch
+from tuneforge import Model, Step
+from tuneforge_gptqmodel import engine, library
+from tuneforge_gptqmodel.gptq import Gptq
+
+model, rows, out = map(Path, sys.argv[1:])
+scratch = out.with_name("scratch")
+for folder in (out, scratch):
+    folder.mkdir(exist_ok=True)
+torch.set_num_threads(1)
+step = Step("gptq", out, scratch, seed=1, threads=1, send=print)
+ids = [row["input_ids"] for row in json.loads(rows.read_text())]
+engine.write(library, Gptq(group_size=128), Model(model, ""), ids, step)
+"""
+
+
 def main() -> None:
-    """Interleaved rounds, after one with a model of one layer that makes the environment and warms the disk cache."""
-    seen: dict[str, list[dict[str, float]]] = {"script": [], "tuneforge": []}
+    """Interleaved rounds, once a model of one layer has warmed the disk cache and compiled what is compiled once."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for turn in range(_ROUNDS + 1):
-            if turn < 2:
-                total = write(folder, layers() if turn else 1)
-                print(f"\ngptq, {total / 1e6:.0f}M parameters, {_ROWS} x {_LENGTH} tokens", flush=True)
-            ours, python = _tuneforge(folder)
-            theirs = _script(folder, python)
-            print(f"  tuneforge {_told(ours)}; script {_told(theirs)}", flush=True)
-            if turn:
-                seen["tuneforge"].append(ours)
-                seen["script"].append(theirs)
-    pairs = list(zip(seen["tuneforge"], seen["script"], strict=True))
-    share = statistics.median(ours["seconds"] / theirs["seconds"] for ours, theirs in pairs) - 1
-    memory = statistics.median(ours["memory"] / theirs["memory"] for ours, theirs in pairs) - 1
-    print(f"  ours on top, the comparison with the model aside: {share:+.1%} (budget: +10%)")
-    print(f"  peak memory, that comparison included: {memory:+.1%} (budget: no more)")
+        _write(folder, 1)
+        environment = _environment(folder)
+        _round(folder, environment)
+        parameters = _write(folder, layers())
+        seen = [_round(folder, environment) for _ in range(_ROUNDS)]
+    theirs, ours = (least(rounds) for rounds in zip(*seen, strict=True))
+    print(f"\ngptq, {parameters / 1e6:.0f}M parameters, {_ROWS} x {_LENGTH} tokens, least of {_ROUNDS} rounds")
+    print(f"  script {_told(theirs)}\n  ours   {_told(ours)}")
+    wall, cpu, memory = (mine / other - 1 for mine, other in zip(ours, theirs, strict=True))
+    print(f"  on top {wall:+.1%}, {cpu:+.1%} of processors, {memory:+.1%} of memory")
 
 
-def write(folder: Path, depth: int) -> int:
+def _round(folder: Path, environment: Path) -> tuple[Used, Used]:
+    """What their script takes, and what ours does."""
+    python, given = str(environment / "bin" / "python"), [str(folder / "model"), str(folder / "rows.json")]
+    settings = {"TOKENIZERS_PARALLELISM": "false", "GPTQMODEL_CPU_WORKERS": "2"}
+    lent = settings | {"PYTHONPATH": str(environment / "lent")}
+    theirs = run([python, str(_SCRIPT), *given, str(folder / "theirs")], folder, settings)
+    ours = run([python, "-c", _OURS, *given, str(folder / "ours")], folder, lent)
+    print(f"  script {_told(theirs)}; ours {_told(ours)}", flush=True)
+    for name in ("theirs", "ours", "scratch"):
+        shutil.rmtree(folder / name)
+    return theirs, ours
+
+
+def _told(used: Used) -> str:
+    return f"{used.wall:.1f} s, {used.cpu:.1f} s of processors, {used.memory / 1e6:.0f} MB"
+
+
+def _environment(folder: Path) -> Path:
+    """The environment that the core makes for the step."""
+    home = Path(os.environ.get("TUNEFORGE_HOME") or folder / "home")
+    command = [
+        str(BIN / "tuneforge"),
+        "--home",
+        str(home),
+        "run",
+        str(folder / "gptq.yaml"),
+        "--again",
+        "gptq",
+        "--json",
+    ]
+    document = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    steps = json.loads((home / "runs" / f"{document['run']}.json").read_text(encoding="utf-8"))["steps"]
+    (step,) = (step for step in steps if step["name"] == "gptq")
+    return home / "envs" / str(step["environment"])
+
+
+def _write(folder: Path, depth: int) -> int:
     """The model, its calibration rows as texts and as token ids; gives the number of parameters."""
     from transformers import AutoTokenizer
 
@@ -64,44 +115,3 @@ def write(folder: Path, depth: int) -> int:
     (folder / "rows.json").write_text(json.dumps(given), encoding="utf-8")
     (folder / "gptq.yaml").write_text(_RECIPE.format(folder=folder, rows=_ROWS, length=_LENGTH), encoding="utf-8")
     return total
-
-
-def _tuneforge(folder: Path) -> tuple[dict[str, float], Path]:
-    """The step as its record tells it, from nothing but the environment; and that environment's interpreter."""
-    home = folder / "home"
-    for made in home.glob("*"):
-        if made.name != "envs":
-            shutil.rmtree(made) if made.is_dir() else made.unlink()
-    command = [
-        str(BIN / "tuneforge"),
-        "--home",
-        str(home),
-        "run",
-        str(folder / "gptq.yaml"),
-        "--json",
-        "--threads",
-        "1",
-    ]
-    settings = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=settings)
-    if done.returncode:
-        raise SystemExit(done.stderr[-4000:])
-    (record,) = (json.loads(path.read_text(encoding="utf-8")) for path in (home / "runs").glob("*.json"))
-    step = next(step for step in record["steps"] if step["name"] == "gptq")
-    found = {
-        "seconds": step["import_seconds"] + step["work_seconds"] - step["metrics"]["comparison_seconds"],
-        "memory": step["peak_memory"],
-    }
-    return found, home / "envs" / step["environment"] / "bin" / "python"
-
-
-def _script(folder: Path, python: Path) -> dict[str, float]:
-    out = folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    script = [str(python), str(_SCRIPT), str(folder / "model"), str(folder / "rows.json"), str(out)]
-    used = run(script, folder, {"TOKENIZERS_PARALLELISM": "false", "GPTQMODEL_CPU_WORKERS": "2"})
-    return {"seconds": used.wall, "memory": used.memory}
-
-
-def _told(found: dict[str, float]) -> str:
-    return f"{found['seconds']:.1f} s, {found['memory'] / 2**30:.2f} GiB"

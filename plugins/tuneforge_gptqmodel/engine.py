@@ -47,8 +47,6 @@ class Library(Protocol):
 def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None, step: Step) -> None:
     """Writes the quantized model into `step.out`; StepError if a layer is not as it should be, or it says nothing."""
     torch.set_num_threads(step.threads)
-    # Its pools ask for two workers where a machine of two processors grants one.
-    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, step.threads)))
     library: Library = import_module(_LIBRARIES[options.backend], __package__)
     tokenizer = library.tokenizer(model.path)
     started = time.monotonic()
@@ -68,11 +66,7 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
     comparing += time.monotonic() - started
     tokens = sum(map(len, rows))
     step.log(f"calibrating on {len(rows)} rows, {tokens} tokens")
-    dtype = getattr(torch, FLOATS[options.rounding.held(read_tensors(model.path))])
-    library.quantize(options, model.path, dtype, rows, step.out, step)
-    gc.collect()  # of what it used, cycles are left
-    _clean(step.out, model.path, options)
-    _look_at(options, model.path, step.out)
+    write(library, options, model, rows, step)
     written = time.monotonic()
     wanted = torch.load(kept, mmap=True)
     found = agreement(
@@ -85,6 +79,17 @@ def quantize(options: Calibrated, model: Model, data: ChatData | TextData | None
     tell(step, full_tensors, packed_tensors, len(shapes(Model.facts(model.path))), found)
     step.metrics(calibration_rows=len(rows), calibration_tokens=tokens)
     step.metrics(comparison_seconds=comparing)
+
+
+def write(library: Library, options: Calibrated, model: Model, rows: Rows, step: Step) -> None:
+    """Writes the quantized model into `step.out` and looks at every layer of it: all of `quantize` but comparing."""
+    # Its pools ask for two workers where a machine of two processors grants one.
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, step.threads)))
+    dtype = getattr(torch, FLOATS[options.rounding.held(read_tensors(model.path))])
+    library.quantize(options, model.path, dtype, rows, step.out, step)
+    gc.collect()  # of what it used, cycles are left
+    _clean(step.out, model.path, options)
+    _look_at(options, model.path, step.out)
 
 
 def _clean(out: Path, model: Path, options: Calibrated) -> None:

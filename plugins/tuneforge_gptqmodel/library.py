@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from tuneforge import Model, QuantizedModel, Step, StepError
+from tuneforge import Facts, Model, QuantizedModel, Step, StepError
 from tuneforge.kit.packed import examples
 from tuneforge.kit.quantized_models import load_quantized
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from .options import Calibrated
 
 disable_progress_bar()
+
+_SMALL = 100e6
+"""Parameters of a model that is packed before a compiler is done."""
 
 
 def tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -41,9 +45,10 @@ def quantize(options: Calibrated, folder: Path, dtype: torch.dtype, rows: Rows, 
     from gptqmodel import BACKEND, GPTQModel  # starts threads: after the worker has forked
 
     on_cpu = {"backend": BACKEND.TORCH_AWQ} if isinstance(options, Awq) else {}
+    facts = Model.facts(folder)
     # Left to itself, it would take bfloat16 on a CPU, whatever the model is stored in.
-    loaded = GPTQModel.load(str(folder), _config(options, step.scratch), dtype=dtype)
-    _check_layers(loaded, {*shapes(Model.facts(folder))}, isinstance(options, Awq))
+    loaded = GPTQModel.load(str(folder), _config(options, facts, step.scratch), dtype=dtype)
+    _check_layers(loaded, {*shapes(facts)}, isinstance(options, Awq))
     layers = loaded.model.config.get_text_config().num_hidden_layers
 
     def done(layer_idx: int, submodule_finalized: bool) -> None:
@@ -80,14 +85,15 @@ def _check_layers(loaded: Any, wanted: set[str], is_awq: bool) -> None:
         )
 
 
-def _config(options: Calibrated, scratch: Path) -> Any:
+def _config(options: Calibrated, facts: Facts, scratch: Path) -> Any:
     from gptqmodel import QuantizeConfig
 
+    parameters = sum(math.prod(tensor.shape) for tensor in facts.tensors.values())
     common: dict[str, Any] = {
         "bits": options.bits,
         "group_size": options.group_size,
-        # Its other ways of packing are compiled first, for a minute and more; the bits are the same.
-        "pack_impl": "original",
+        # Its other way of packing takes less memory and gives the same bits, but is compiled first, for a minute.
+        "pack_impl": "original" if parameters < _SMALL else "cpu",
         "offload_to_disk_path": str(scratch / "offload"),
     }
     if isinstance(options, Gptq):
