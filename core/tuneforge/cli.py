@@ -7,6 +7,7 @@ import gc
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -396,12 +397,18 @@ class _RegistryGroup(click.Group):
     """Its commands are imported when one is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return ["ls", "show", "lineage", "tag", "path", "verify", "gc"]
+        from .registry_cli import COMMANDS
+
+        return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        from . import registry_commands
+        from .registry_cli import COMMANDS
 
-        return getattr(registry_commands, name) if name in self.list_commands(context) else None
+        if name not in COMMANDS:
+            return None
+        module, _, command = COMMANDS[name].partition(":")
+        found: click.Command = getattr(import_module(f".registry_cli.{module}", __package__), command)
+        return found
 
 
 @cli.group(cls=_RegistryGroup)
