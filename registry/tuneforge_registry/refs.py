@@ -1,9 +1,12 @@
-"""Names for artifacts: versions that never change, aliases that move."""
+"""Names for artifacts: versions that never change, aliases that move. A name may be in a namespace, as on the Hub.
+
+`refs/<name>/` or `refs/<namespace>/<name>/` holds `v1`, `v2`, ... with a digest each, and `@production` with a version.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +27,7 @@ class Name:
 
 
 def tag(home: Path, name: str, digest: str, alias: str | None) -> int:
-    _check("a name", name)
-    if manifests.is_digest(name):
-        raise RegistryError(f"the name {name!r} looks like a digest", "choose another name")
+    check_name(name)
     if alias is not None:
         _check("an alias", alias)
         if _VERSION.fullmatch(alias):
@@ -54,9 +55,28 @@ def _add_version(home: Path, name: str, digest: str) -> int:
         return newest + 1
 
 
+def check_name(name: str) -> None:
+    """RegistryError unless `name` is one, such as `orders` or `team/orders`."""
+    for part in name.split("/", 1):
+        _check("a name", part)
+    own = name.rpartition("/")[2]
+    if manifests.is_digest(name):
+        raise RegistryError(f"the name {name!r} looks like a digest", "choose another name")
+    if own != name and _VERSION.fullmatch(own):  # a name like the namespace has its version there
+        raise RegistryError(f"the name {name!r} looks like a version", "choose another name")
+
+
+def is_name(name: str) -> bool:
+    try:
+        check_name(name)
+    except RegistryError:
+        return False
+    return True
+
+
 def named(home: Path, name: str) -> Name | None:
     """What `name` stands for; None if it has no version."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         return None
     versions = _versions(home, name)
     aliases = {}
@@ -68,16 +88,26 @@ def named(home: Path, name: str) -> Name | None:
 
 
 def names(home: Path) -> dict[str, Name]:
-    found = ((name, named(home, name)) for name in files.listing(home / "refs"))
+    found = ((name, named(home, name)) for name in sorted(folders(home)))
     return {name: stands_for for name, stands_for in found if stands_for is not None}
+
+
+def folders(home: Path) -> Iterator[str]:
+    """Every name that has a folder; it may have no version."""
+    for name in files.listing(home / "refs"):
+        entries = files.listing(home / "refs" / name)
+        inside = [entry for entry in entries if _NAME.fullmatch(entry) and not _VERSION.fullmatch(entry)]
+        if len(inside) < len(entries) or not entries:
+            yield name
+        yield from (f"{name}/{entry}" for entry in inside)
 
 
 def resolve(home: Path, ref: str) -> str:
     """The digest that `ref` means: `name`, `name@v3`, `name@alias`, a digest, or the first 6 digits or more of one."""
     digest = ref if manifests.is_digest(ref) else _by_name(home, ref) or _by_prefix(home, ref)
     if digest is None:
-        known = [name for name in files.listing(home / "refs") if named(home, name)]
-        raise RegistryError(f"nothing in {home} is named {ref!r}", _nearest(ref.partition("@")[0], known, "names"))
+        problem = f"nothing in {home} is named {ref!r}"
+        raise RegistryError(problem, _nearest(ref.partition("@")[0], names(home), "names"))
     if not manifests.exists(home, digest):
         problem = f"no artifact {digest[:12]} in {home}" + ("" if ref == digest else f", which {ref} stands for")
         raise RegistryError(problem, "run the recipe that makes it")

@@ -123,7 +123,7 @@ class Registry:
     def resolve(self, ref: str) -> str:
         """The digest meant by `name` (newest version), `name@v3`, `name@production`, or a digest's first 6+ digits.
 
-        A name goes before a digest that begins like it.
+        A name may be in a namespace, as `team/orders`. A name goes before a digest that begins like it.
         """
         return refs.resolve(self.home, ref)
 

@@ -90,7 +90,7 @@ def _blobs(home: Path, found: dict[str, manifests.Manifest], progress: Progress 
 
 
 def _names(home: Path) -> Iterator[Damage]:
-    for name in files.listing(home / "refs"):
+    for name in refs.folders(home):
         folder = home / "refs" / name
         known = refs.named(home, name)
         versions = known.versions if known else {}

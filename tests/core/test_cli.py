@@ -199,6 +199,19 @@ def test_the_registry_is_looked_at(bench: Bench) -> None:
     assert {stored["kind"] for stored in bench.command("registry", "ls", "--json").json} == {"bag", "note"}
 
 
+def test_a_name_in_a_namespace_is_given_and_read_by_recipes(bench: Bench) -> None:
+    bench.write(RECIPE.replace("as: roses", "as: team/roses"))
+    assert bench.command("run", "recipe.yaml").code == 0
+    assert bench.command("registry", "ls", "--kind", "bag", "--json").json[0]["names"] == ["team/roses@v1"]
+    assert bench.command("registry", "tag", "team/roses", "team/roses", "--alias", "production").code == 0
+    record = bench.run('steps:\n  note: {align: remark, bag: "registry:team/roses@production"}\n')
+    assert step_of(record, "note")["inputs"]["bag"] == [
+        bench.command("registry", "show", "team/roses", "--json").json["digest"]
+    ]
+    refused = bench.write("steps:\n  bag: {format: split, with: {path: text.txt}, as: team/v2}\n", "refused.yaml")
+    assert "'team/v2' is no name for the registry" in bench.command("plan", str(refused)).err
+
+
 def test_damage_is_told_and_ends_with_1(bench: Bench) -> None:
     bench.write(RECIPE)
     run = bench.command("run", "recipe.yaml", "--json").json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -37,6 +38,25 @@ def test_an_alias_moves(registry: Registry, put: Put) -> None:
     assert registry.resolve("bot@production") == second
     assert registry.names()["bot"].aliases == {"production": 2}
     assert (registry.home / "refs" / "bot" / "@production").read_text() == "v2\n"
+
+
+def test_a_name_may_be_in_a_namespace(registry: Registry, put: Put) -> None:
+    digests = [put(str(number)) for number in range(4)]
+    for name, digest in zip(("team/orders", "team", "team/refunds", "team/orders"), digests, strict=True):
+        registry.tag(name, digest, "production")
+    registry.tag("team-b", digests[0])
+    assert list(registry.names()) == ["team", "team-b", "team/orders", "team/refunds"]
+    assert registry.names()["team/orders"] == Name({1: digests[0], 2: digests[3]}, {"production": 2})
+    assert registry.resolve("team/orders@production") == registry.resolve("team/orders") == digests[3]
+    assert (registry.resolve("team/orders@v1"), registry.resolve("team@v1")) == (digests[0], digests[1])
+    assert registry.verify() == []
+    registry.gc(dry_run=False, older_than=timedelta(0))
+    assert {stored.digest for stored in registry.artifacts()} == set(digests)
+    with pytest.raises(RegistryError) as error:
+        registry.resolve("team/order")
+    assert error.value.fix.startswith("did you mean 'team/orders'")
+    (registry.home / "refs/team/refunds/v1").write_text("x")
+    assert [damage.names for damage in registry.verify()] == [("team/refunds@v1",)]
 
 
 def test_every_kind_of_reference_resolves(registry: Registry, put: Put) -> None:
@@ -101,7 +121,27 @@ def test_a_name_whose_artifact_is_gone_does_not_resolve(registry: Registry, put:
         registry.resolve("bot")
 
 
-@pytest.mark.parametrize("name", ["", "Bot", "-bot", ".bot", "a/b", "../a", "a b", "bot@v1", "bö", "a" * 300, "0" * 64])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "Bot",
+        "-bot",
+        ".bot",
+        "../a",
+        "a/",
+        "/a",
+        "a/../b",
+        "a/b/c",
+        "a/B",
+        "a/v1",
+        "a b",
+        "bot@v1",
+        "bö",
+        "a" * 300,
+        "0" * 64,
+    ],
+)
 def test_names_that_are_none(registry: Registry, put: Put, name: str) -> None:
     digest = put("one")
     with pytest.raises(RegistryError):
