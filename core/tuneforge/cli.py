@@ -180,11 +180,11 @@ def sbatch(
 
     from .console import show_findings
     from .errors import REFUSED
+    from .home import home_folder
     from .launch.hardware import Hardware
     from .launch.options import launch_settings
     from .launch.slurm import sbatch_script
     from .plan import make_plan
-    from .preflight import home_folder
     from .recipe import find_recipe, read_recipe
 
     path, home = find_recipe(recipe), home_folder(obj["home"])
@@ -223,7 +223,7 @@ def report(obj: dict[str, Any], run: str | None, open_page: bool, to: Path | Non
     """
     from tuneforge_registry import Registry
 
-    from .preflight import home_folder
+    from .home import home_folder
     from .report.command import report
 
     report(Registry(home_folder(obj["home"])), run, to, open_page, as_json)
@@ -276,7 +276,8 @@ def chat(
     from tuneforge_registry import Registry
 
     from .chat.command import chat
-    from .preflight import home_folder, threads_for
+    from .home import home_folder
+    from .preflight import threads_for
     from .speakers import Manner
 
     if temperature == 0 and (top_p < 1 or seed is not None):
@@ -338,7 +339,8 @@ def serve(
     """
     from tuneforge_registry import Registry
 
-    from .preflight import home_folder, threads_for
+    from .home import home_folder
+    from .preflight import threads_for
     from .serve.command import serve
 
     sys.exit(
@@ -434,9 +436,10 @@ def _plan(
     # after, is a sixth of the time.
     gc.disable()
     try:
+        from .home import home_folder
         from .launch.options import launch_settings
         from .plan import make_plan
-        from .preflight import home_folder, preflight
+        from .preflight import preflight
         from .recipe import find_recipe, read_recipe
 
         read = read_recipe(find_recipe(recipe), settings, launch=launch_settings(launch))

@@ -37,30 +37,49 @@ def made_by(home: Path, digest: str) -> list[tuple[str, str]]:
 
 
 def trace(home: Path, digest: str) -> Lineage:
-    return index.ask(home, lambda connection: _trace(home, connection, digest, {}, frozenset()))
+    return index.ask(home, lambda connection: _trace(_Records(home), connection, digest, {}, frozenset()))
 
 
-def _trace(home: Path, connection: Connection, digest: str, done: dict[str, Lineage], above: frozenset[str]) -> Lineage:
+def origin(home: Path, digest: str) -> tuple[str | None, Mapping[str, Any] | None]:
+    """The run and the record of the step that made `digest`; None for what no recorded run has made."""
+    return index.ask(home, lambda connection: _origin(_Records(home), connection, digest, frozenset({digest})))
+
+
+class _Records:
+    """Run records, each read once."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._read: dict[str, dict[str, Any]] = {}
+
+    def __getitem__(self, run_id: str) -> dict[str, Any]:
+        if run_id not in self._read:
+            self._read[run_id] = runs.read(self.home, run_id)
+        return self._read[run_id]
+
+
+def _trace(records: _Records, connection: Connection, digest: str, done: dict[str, Lineage], above: frozenset[str]) -> Lineage:
     if digest in done:
         return done[digest]
     above |= {digest}
-    run, step = _origin(home, connection, digest, above)
+    run, step = _origin(records, connection, digest, above)
+    home = records.home
     manifest = manifests.read(home, digest) if manifests.exists(home, digest) else None
     inputs = {
-        parameter: tuple(_trace(home, connection, source, done, above) for source in sources)
+        parameter: tuple(_trace(records, connection, source, done, above) for source in sources)
         for parameter, sources in runs.inputs(step or {}).items()
     }
     base = manifest.base if manifest else None
     if base in above or any(base == source.digest for sources in inputs.values() for source in sources):
         base = None
     kind = manifest.kind if manifest else (step or {}).get("kind")
-    traced = Lineage(digest, kind, run, step, inputs, _trace(home, connection, base, done, above) if base else None)
+    traced = Lineage(digest, kind, run, step, inputs, _trace(records, connection, base, done, above) if base else None)
     done[digest] = traced
     return traced
 
 
 def _origin(
-    home: Path, connection: Connection, digest: str, above: frozenset[str]
+    records: _Records, connection: Connection, digest: str, above: frozenset[str]
 ) -> tuple[str | None, Mapping[str, Any] | None]:
     """The newest step that made `digest` rather than found it cached, passing over any that fed on its own outcome.
 
@@ -68,7 +87,7 @@ def _origin(
     """
     sql = "select run, step from made where digest = ? order by cached, started desc, run desc, rowid"
     for run, name in connection.execute(sql, (digest,)).fetchall():
-        for step in runs.steps(runs.read(home, run)):
+        for step in runs.steps(records[run]):
             sources = {source for sources in runs.inputs(step).values() for source in sources}
             if step["digest"] == digest and str(step.get("name")) == name and not sources & above:
                 return run, step

@@ -206,6 +206,12 @@ class Registry:
 
         return search.makers(self.home)
 
+    def origin(self, digest: str) -> tuple[str | None, Mapping[str, Any] | None]:
+        """The run that made `digest` and the record of its step; None for what no recorded run has made."""
+        from tuneforge_registry import lineage
+
+        return lineage.origin(self.home, digest)
+
     def lineage(self, digest: str) -> Lineage:
         """How `digest` came to be, through recorded steps and their inputs, and through bases."""
         from tuneforge_registry import lineage

@@ -3,10 +3,14 @@
 COMMANDS = {
     "ls": "ls:ls",
     "show": "show:show",
+    "log": "log:log",
     "lineage": "lineage:lineage",
+    "diff": "diff:diff",
     "tag": "tag:tag",
+    "rm": "rm:rm",
     "path": "path:path",
     "verify": "verify:verify",
     "gc": "gc:gc",
+    "reindex": "reindex:reindex",
 }
 """Each command in the order of --help: the module here, and what the command is called there."""

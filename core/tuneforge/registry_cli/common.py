@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
-from tuneforge_registry import Registry
+from tuneforge_registry import Registry, Version
 
-from ..preflight import home_folder
+from ..home import home_folder
+from ..report.texts import shown
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
@@ -21,3 +23,28 @@ def open_registry(obj: dict[str, Any]) -> Registry:
 
 def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Columns as wide as their widest cell, without rich, which takes as long to import as the rest of a command."""
+    cells = [[shown(cell).replace("\n", " ") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    signs = [">" if name in right else "<" for name in head]
+    line = "  ".join(f"{{:{sign}{width}}}" for sign, width in zip(signs, widths, strict=True))
+    click.secho(line.format(*head).rstrip(), bold=True)
+    if cells:
+        click.echo("\n".join(line.format(*row).rstrip() for row in cells))
+
+
+def print_text(text: str, **style: Any) -> None:
+    """A line of what others may have written."""
+    click.secho(shown(text), **style)
+
+
+def version_document(version: Version) -> dict[str, Any]:
+    return version._asdict() | {"named": version.named.isoformat()}
+
+
+def tags_and_note(tags: Sequence[str], note: str) -> str:
+    """What is said of a version, on one line."""
+    return "  ".join(part for part in (" ".join(f"[{tag}]" for tag in tags), note) if part)

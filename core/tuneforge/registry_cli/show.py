@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
 
-from ..console import open_console
-from ..report.figures import size
-from ..report.names import names_of
-from .common import json_option, open_registry, print_json
+from ..report.figures import number, size
+from .common import json_option, open_registry, print_json, print_text, tags_and_note, version_document
 
 
 @click.command()
@@ -17,33 +16,57 @@ from .common import json_option, open_registry, print_json
 @json_option
 @click.pass_obj
 def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
-    """Show an artifact: its files, names, and the step that made it. REF is a name, name@version or digest."""
+    """Show an artifact: names, tags, notes, scores, files, and the step that made it.
+
+    REF is a name, name@version, name@alias or digest.
+    """
     registry = open_registry(obj)
     digest = registry.resolve(ref)
     manifest = registry.manifest(digest)
-    step = registry.lineage(digest).step
-    document = {
-        "digest": digest,
-        "kind": manifest.kind,
-        "base": manifest.base,
-        "names": names_of(registry).get(digest, []),
-        "files": {name: {"sha256": entry.sha256, "size": entry.size} for name, entry in manifest.files.items()},
-        "made_by": dict(step) if step else None,
-    }
+    run, step = registry.origin(digest)
+    versions, scores, users = registry.versions(digest), registry.scores(digest), registry.users(digest)
     if as_json:
-        print_json(document)
+        files = {name: {"sha256": entry.sha256, "size": entry.size} for name, entry in manifest.files.items()}
+        print_json(
+            {
+                "digest": digest,
+                "kind": manifest.kind,
+                "base": manifest.base,
+                "size": manifest.size,
+                "names": [str(version) for version in versions],
+                "versions": [version_document(version) for version in versions],
+                "scores": [score._asdict() for score in scores],
+                "files": files,
+                "run": run,
+                "made_by": dict(step) if step else None,
+                "users": users,
+            }
+        )
         return
-    console = open_console()
-    console.print(f"[bold]{manifest.kind}[/] {digest}")
+    click.echo(click.style(manifest.kind, bold=True) + f" {digest}")
     if manifest.base:
-        console.print(f"sits on {manifest.base}")
-    if document["names"]:
-        console.print("called " + ", ".join(names_of(registry)[digest]))
+        click.echo(f"sits on {manifest.base}")
+    for version in versions:
+        said = tags_and_note(version.tags, version.note)
+        print_text(f"called {version}" + (f"  {said}" if said else ""))
     if step:
-        console.print(f"made by step {step['name']} ({step['stage']}: {step['method']}) in {step['seconds']} s")
-        if step.get("config"):
-            console.print_json(data=step["config"])
-        if step.get("metrics"):
-            console.print_json(data=step["metrics"])
+        made = f"{step.get('stage')}: {step.get('method')}"
+        print_text(f"made by step {step.get('name')} ({made}) in {step.get('seconds')} s, run {run}")
+        for block in ("config", "metrics"):
+            if step.get(block):
+                print_text(f"{block}:\n" + _indented(json.dumps(step[block], indent=2, ensure_ascii=False)))
+    for report in dict.fromkeys(score.report for score in scores):
+        found = [score for score in scores if score.report == report]
+        verdict = "" if found[0].passed else ", which failed"
+        figures = "  ".join(f"{score.metric} {number(score.value)}" for score in found)
+        print_text(f"scored by {report[:12]}{verdict}: {figures}")
+    if users:
+        more = f" and {len(users) - 8} more" if len(users) > 8 else ""
+        click.echo("used by " + ", ".join(user[:12] for user in users[:8]) + more)
+    click.echo(f"{len(manifest.files)} files, {size(manifest.size)}:")
     for name, entry in manifest.files.items():
-        console.print(f"  {size(entry.size):>10}  {entry.sha256[:12]}  {name}")
+        print_text(f"  {size(entry.size):>10}  {entry.sha256[:12]}  {name}")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

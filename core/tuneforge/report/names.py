@@ -8,8 +8,6 @@ from tuneforge_registry import Registry
 def names_of(registry: Registry) -> dict[str, list[str]]:
     """What each digest is called: `name@v3 @production`."""
     called: dict[str, list[str]] = {}
-    for name, known in registry.names().items():
-        for version, digest in known.versions.items():
-            aliases = "".join(f" @{alias}" for alias, number in known.aliases.items() if number == version)
-            called.setdefault(digest, []).append(f"{name}@v{version}{aliases}")
+    for version in registry.versions():
+        called.setdefault(version.digest, []).append(str(version))
     return called
