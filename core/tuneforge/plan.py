@@ -104,6 +104,11 @@ class Plan:
         lineage = self.lineage(step) if step.method.traced else None
         return step_key(step.method, self.recipe.seed, inputs, self.digests, code, lineage)
 
+    def code(self, step: PlannedStep) -> str | None:
+        """The digest of the code of a local plugin that the step is of, as it was when it was imported."""
+        source = self.recipe.plugins.origin(step.spec.kind).source
+        return self._code.get(source) if source else None
+
     def unchanged(self, step: PlannedStep) -> bool:
         """Whether all that the step reads is still what its key was made of."""
         before = step.key

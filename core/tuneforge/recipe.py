@@ -106,14 +106,18 @@ def recipe_folders() -> list[Path]:
 
 
 def read_recipe(
-    path: Path, settings: Sequence[str] = (), plugins: Plugins | None = None, launch: Sequence[str] = ()
+    path: Path,
+    settings: Sequence[str] = (),
+    plugins: Plugins | None = None,
+    launch: Sequence[str] = (),
+    text: str | None = None,
 ) -> Recipe:
     """Reads a recipe with its overrides. What is wrong is in `problems`; the steps that are right are there.
 
-    `launch` are `key=value` for `launch:` of every step that can be launched.
+    `launch` are `key=value` for `launch:` of every step that can be launched. `text` is what the file held once.
     """
     try:
-        document = Document(path)
+        document = Document(path, text=text)
     except (OSError, UnicodeDecodeError) as error:
         raise RefusedError(f"cannot be read: {error}", place=str(path)) from error
     for setting in settings:

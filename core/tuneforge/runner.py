@@ -57,6 +57,8 @@ class Run:
             "file": plan.recipe.document.text,
             "data": plan.recipe.document.data,
             "settings": list(plan.recipe.document.settings),
+            "path": str(plan.recipe.document.path.absolute()),
+            "folder": str(Path.cwd()),
             "status": "running",
             "started": _now(),
             "tuneforge": __version__,
@@ -386,6 +388,7 @@ class Run:
             entry |= {
                 "key": step.key,
                 **described(step, self.plan),
+                **({"code": code} if (code := self.plan.code(step)) else {}),
                 "inputs": {n: [self._digest(w) for w in wires] for n, wires in step.spec.inputs.items()},
             }
         if outcome and status == "done":

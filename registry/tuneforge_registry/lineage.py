@@ -58,7 +58,9 @@ class _Records:
         return self._read[run_id]
 
 
-def _trace(records: _Records, connection: Connection, digest: str, done: dict[str, Lineage], above: frozenset[str]) -> Lineage:
+def _trace(
+    records: _Records, connection: Connection, digest: str, done: dict[str, Lineage], above: frozenset[str]
+) -> Lineage:
     if digest in done:
         return done[digest]
     above |= {digest}

@@ -75,6 +75,24 @@ def _point(home: Path, name: str, version: int, alias: str) -> None:
     files.replace(home, folder(home, name) / f"@{alias}", f"v{version}\n")
 
 
+def place(home: Path, name: str, version: int, digest: str, alias: str | None) -> None:
+    """Give a version its number, as it is in another registry, and an alias. RegistryError if the number is taken."""
+    check_name(name)
+    from tuneforge_registry import locks
+
+    with locks.store(home):
+        manifests.read(home, digest)
+        try:
+            files.create(home, folder(home, name) / f"v{version}", digest + "\n")
+        except FileExistsError:
+            if _versions(home, name).get(version) != digest:
+                problem = f"{name}@v{version} is something else here, or was removed"
+                raise RegistryError(problem, "versions never change: choose another name") from None
+        if alias is not None:
+            _check_alias(alias)
+            _point(home, name, version, alias)
+
+
 def describe(home: Path, name: str, version: int, add: Iterable[str], drop: Iterable[str], note: str | None) -> About:
     """Add and drop tags of a version, and replace its note unless `note` is None; gives what it has now."""
     from tuneforge_registry import locks

@@ -153,6 +153,13 @@ class Registry:
 
         return search.versions(self.home, digest)
 
+    def place(self, name: str, version: int, digest: str, alias: str | None = None) -> None:
+        """Make `digest` a version with this very number, as it is in another registry; and `alias` point there.
+
+        RegistryError if the number stands for something else here, or was removed.
+        """
+        refs.place(self.home, name, version, digest, alias)
+
     def point(self, name: str, version: int, alias: str) -> None:
         """Let an alias stand for a version that is there."""
         refs.point(self.home, name, version, alias)

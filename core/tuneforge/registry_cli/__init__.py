@@ -11,6 +11,7 @@ COMMANDS = {
     "path": "path:path",
     "verify": "verify:verify",
     "gc": "gc:gc",
+    "reproduce": "reproduce:reproduce",
     "reindex": "reindex:reindex",
 }
 """Each command in the order of --help: the module here, and what the command is called there."""
