@@ -49,7 +49,7 @@ class Wanted:
     """What an artifact must be to be found: all that is given here. `name` may have `*` and `?`.
 
     `base` and `data` are a digest, or what a step names that loads a model or makes data of a source: a repository, a
-    file. What was made of them is found, however far down, and what sits on them.
+    file. What was made of them is found, however far down, and what sits on them. Of all that, the `limit` newest.
     """
 
     kind: str | None = None
@@ -58,3 +58,4 @@ class Wanted:
     metrics: tuple[tuple[str, Comparison, float], ...] = ()
     base: str | None = None
     data: str | None = None
+    limit: int | None = None

@@ -1,7 +1,8 @@
 """The SQLite index over manifests, run records and names: derived, brought up to date by every question, never needed.
 
-Writers do not know of it. A question first compares the stamps of all files with those in the index and reads what is
-new, so that it is right whatever happened since, and a missing, damaged or outdated index is simply built.
+Writers do not know of it. A question first compares the stamps of all folders with those in the index, and in those
+that changed the stamps of all files, and reads what is new, so that it is right whatever happened since, and a missing,
+damaged or outdated index is simply built. (What is damaged in place, after it was read, is `verify`'s business.)
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ create table versions (
     name text not null, number integer not null, digest text not null, named real not null,
     aliases text not null, tags text not null, note text not null);
 create index artifacts_by_path on artifacts (path);
+create index artifacts_by_created on artifacts (created desc, digest, kind, base, size);
 create index made_by_path on made (path);
 create index made_by_digest on made (digest);
 create index uses_by_path on uses (path);
@@ -67,6 +69,8 @@ def ask(home: Path, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
 
     On a full disk the index is made in memory, as where nothing can be written.
     """
+    if (connection := _HELD.get(home)) is not None:
+        return question(connection)
     try:
         return _ask(home, question, _location(home))
     except _OutdatedError:
@@ -80,6 +84,26 @@ def ask(home: Path, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
             raise
     discard(home)
     return _ask(home, question, _location(home))
+
+
+def ask_all(home: Path, questions: Callable[[], Answer]) -> Answer:
+    """Like `ask`, of several questions that `questions` asks: the index is brought up to date once, before the first.
+
+    They may all be asked a second time.
+    """
+
+    def hold(connection: sqlite3.Connection) -> Answer:
+        _HELD[home] = connection
+        try:
+            return questions()
+        finally:
+            del _HELD[home]
+
+    return ask(home, hold)
+
+
+_HELD: dict[Path, sqlite3.Connection] = {}
+"""What `ask_all` has open."""
 
 
 class _OutdatedError(Exception):
@@ -132,7 +156,8 @@ def _update(home: Path, connection: sqlite3.Connection) -> None:
             if stamp is not None:
                 known = "" if path.startswith("refs/") and _is_fresh(stamp) else stamp
                 connection.execute("insert into files values (?, ?)", (path, known))
-                _read(home, path, connection)
+                if "/" in path:
+                    _read(home, path, connection)
     except BaseException:
         if connection.in_transaction:
             connection.execute("rollback")
@@ -147,29 +172,46 @@ def _changes(home: Path, connection: sqlite3.Connection) -> dict[str, str | None
         if version:
             raise _OutdatedError
         return None
-    known: dict[str, str] = dict(connection.execute("select path, stamp from files"))
-    present = _stamps(home, known)
-    changed: dict[str, str | None] = {path: present[path] for path, _ in present.items() - known.items()}
+    changed: dict[str, str | None] = {}
+    for folder in ("manifests", "runs"):
+        changed |= _changes_in(home, folder, connection)
+    known = _known(connection, "refs")
+    present = _stamps_of_names(home, known)
+    changed |= {path: stamp for path, stamp in present.items() if known.get(path) != stamp}
     return changed | dict.fromkeys(known.keys() - present.keys())
 
 
-def _stamps(home: Path, known: Mapping[str, str]) -> dict[str, str]:
-    found = {}
-    for folder in ("manifests", "runs"):
-        with contextlib.suppress(FileNotFoundError), os.scandir(home / folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".json"):
-                    with contextlib.suppress(FileNotFoundError):
-                        found[f"{folder}/{entry.name}"] = _stamp(entry.stat())
-    return found | _stamps_of_names(home, known)
+def _known(connection: sqlite3.Connection, folder: str) -> dict[str, str]:
+    """The stamps that the index has of what is in a folder."""
+    sql = "select path, stamp from files where path > ? and path < ?"
+    return dict(connection.execute(sql, (f"{folder}/", f"{folder}0")).fetchall())  # 0 comes after /
+
+
+def _changes_in(home: Path, folder: str, connection: sqlite3.Connection) -> dict[str, str | None]:
+    """Of a folder into which files are renamed, so that one that looks as it did has the files that it had."""
+    try:
+        stamp = _stamp((home / folder).stat())
+    except FileNotFoundError:
+        return dict.fromkeys(_known(connection, folder))
+    if connection.execute("select 1 from files where (path, stamp) = (?, ?)", (folder, stamp)).fetchone():
+        return {}
+    known, present = _known(connection, folder), dict[str, str]()
+    with os.scandir(home / folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json"):
+                with contextlib.suppress(FileNotFoundError):
+                    present[f"{folder}/{entry.name}"] = _stamp(entry.stat())
+    changed: dict[str, str | None] = {path: stamp for path, stamp in present.items() if known.get(path) != stamp}
+    changed |= dict.fromkeys(known.keys() - present.keys())
+    return changed if _is_fresh(stamp) else changed | {folder: stamp}
 
 
 def _stamps_of_names(home: Path, known: Mapping[str, str]) -> dict[str, str]:
     """Of the folders of names. A namespace that has not changed has the same names in it, each to be looked at."""
     inside: dict[str, list[str]] = {}
     for path in known:
-        folder, _, name = path.rpartition("/")
-        if folder.startswith("refs/"):
+        if path.count("/") == 2:
+            folder, _, name = path.rpartition("/")
             inside.setdefault(folder, []).append(name)
     found = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(home / "refs") as entries:
@@ -181,8 +223,9 @@ def _stamps_of_names(home: Path, known: Mapping[str, str]) -> dict[str, str]:
             if known.get(folder) != found[folder]:
                 inside[folder] = refs.inside(files.listing(home / folder))
             for name in inside.get(folder, ()):
+                path = f"{folder}/{name}"
                 with contextlib.suppress(FileNotFoundError):
-                    found[f"{folder}/{name}"] = _stamp((home / folder / name).stat())
+                    found[path] = _stamp(os.stat(f"{home}/{path}"))  # noqa: PTH116 - a Path takes longer than the call
     return found
 
 

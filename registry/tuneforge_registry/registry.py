@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
 from tuneforge_registry.errors import RegistryError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tuneforge_registry.locks import Lock
     from tuneforge_registry.removal import Removal
     from tuneforge_registry.verify import Damage, Progress
+
+Answer = TypeVar("Answer")
 
 
 class Registry:
@@ -112,6 +114,15 @@ class Registry:
         from tuneforge_registry import removal
 
         return removal.artifact(self.home, digest, dry_run)
+
+    def ask(self, questions: Callable[[], Answer]) -> Answer:
+        """What `questions` gives, which asks several questions of this registry: the index is looked after once.
+
+        That is most of the time of a question when there are many artifacts. They may all be asked twice.
+        """
+        from tuneforge_registry import index
+
+        return index.ask_all(self.home, questions)
 
     # Step cache
 

@@ -20,8 +20,9 @@ def artifacts(home: Path, wanted: Wanted) -> list[Stored]:
         values += given
     sql = (
         "select digest, kind, base, size, created from artifacts "
-        f"where {' and '.join(clauses)} order by created desc, digest"
+        f"where {' and '.join(clauses)} order by created desc, digest limit ?"
     )
+    values.append(-1 if wanted.limit is None else wanted.limit)
     rows = index.ask(home, lambda connection: connection.execute(sql, values).fetchall())
     return [
         Stored(digest, kind, base, size, datetime.fromtimestamp(created, UTC))
@@ -82,10 +83,9 @@ def scores(home: Path, subject: str | None = None) -> list[Score]:
 
 def makers(home: Path) -> dict[str, tuple[str, str]]:
     """(run id, step name) of the newest recorded step that made each artifact, one that found it cached at a pinch."""
-    # Of a row with a maximum, SQLite gives the other columns too.
-    sql = "select digest, run, step, max((1 - cached) || started || run) from made group by digest"
+    sql = "select digest, run, step from made order by cached desc, started, run, rowid desc"
     rows = index.ask(home, lambda connection: connection.execute(sql).fetchall())
-    return {digest: (run, step) for digest, run, step, _ in rows}
+    return {digest: (run, step) for digest, run, step in rows}  # the last one counts
 
 
 def users(home: Path, digest: str) -> list[str]:

@@ -9,7 +9,7 @@ import click
 from tuneforge_registry import Registry, Version
 
 from ..report.figures import number
-from .common import json_option, open_registry, print_json, print_table, tags_and_note, version_document
+from .common import json_option, minute, open_registry, print_json, print_table, tags_and_note, version_document
 
 _FIGURES = 4  # of a report, in the list
 
@@ -22,8 +22,7 @@ def log(obj: dict[str, Any], name: str, as_json: bool) -> None:
     """Tell the history of a name: its versions, newest first, when and by which run each was made, and its scores."""
     registry = open_registry(obj)
     registry.resolve(name)
-    known = [version for version in reversed(registry.versions()) if version.name == name.partition("@")[0]]
-    told = [(version, *_told(registry, version)) for version in known]
+    told = registry.ask(lambda: [(version, *_told(registry, version)) for version in _versions(registry, name)])
     if as_json:
         print_json([version_document(version) | made | {"scores": scores} for version, made, scores in told])
         return
@@ -31,7 +30,7 @@ def log(obj: dict[str, Any], name: str, as_json: bool) -> None:
         (
             f"v{version.number}",
             version.digest[:12],
-            f"{version.named.astimezone():%Y-%m-%d %H:%M}",
+            minute(version.named),
             f"{made['step']} in {made['run']}" if made["run"] else "",
             " ".join(f"@{alias}" for alias in version.aliases),
             "  ".join(f"{metric} {number(value)}" for metric, value in list(scores.items())[:_FIGURES]),
@@ -40,6 +39,10 @@ def log(obj: dict[str, Any], name: str, as_json: bool) -> None:
         for version, made, scores in told
     ]
     print_table(("version", "digest", "named", "made by", "aliases", "scores", "said of it"), rows)
+
+
+def _versions(registry: Registry, name: str) -> list[Version]:
+    return [version for version in reversed(registry.versions()) if version.name == name.partition("@")[0]]
 
 
 def _told(registry: Registry, version: Version) -> tuple[dict[str, Any], dict[str, float]]:

@@ -23,8 +23,9 @@ def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
     registry = open_registry(obj)
     digest = registry.resolve(ref)
     manifest = registry.manifest(digest)
-    run, step = registry.origin(digest)
-    versions, scores, users = registry.versions(digest), registry.scores(digest), registry.users(digest)
+    (run, step), versions, scores, users = registry.ask(
+        lambda: (registry.origin(digest), registry.versions(digest), registry.scores(digest), registry.users(digest))
+    )
     if as_json:
         files = {name: {"sha256": entry.sha256, "size": entry.size} for name, entry in manifest.files.items()}
         print_json(
