@@ -24,6 +24,7 @@ from .keys import shown_config
 from .plan import Plan, PlannedStep, make_plan
 from .provenance import machine, packages
 from .recipe import REGISTRY, Recipe, read_recipe
+from .redaction import REDACTED
 from .runner import Run
 from .stages import Publish
 
@@ -99,6 +100,9 @@ def recorded(registry: Registry, digest: str) -> Recorded:
     record = registry.run(run)
     if not isinstance(record.get("file"), str):
         raise RefusedError(f"the record of run {run} does not have its recipe", "It was written by an older version.")
+    if any(REDACTED in text for text in (record["file"], *(record.get("settings") or ()))):
+        problem = f"the recipe of run {run} had a secret in it, which was not kept"
+        raise RefusedError(problem, "Run the recipe itself, in another home, and compare with `registry diff`.")
     return Recorded(registry, run, record, str(step["name"]))
 
 
