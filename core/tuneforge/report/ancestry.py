@@ -69,7 +69,7 @@ def _box(box: Box, at: Lineage, names: Sequence[str], wanted: bool) -> Markup:
     last = names[0] if names else f"{at.kind or 'unknown'} {at.digest[:8]}"
     look = "wanted" if wanted else "made" if step else "unknown"
     lines = [("name", 20, title, room), ("method", 36, method, int(room * 1.1))]
-    lines.append(("called" if names else "kind", 52, last, int(room * 1.1)))
+    lines.append(("called" if names else "kind", 52, last, room + 1))
     text = Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>')
     inside = [text.format(kind, box.x + 10, box.y + y, cut(shown(said), most)) for kind, y, said, most in lines]
     told = ", ".join([title, method, f"{at.kind or 'unknown'} {at.digest}", *names])
