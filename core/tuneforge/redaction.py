@@ -18,6 +18,7 @@ REDACTED = "[secret]"
 """What stands where a secret stood."""
 
 _WORDS = frozenset({"TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "APIKEY", "CREDENTIALS", "PAT"})
+_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])\S{16,}$")
 _SHORTEST = 8
 """Letters of a variable's value; what is shorter stands in many a text."""
 
@@ -66,8 +67,18 @@ def secrets_of(config: Any) -> Iterator[str]:
 
 
 def secret_in(content: bytes) -> str:
-    """The environment variable whose value is in a file, if there is one that is called a secret; else nothing."""
-    return next((name for name, value in _named_so() if value.encode(errors="surrogateescape") in content), "")
+    """The environment variable called a secret whose value is in a file, if there is one; else nothing.
+
+    A value that could be a word, and stand in any file, does not count.
+    """
+    return next(
+        (
+            name
+            for name, value in _named_so()
+            if _RANDOM.match(value) and value.encode(errors="surrogateescape") in content
+        ),
+        "",
+    )
 
 
 def _clean(text: str, values: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.core.bench import Bench, step_of
-from tuneforge.redaction import REDACTED, Log, redacted, redacted_text
+from tuneforge.redaction import REDACTED, Log, redacted, redacted_text, secret_in
 
 PLANTED = {
     "HF_TOKEN": "hf_" + "aBcDeFgHiJ" * 3,
@@ -185,6 +185,9 @@ def test_what_counts_as_a_secret(text: str, clean: str) -> None:
 def test_options_that_are_called_so_are_left_out_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHORT_KEY", "yes")
     monkeypatch.setenv("SOME_PASSWORD", "open sesame")
+    assert secret_in(b"open sesame and yes") == "", "words that any file may hold"
+    monkeypatch.setenv("OTHER_PASSWORD", "0pen-sesame-open-sesame")
+    assert secret_in(b"{0pen-sesame-open-sesame}") == "OTHER_PASSWORD"
     given = {"token": "twelve words of it", "pad_token": "<|endoftext|>", "n": [1, None, "yes", "open sesame!"]}
     clean = {"token": REDACTED, "pad_token": "<|endoftext|>", "n": [1, None, "yes", f"{REDACTED}!"]}
     assert redacted(given) == clean
