@@ -18,7 +18,7 @@ REDACTED = "[secret]"
 """What stands where a secret stood."""
 
 _WORDS = frozenset({"TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "APIKEY", "CREDENTIALS", "PAT"})
-_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])\S{16,}$")
+_RANDOM = re.compile(r"(?=.*[0-9A-Z])(?=.*[A-Za-z])(?=.*[0-9a-z])\S{16,}$")
 _SHORTEST = 8
 """Letters of a variable's value; what is shorter stands in many a text."""
 
