@@ -126,6 +126,22 @@ def test_an_alias_points_to_an_older_version_and_goes_alone(registry: Registry, 
         registry.point("bot", 3, "production")
 
 
+def test_a_version_from_elsewhere_keeps_its_number(registry: Registry, put: Put) -> None:
+    first, second = put("one"), put("two")
+    registry.place("team/bot", 7, first, "production")
+    registry.place("team/bot", 7, first)
+    assert registry.names()["team/bot"] == Name({7: first}, {"production": 7})
+    assert registry.tag("team/bot", second) == 8
+    registry.place("team/bot", 3, second)
+    assert registry.resolve("team/bot") == second
+    registry.remove_name("team/bot", 3)
+    for number, digest in ((7, second), (3, second)):
+        with pytest.raises(RegistryError, match="is something else here, or was removed"):
+            registry.place("team/bot", number, digest)
+    with pytest.raises(RegistryError, match="no artifact"):
+        registry.place("team/bot", 9, "0" * 64)
+
+
 def test_every_kind_of_reference_resolves(registry: Registry, put: Put) -> None:
     first, second = put("one"), put("two")
     registry.tag("bot", first, "stable")
