@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.core.bench import Bench, step_of
+from tuneforge.launch.torchrun import ORDER
 from tuneforge.redaction import REDACTED, Log, redacted, redacted_text, secret_in
 
 PLANTED = {
@@ -29,6 +31,13 @@ import sys
 
 from tuneforge import Artifact, Field, Publish, Step, Target, Train, hookimpl
 from tuneforge.errors import StepError
+from tuneforge.launch.options import Strategy
+
+
+class Abreast(Strategy):
+    """Everyone tells it."""
+
+    name = "abreast"
 
 
 class Noise(Artifact):
@@ -40,6 +49,7 @@ class Leak(Train):
 
     name = "leak"
     output = Noise
+    strategies = (Abreast,)
 
     source: str = Field("", description="Where from.")
     token: str = Field("", description="What opens it.", keyed=False)
@@ -142,6 +152,18 @@ def test_no_secret_is_in_what_a_failure_leaves(bench: Bench, how: str) -> None:
     else:
         log = (bench.home / "runs" / ended.json["run"] / "leak.log").read_text()
         assert "Fatal Python error: Segmentation fault" in log and log.count("another says") == 3
+
+
+@pytest.mark.slow
+def test_ranks_of_a_launched_step_leave_no_secret(bench: Bench) -> None:
+    ended = planted(bench, "--json", "--launch", "processes=2", "--until", "leak", "--set", "steps.leak.with.how=raise")
+    assert ended.code == 1
+    run = bench.home / "runs" / ended.json["run"]
+    assert (run / "leak.log").read_text().count(f"a library says {REDACTED}\n") == 6
+    (order,) = (run / "launched").glob(f"*{ORDER}")
+    assert json.loads(order.read_text())["config"]["token"] == REDACTED
+    assert list(order.parent.glob("*.failed-*.json"))
+    assert leaks(bench.home) == []
 
 
 def test_a_result_that_holds_a_secret_is_refused(bench: Bench) -> None:

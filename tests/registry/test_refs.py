@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from tuneforge_registry import About, FileEntry, Manifest, Name, Registry, RegistryError
+from tuneforge_registry import About, FileEntry, Manifest, Name, Registry, RegistryError, files
 
 Put = Callable[..., str]
 
@@ -110,6 +111,34 @@ def test_numbers_of_removed_versions_are_never_used_again(registry: Registry, pu
     assert [stored.digest for stored in registry.artifacts()] == [second]
     with pytest.raises(RegistryError, match=r"nothing in .* is named 'bit'"):
         registry.remove_name("bit")
+
+
+@pytest.mark.parametrize("last", range(4))
+def test_a_name_that_is_half_removed_points_nowhere_else(
+    registry: Registry, put: Put, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    for number, text in enumerate(("one", "two"), 1):
+        registry.tag("bot", put(text), f"alias-{text}")
+        registry.describe("bot", number, note=text)
+    done: list[Path] = []
+    replace, unlink = files.replace, Path.unlink
+
+    def note(path: Path) -> None:
+        done.append(path)
+        if len(done) > last:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "replace", lambda home, path, text: note(path) or replace(home, path, text))
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, **options: (note(path) if "refs" in path.parts else None, unlink(path, **options))
+    )
+    with pytest.raises(KeyboardInterrupt):
+        registry.remove_name("bot")
+    monkeypatch.undo()
+    assert registry.verify() == []
+    assert set(registry.names()["bot"].aliases.values()) <= set(registry.names()["bot"].versions)
+    registry.remove_name("bot")
+    assert registry.tag("bot", put("three")) == 3
 
 
 def test_an_alias_points_to_an_older_version_and_goes_alone(registry: Registry, put: Put) -> None:
