@@ -95,7 +95,7 @@ def test_an_artifact_is_shown_with_its_scores_and_what_is_said_of_it(made: dict[
     assert shown["users"] == sorted([made["note"], made["grades"]])
     text = ask("show", "team/roses@production", text=True)
     assert "called team/roses@v1 @production  [reviewed]  it knows\nroses" in text
-    assert f"scored by {made['grades'][:12]}: kept 2" in text
+    assert f"scored by grades {made['grades'][:12]}: kept 2" in text
     assert "\x1b" not in text
 
 

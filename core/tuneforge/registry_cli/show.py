@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from tuneforge_registry import Registry, Score, Version
+
 from ..report.figures import number, size
 from .common import json_option, open_registry, print_json, print_text, tags_and_note, version_document
 
@@ -23,9 +25,7 @@ def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
     registry = open_registry(obj)
     digest = registry.resolve(ref)
     manifest = registry.manifest(digest)
-    (run, step), versions, scores, users = registry.ask(
-        lambda: (registry.origin(digest), registry.versions(digest), registry.scores(digest), registry.users(digest))
-    )
+    (run, step), versions, scores, users, called = registry.ask(lambda: _known(registry, digest))
     if as_json:
         files = {name: {"sha256": entry.sha256, "size": entry.size} for name, entry in manifest.files.items()}
         print_json(
@@ -60,13 +60,23 @@ def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
         found = [score for score in scores if score.report == report]
         verdict = "" if found[0].passed else ", which failed"
         figures = "  ".join(f"{score.metric} {number(score.value)}" for score in found)
-        print_text(f"scored by {report[:12]}{verdict}: {figures}")
+        print_text(f"scored by {called[report]}{verdict}: {figures}")
     if users:
         more = f" and {len(users) - 8} more" if len(users) > 8 else ""
-        click.echo("used by " + ", ".join(user[:12] for user in users[:8]) + more)
+        click.echo("used by " + ", ".join(called[user] for user in users[:8]) + more)
     click.echo(f"{len(manifest.files)} files, {size(manifest.size)}:")
     for name, entry in manifest.files.items():
         print_text(f"  {size(entry.size):>10}  {entry.sha256[:12]}  {name}")
+
+
+def _known(registry: Registry, digest: str) -> tuple[Any, list[Version], list[Score], list[str], dict[str, str]]:
+    """What the index knows of an artifact; and the steps that made those that judge it, or were made of it."""
+    scores, users = registry.scores(digest), registry.users(digest)
+    called = {}
+    for other in {*users, *(score.report for score in scores)}:
+        made = registry.made_by(other)
+        called[other] = f"{made[0][1]} {other[:12]}" if made else other[:12]
+    return registry.origin(digest), registry.versions(digest), scores, users, called
 
 
 def _indented(text: str) -> str:
