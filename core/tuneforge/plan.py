@@ -20,7 +20,7 @@ from .launch.hardware import Hardware, hardware
 from .launch.options import Launch, settle
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
-from .redaction import redacted
+from .redaction import redacted, secrets_of
 from .sources import Digests
 from .stages import Known, Method, Publish
 from .sweeps.repeats import told_once
@@ -143,7 +143,9 @@ class Plan:
         for wires in step.spec.inputs.values():
             for wire in wires:
                 visit(wire)
-        return {"recipe": self.recipe.name, "steps": [redacted(self._entry(wire)) for wire in wanted]}
+        told = {"recipe": self.recipe.name, "steps": [self._entry(wire) for wire in wanted]}
+        known: dict[str, Any] = redacted(told, secrets_of(self.recipe.document.data))
+        return known
 
     def _entry(self, wire: str) -> dict[str, Any]:
         result = self.result(wire)
