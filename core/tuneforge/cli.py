@@ -415,7 +415,7 @@ class _RegistryGroup(click.Group):
 
 @cli.group(cls=_RegistryGroup)
 def registry() -> None:
-    """Look at what was made: artifacts, names, lineage."""
+    """Keep what was made: find it, name it, compare it, make it again."""
 
 
 def _plan(

@@ -164,6 +164,12 @@ class Registry:
 
         return search.versions(self.home, digest)
 
+    def called(self) -> dict[str, list[str]]:
+        """What each named artifact is called, such as `orders@v3 @production`, by digest."""
+        from tuneforge_registry import search
+
+        return search.called(self.home)
+
     def place(self, name: str, version: int, digest: str, alias: str | None = None) -> None:
         """Make `digest` a version with this very number, as it is in another registry; and `alias` point there.
 

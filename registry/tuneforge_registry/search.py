@@ -66,6 +66,16 @@ def versions(home: Path, digest: str | None = None) -> list[Version]:
     ]
 
 
+def called(home: Path) -> dict[str, list[str]]:
+    """What each named artifact is called, as `str` of its versions."""
+    sql = "select digest, name || '@v' || number, aliases from versions order by name, number"
+    found: dict[str, list[str]] = {}
+    for digest, name, aliases in index.ask(home, lambda connection: connection.execute(sql).fetchall()):
+        alike = found.setdefault(digest, [])
+        alike.append(name if aliases == "[]" else name + "".join(f" @{alias}" for alias in json.loads(aliases)))
+    return found
+
+
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text)) if text != "[]" else ()
 

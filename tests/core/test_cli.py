@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -61,6 +62,17 @@ def test_plan_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
 def test_plugins_and_schema_import_nothing_heavy() -> None:
     assert not imported("plugins") & HEAVY
     assert not imported("schema") & HEAVY
+
+
+@pytest.mark.parametrize("command", [["ls"], ["show", "roses"], ["lineage", "roses"], ["log", "roses"]])
+def test_questions_to_the_registry_import_no_more_than_they_need(bench: Bench, command: list[str]) -> None:
+    bench.run(RECIPE)
+    for folder in ("manifests", "runs", "refs/roses"):  # as if that were long ago, and the index knew of it
+        os.utime(bench.home / folder, (1, 1))
+    assert bench.command("registry", "ls").code == 0
+    modules = imported("--home", str(bench.home), "registry", *command)
+    assert "sqlite3" in modules
+    assert not modules & {*HEAVY, *UNASKED - {"sqlite3"}, "pydantic", "pluggy", "yaml"}
 
 
 def test_help_names_every_command(bench: Bench) -> None:

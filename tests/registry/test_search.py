@@ -95,6 +95,7 @@ def test_names_are_seen_as_they_change(registry: Registry, put: Put) -> None:
     assert len(registry.versions()) == 21
     registry.describe("team/bot", 2, note="hm")
     assert [version.note for version in registry.versions() if version.note] == ["hm"]
+    assert registry.called()[first] == [str(version) for version in registry.versions(first)]
     registry.remove_name("team/bot")
     registry.tag("team/new", first)
     assert {version.name for version in registry.versions()} == {"bot", "team/other", "team/new"}

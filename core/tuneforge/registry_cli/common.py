@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import click
@@ -39,8 +40,16 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Seque
 
 def minute(moment: datetime) -> str:
     """A moment to the minute, as clocks here show it."""
-    at = moment.astimezone()
-    return f"{at.year}-{at.month:02}-{at.day:02} {at.hour:02}:{at.minute:02}"  # strftime takes three times as long
+    quarters, seconds = divmod(int(moment.timestamp()), 900)
+    hour, minutes = _quarter(quarters)
+    return f"{hour}:{minutes + seconds // 60:02}"
+
+
+@cache
+def _quarter(quarters: int) -> tuple[str, int]:
+    """The hour and the minute at which a quarter of an hour begins here: all clocks differ by quarters."""
+    at = datetime.fromtimestamp(quarters * 900)
+    return f"{at:%Y-%m-%d %H}", at.minute
 
 
 def print_text(text: str, **style: Any) -> None:

@@ -12,7 +12,6 @@ from tuneforge_registry import Registry, RegistryError, Score, Wanted
 
 from ..errors import RefusedError
 from ..report.figures import number, size
-from ..report.names import names_of
 from .common import json_option, minute, open_registry, print_json, print_table
 
 _CONDITION = re.compile(r"\s*([^<>=!]*[^<>=!\s])\s*(>=|<=|!=|=|>|<)\s*(\S+)\s*")
@@ -57,7 +56,7 @@ def ls(
         lambda: (
             registry.artifacts(wanted),
             registry.makers(),
-            names_of(registry),
+            registry.called(),
             registry.scores() if asked or as_json else [],
         )
     )
