@@ -7,6 +7,7 @@ import gc
 import json
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -179,11 +180,11 @@ def sbatch(
 
     from .console import show_findings
     from .errors import REFUSED
+    from .home import home_folder
     from .launch.hardware import Hardware
     from .launch.options import launch_settings
     from .launch.slurm import sbatch_script
     from .plan import make_plan
-    from .preflight import home_folder
     from .recipe import find_recipe, read_recipe
 
     path, home = find_recipe(recipe), home_folder(obj["home"])
@@ -222,7 +223,7 @@ def report(obj: dict[str, Any], run: str | None, open_page: bool, to: Path | Non
     """
     from tuneforge_registry import Registry
 
-    from .preflight import home_folder
+    from .home import home_folder
     from .report.command import report
 
     report(Registry(home_folder(obj["home"])), run, to, open_page, as_json)
@@ -275,7 +276,8 @@ def chat(
     from tuneforge_registry import Registry
 
     from .chat.command import chat
-    from .preflight import home_folder, threads_for
+    from .home import home_folder
+    from .preflight import threads_for
     from .speakers import Manner
 
     if temperature == 0 and (top_p < 1 or seed is not None):
@@ -337,7 +339,8 @@ def serve(
     """
     from tuneforge_registry import Registry
 
-    from .preflight import home_folder, threads_for
+    from .home import home_folder
+    from .preflight import threads_for
     from .serve.command import serve
 
     sys.exit(
@@ -396,17 +399,23 @@ class _RegistryGroup(click.Group):
     """Its commands are imported when one is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return ["ls", "show", "lineage", "tag", "path", "verify", "gc"]
+        from .registry_cli import COMMANDS
+
+        return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        from . import registry_commands
+        from .registry_cli import COMMANDS
 
-        return getattr(registry_commands, name) if name in self.list_commands(context) else None
+        if name not in COMMANDS:
+            return None
+        module, _, command = COMMANDS[name].partition(":")
+        found: click.Command = getattr(import_module(f".registry_cli.{module}", __package__), command)
+        return found
 
 
 @cli.group(cls=_RegistryGroup)
 def registry() -> None:
-    """Look at what was made: artifacts, names, lineage."""
+    """Keep what was made: find it, name it, compare it, make it again."""
 
 
 def _plan(
@@ -427,9 +436,10 @@ def _plan(
     # after, is a sixth of the time.
     gc.disable()
     try:
+        from .home import home_folder
         from .launch.options import launch_settings
         from .plan import make_plan
-        from .preflight import home_folder, preflight
+        from .preflight import preflight
         from .recipe import find_recipe, read_recipe
 
         read = read_recipe(find_recipe(recipe), settings, launch=launch_settings(launch))

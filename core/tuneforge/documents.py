@@ -34,12 +34,15 @@ for _tag, _pattern, _first in (
 
 
 class Document:
-    """A recipe's text as data. `problems` collects what is wrong with the text itself."""
+    """A recipe's text as data. `problems` collects what is wrong with the text itself.
 
-    def __init__(self, path: Path, shown: str | None = None) -> None:
+    `text` is what the file at `path` held once; then the file is not read, and need not be there.
+    """
+
+    def __init__(self, path: Path, shown: str | None = None, text: str | None = None) -> None:
         self.path = path
         self.shown = shown or str(path)
-        self.text = path.read_text(encoding="utf-8")
+        self.text = path.read_text(encoding="utf-8") if text is None else text
         self.problems: list[Finding] = []
         self.settings: list[str] = []
         """The overrides, as they were given."""

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,6 +20,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from .disk import persist
 from .errors import StepError
@@ -43,6 +44,8 @@ class Environment:
     lock: Path | None = None
     folder: Path | None = None
     build: tuple[str, ...] = ()
+    pins: tuple[str, ...] = ()
+    """`name==version` that it must keep to, of whatever its needs bring."""
 
     @property
     def own(self) -> bool:
@@ -103,6 +106,14 @@ def environment_for(needs: Sequence[str], home: Path, build: Sequence[str] = ())
     return Environment(given, lacking, lock, folder, built)
 
 
+def pinned(environment: Environment, versions: Mapping[str, str], home: Path) -> Environment:
+    """The environment that satisfies the same needs with these versions of packages, as an earlier run had them."""
+    pins = tuple(f"{name}=={version}" for name, version in sorted(versions.items()))
+    lock = home / "envs" / "locks" / f"{_digest(*_asked(environment.needs), *pins, _interpreter())}.txt"
+    folder = _folder(lock, home, environment.build) if lock.exists() else None
+    return replace(environment, unmet=("versions as they were",), lock=lock, folder=folder, pins=pins)
+
+
 def make(environment: Environment, home: Path, log: Callable[[str], None]) -> Environment:
     """Resolves the needs to a lock and installs it, unless that was done before. Raises StepError."""
     from filelock import FileLock  # as long an import as all the others here
@@ -114,7 +125,7 @@ def make(environment: Environment, home: Path, log: Callable[[str], None]) -> En
     with FileLock(lock.with_suffix(".lock")):
         if not lock.exists():
             log(f"resolving {', '.join(environment.needs)}")
-            _resolve(environment.needs, lock, log)
+            _resolve(environment.needs, lock, log, environment.pins)
         folder = _folder(lock, home, environment.build)
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if not _whole(folder).exists():
@@ -170,6 +181,28 @@ def core_needs() -> Iterator[str]:
             yield line
 
 
+def closure(needs: Sequence[str]) -> set[str]:
+    """The names, as they are installed here, of all that the needs of a method bring, and of what a worker imports."""
+    found: dict[str, set[str]] = {}
+    names: set[str] = set()
+    todo = [Requirement(need) for need in _asked(tuple(needs))]
+    while todo:
+        wanted = todo.pop()
+        extras, known = {"", *wanted.extras}, found.setdefault(canonicalize_name(wanted.name), set())
+        if extras <= known:
+            continue
+        known |= extras
+        try:
+            installed = distribution(wanted.name)
+        except PackageNotFoundError:
+            continue
+        names.add(installed.name)
+        for requirement in map(Requirement, installed.requires or ()):
+            if not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
+                todo.append(requirement)
+    return names
+
+
 def _asked(needs: tuple[str, ...]) -> list[str]:
     return sorted({*needs, *core_needs()})
 
@@ -193,7 +226,7 @@ def version_of(installed: Distribution) -> str:
     return line[1].strip() if line else installed.version
 
 
-def _resolve(needs: tuple[str, ...], lock: Path, log: Callable[[str], None]) -> None:
+def _resolve(needs: tuple[str, ...], lock: Path, log: Callable[[str], None], pins: Sequence[str] = ()) -> None:
     asked = lock.with_suffix(f".in.{os.getpid()}")
     constraint = lock.with_suffix(f".constraint.{os.getpid()}")
     beside = lock.with_suffix(f".new.{os.getpid()}")
@@ -203,7 +236,10 @@ def _resolve(needs: tuple[str, ...], lock: Path, log: Callable[[str], None]) -> 
     # This interpreter's torch build fits the machine's accelerator: try to keep it before taking another one.
     torch = _installed("torch")
     try:
-        if torch is not None:
+        if pins:
+            constraint.write_text("\n".join(pins) + "\n")
+            _uv([*arguments, "-c", str(constraint)], log)
+        elif torch is not None:
             constraint.write_text(f"torch=={torch.partition('+')[0]}\n")
             try:
                 _uv([*arguments, "-c", str(constraint)], log)
@@ -287,7 +323,8 @@ def _uv_settings() -> dict[str, str]:
 
 
 def _folder(lock: Path, home: Path, build: tuple[str, ...] = ()) -> Path:
-    return home / "envs" / _digest(lock.read_text(), _interpreter(), *build)
+    # Where it really lies: an environment knows its own path, and outlives a home that only borrows it.
+    return (home / "envs").resolve() / _digest(lock.read_text(), _interpreter(), *build)
 
 
 def _whole(folder: Path) -> Path:

@@ -80,5 +80,12 @@ def _by_content(value: Path, info: SerializationInfo) -> str:
 Source = Annotated[Path, BeforeValidator(_source), PlainSerializer(_by_content)]
 """A file or folder that a configuration points at: relative to the recipe, and counted by its content."""
 
-Target = Annotated[Path, BeforeValidator(_target), PlainSerializer(str)]
+
+def _where(value: Path, info: SerializationInfo) -> str:
+    context = info.context if isinstance(info.context, dict) else {}
+    target = context.get("target")
+    return str(target(value) if target else value)
+
+
+Target = Annotated[Path, BeforeValidator(_target), PlainSerializer(_where)]
 """Where a publication is written: relative to the working folder, since recipes may lie inside an installed package."""

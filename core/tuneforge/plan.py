@@ -20,6 +20,7 @@ from .launch.hardware import Hardware, hardware
 from .launch.options import Launch, settle
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
+from .redaction import redacted, secrets_of
 from .sources import Digests
 from .stages import Known, Method, Publish
 from .sweeps.repeats import told_once
@@ -104,6 +105,11 @@ class Plan:
         lineage = self.lineage(step) if step.method.traced else None
         return step_key(step.method, self.recipe.seed, inputs, self.digests, code, lineage)
 
+    def code(self, step: PlannedStep) -> str | None:
+        """The digest of the code of a local plugin that the step is of, as it was when it was imported."""
+        source = self.recipe.plugins.origin(step.spec.kind).source
+        return self._code.get(source) if source else None
+
     def unchanged(self, step: PlannedStep) -> bool:
         """Whether all that the step reads is still what its key was made of."""
         before = step.key
@@ -137,7 +143,9 @@ class Plan:
         for wires in step.spec.inputs.values():
             for wire in wires:
                 visit(wire)
-        return {"recipe": self.recipe.name, "steps": [self._entry(wire) for wire in wanted]}
+        told = {"recipe": self.recipe.name, "steps": [self._entry(wire) for wire in wanted]}
+        known: dict[str, Any] = redacted(told, secrets_of(self.recipe.document.data))
+        return known
 
     def _entry(self, wire: str) -> dict[str, Any]:
         result = self.result(wire)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 from .errors import Finding
 from .plan import Plan
@@ -33,8 +32,3 @@ def threads_for(option: int | None) -> int:
     """Threads of a step: as asked for, else half the processors, since two threads that share a core gain nothing."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
     return option or max(1, allowed // 2)
-
-
-def home_folder(option: Path | None) -> Path:
-    """Where the registry lives: as asked for, else $TUNEFORGE_HOME, else .tuneforge in the working folder."""
-    return (option or Path(os.environ.get("TUNEFORGE_HOME") or ".tuneforge")).absolute()

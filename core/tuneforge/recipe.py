@@ -23,7 +23,8 @@ from .sweeps.repeats import expand, overwriting, told_once
 from .trackers import Tracker
 
 STEP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}")
-RELEASE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+RELEASE_NAME = re.compile(r"([a-z0-9][a-z0-9._-]{0,99}/(?!v[1-9][0-9]*$))?[a-z0-9][a-z0-9._-]{0,99}")
+"""A name in the registry, perhaps in a namespace: what is in one must not look like a version."""
 _TOP = ("name", "description", "seed", "vars", "plugins", "trackers", "extensions", "steps")
 REGISTRY = "registry:"
 
@@ -105,14 +106,18 @@ def recipe_folders() -> list[Path]:
 
 
 def read_recipe(
-    path: Path, settings: Sequence[str] = (), plugins: Plugins | None = None, launch: Sequence[str] = ()
+    path: Path,
+    settings: Sequence[str] = (),
+    plugins: Plugins | None = None,
+    launch: Sequence[str] = (),
+    text: str | None = None,
 ) -> Recipe:
     """Reads a recipe with its overrides. What is wrong is in `problems`; the steps that are right are there.
 
-    `launch` are `key=value` for `launch:` of every step that can be launched.
+    `launch` are `key=value` for `launch:` of every step that can be launched. `text` is what the file held once.
     """
     try:
-        document = Document(path)
+        document = Document(path, text=text)
     except (OSError, UnicodeDecodeError) as error:
         raise RefusedError(f"cannot be read: {error}", place=str(path)) from error
     for setting in settings:
@@ -262,7 +267,8 @@ def _read_step(recipe: Recipe, name: str, body: Any, names: list[str]) -> StepSp
     inputs = _read_inputs(recipe, keys, body, found, stage, names)
     label = body.get("as")
     if label is not None and not (isinstance(label, str) and RELEASE_NAME.fullmatch(label)):
-        _say(recipe, (*keys, "as"), f"{label!r} is no name for the registry", "Use small letters, digits, . _ and -.")
+        fix = "Use small letters, digits, . _ and -, perhaps in a namespace, as team/orders."
+        _say(recipe, (*keys, "as"), f"{label!r} is no name for the registry", fix)
         label = None
     config = body.get("with")
     called, options = f"{stage}: {found.name}", {} if config is None else config

@@ -26,6 +26,7 @@ from .inputs import inputs_of
 from .launch.nodes import LAUNCHED, lead, rendezvous_of
 from .plan import Plan, PlannedStep, described, receipt_holds
 from .provenance import checkout, machine, packages
+from .redaction import redacted, redacted_text, secret_in, secrets_of
 from .report.points import Recorder
 from .tracking.telling import Lifecycle
 from .workers import Outcome, Server, artifact_request
@@ -57,6 +58,8 @@ class Run:
             "file": plan.recipe.document.text,
             "data": plan.recipe.document.data,
             "settings": list(plan.recipe.document.settings),
+            "path": str(plan.recipe.document.path.absolute()),
+            "folder": str(Path.cwd()),
             "status": "running",
             "started": _now(),
             "tuneforge": __version__,
@@ -71,6 +74,7 @@ class Run:
             ],
             "steps": [],
         }
+        self._secrets = [*secrets_of(plan.recipe.document.data)]
         self._written = False
         self._servers: dict[str, Server] = {}
         self._done: dict[str, float] = {}
@@ -335,11 +339,12 @@ class Run:
             return
         if event["event"] == "warning":
             done = self._done.get(step.name, 0) if event["done"] is None else event["done"]
-            told = {"problem": event["problem"], "fix": event["fix"], "done": done}
+            told = redacted({"problem": event["problem"], "fix": event["fix"], "done": done}, self._secrets)
             self._warnings.setdefault(step.name, []).append(told)
             text = str(Finding(event["problem"], event["fix"], "warning"))
         else:
             text = event["text"]
+        text = redacted_text(text, self._secrets)
         with log.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
         self.observer(Logged(step.name, text))
@@ -386,6 +391,7 @@ class Run:
             entry |= {
                 "key": step.key,
                 **described(step, self.plan),
+                **({"code": code} if (code := self.plan.code(step)) else {}),
                 "inputs": {n: [self._digest(w) for w in wires] for n, wires in step.spec.inputs.items()},
             }
         if outcome and status == "done":
@@ -403,6 +409,10 @@ class Run:
             entry["warnings"] = self._warnings[step.name]
         if error:
             entry |= {"error": error, "traceback": trace}
+        entry, error = (
+            redacted(entry, self._secrets),
+            redacted_text(error, self._secrets),
+        )  # trackers are told of it too
         self.record["steps"].append(entry)
         if status in ("done", "failed"):  # the rest is written at the end: nothing was done that could be lost
             self._write()
@@ -413,7 +423,7 @@ class Run:
         self._written = True
         if self.plan.recipe.trackers:
             self.record["trackers"] = self._lifecycle.record()
-        self.registry.write_run(self.id, self.record)
+        self.registry.write_run(self.id, redacted(self.record, self._secrets))
 
 
 def as_document(record: Mapping[str, Any], page: Path | None) -> dict[str, Any]:
@@ -454,6 +464,8 @@ def _flaw(kind: type[Artifact], out: Path, private: Sequence[Path]) -> str:
         content = file.read_bytes() if file.stat().st_size < _SMALL else b""
         if any(str(name).encode() in content for folder in private for name in (folder, folder.resolve())):
             return f"{file.relative_to(out)} of its result names a folder that it was made in or of"
+        if secret := secret_in(content):
+            return f"{file.relative_to(out)} of its result holds the value of ${secret}, which is a secret"
     try:
         kind.facts(out)
         kind.summary(out)

@@ -25,6 +25,7 @@ from .child import artifact, die_with, exited_with, failure, kill_group, send, s
 from .inputs import inputs_of
 from .launch.torchrun import carry_out
 from .plugins import import_file
+from .redaction import Log, secrets_of
 from .stages import Config, Method
 from .step import Step
 
@@ -37,14 +38,16 @@ def serve(requests: int, events: int, lifeline: int) -> None:
     with os.fdopen(requests, encoding="utf-8") as lines:
         for line in lines:
             request = json.loads(line)
-            _redirect(Path(request["log"]))
             started = time.monotonic()
             if ahead is not None:
                 ahead.join()  # a fork in the midst of an import would leave its locks held for ever
+            log = _redirect(Path(request["log"]), request["config"])
             try:
                 method = _imported(request)
             except BaseException as error:  # whatever an import may raise is a failed step, told with its traceback
-                send(events, failure(error))
+                told = failure(error)
+                _end(log)
+                send(events, told)
                 send(events, {"event": "exited", "signal": 0, "status": 1, "peak_memory": 0})
                 continue
             imported = time.monotonic() - started
@@ -59,6 +62,7 @@ def serve(requests: int, events: int, lifeline: int) -> None:
             _, status, usage = os.wait4(child, 0)
             kill_group(child)  # nothing that a step started outlives it
             running.discard(child)
+            _end(log)
             os.write(events, b"\n")  # if it was killed while it told something, that ends here
             peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
             send(events, exited_with(os.waitstatus_to_exitcode(status)) | {"peak_memory": peak})
@@ -145,12 +149,25 @@ def inputs(kind: type[Method], given: Mapping[str, list[dict[str, Any]]]) -> dic
     return found
 
 
-def _redirect(log: Path) -> None:
-    """Whatever libraries print goes to the step's log."""
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(target, 1)
-    os.dup2(target, 2)
-    os.close(target)
+def _redirect(path: Path, config: Mapping[str, Any]) -> Log:
+    """Whatever libraries print goes to the step's log, without secrets."""
+    log = Log(path, secrets_of(config))
+    os.dup2(log.descriptor, 1)
+    os.dup2(log.descriptor, 2)
+    log.close()
+    return log
+
+
+def _end(log: Log) -> None:
+    """Waits until the log has all that was printed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    log.wait()
 
 
 if __name__ == "__main__":

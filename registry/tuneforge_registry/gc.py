@@ -63,6 +63,12 @@ def tidy(home: Path) -> None:
                         (home / "locks" / name).unlink(missing_ok=True)
 
 
+def in_use(home: Path, marks: Iterable[Path]) -> bool:
+    """Whether one of the files was marked since a lock or workspace was taken that is held now."""
+    since = min(_held_since(home))
+    return any(_touched(mark) >= since for mark in marks)
+
+
 def _held_since(home: Path) -> Iterator[float]:
     guards = [home / "locks" / name for name in files.listing(home / "locks") if name != f"{locks.STORE}.lock"]
     guards += [home / "tmp" / name for name in files.listing(home / "tmp") if name.endswith(".lock")]

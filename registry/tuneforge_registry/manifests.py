@@ -118,8 +118,5 @@ def read(home: Path, digest: str) -> Manifest:
 
 
 def commit(home: Path, manifest: Manifest) -> None:
-    """Store a manifest whose blobs are stored. If it was there already, gc learns that it is wanted anew."""
-    path = location(home, manifest.digest)
-    if not (path.exists() and path.read_text(encoding="utf-8", errors="replace") == manifest.text):
-        files.replace(home, path, manifest.text)
-    files.touch(path)
+    """Store a manifest whose blobs are stored. If it was there already, it is new again: for gc, and for the index."""
+    files.replace(home, location(home, manifest.digest), manifest.text)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
 from tuneforge_registry.errors import RegistryError
+from tuneforge_registry.found import Score, Stored, Version, Wanted
 from tuneforge_registry.manifests import Manifest
+from tuneforge_registry.notes import About
 from tuneforge_registry.refs import Name
 
 if TYPE_CHECKING:
     from tuneforge_registry.gc import Collection
     from tuneforge_registry.lineage import Lineage
     from tuneforge_registry.locks import Lock
+    from tuneforge_registry.removal import Removal
     from tuneforge_registry.verify import Damage, Progress
 
-
-class Stored(NamedTuple):
-    """An artifact as the index lists it: `size` in bytes, `created` when it was last put."""
-
-    digest: str
-    kind: str
-    base: str | None
-    size: int
-    created: datetime
+Answer = TypeVar("Answer")
 
 
 class Registry:
@@ -90,16 +85,44 @@ class Registry:
         """The artifact as a folder, to be read and never written: its files are the blobs themselves, hard-linked."""
         return trees.ready(self.home, self.manifest(digest))
 
-    def artifacts(self) -> list[Stored]:
-        """Every artifact, newest first. One with a damaged manifest is left out here, and reported by `verify`."""
+    def artifacts(self, wanted: Wanted | None = None) -> list[Stored]:
+        """Every artifact, or those that are wanted, newest first.
+
+        One with a damaged manifest is left out here, and reported by `verify`.
+        """
+        from tuneforge_registry import search
+
+        return search.artifacts(self.home, wanted or Wanted())
+
+    def scores(self, digest: str | None = None) -> list[Score]:
+        """The figures that reports here give, to all artifacts or to one; those of the newest report first."""
+        from tuneforge_registry import search
+
+        return search.scores(self.home, digest)
+
+    def users(self, digest: str) -> list[str]:
+        """The artifacts here that were made of this one, or that sit on it."""
+        from tuneforge_registry import search
+
+        return search.users(self.home, digest)
+
+    def remove_artifact(self, digest: str, dry_run: bool) -> Removal:
+        """Remove an artifact now, with the files that no other has; or only tell.
+
+        RegistryError, unless `dry_run`, if another sits on it, a name stands for it, or a run uses it.
+        """
+        from tuneforge_registry import removal
+
+        return removal.artifact(self.home, digest, dry_run)
+
+    def ask(self, questions: Callable[[], Answer]) -> Answer:
+        """What `questions` gives, which asks several questions of this registry: the index is looked after once.
+
+        That is most of the time of a question when there are many artifacts. They may all be asked twice.
+        """
         from tuneforge_registry import index
 
-        sql = "select digest, kind, base, size, created from artifacts order by created desc, digest"
-        rows = index.ask(self.home, lambda connection: connection.execute(sql).fetchall())
-        return [
-            Stored(digest, kind, base, size, datetime.fromtimestamp(created, UTC))
-            for digest, kind, base, size, created in rows
-        ]
+        return index.ask_all(self.home, questions)
 
     # Step cache
 
@@ -123,13 +146,57 @@ class Registry:
     def resolve(self, ref: str) -> str:
         """The digest meant by `name` (newest version), `name@v3`, `name@production`, or a digest's first 6+ digits.
 
-        A name goes before a digest that begins like it.
+        A name may be in a namespace, as `team/orders`. A name goes before a digest that begins like it.
         """
         return refs.resolve(self.home, ref)
 
+    def version_of(self, ref: str) -> tuple[str, int, str] | None:
+        """The name, version number and digest that a reference by name means; None if it is none by name."""
+        return refs.version_of(self.home, ref)
+
     def names(self) -> dict[str, Name]:
-        """Every name's versions and aliases."""
+        """Every name's versions, aliases, tags and notes, as the files have them."""
         return refs.names(self.home)
+
+    def versions(self, digest: str | None = None) -> list[Version]:
+        """The same by version, of all names or of one artifact, as the index has them: quick when there are many."""
+        from tuneforge_registry import search
+
+        return search.versions(self.home, digest)
+
+    def called(self) -> dict[str, list[str]]:
+        """What each named artifact is called, such as `orders@v3 @production`, by digest."""
+        from tuneforge_registry import search
+
+        return search.called(self.home)
+
+    def place(self, name: str, version: int, digest: str, alias: str | None = None) -> None:
+        """Make `digest` a version with this very number, as it is in another registry; and `alias` point there.
+
+        RegistryError if the number stands for something else here, or was removed.
+        """
+        refs.place(self.home, name, version, digest, alias)
+
+    def point(self, name: str, version: int, alias: str) -> None:
+        """Let an alias stand for a version that is there."""
+        refs.point(self.home, name, version, alias)
+
+    def describe(
+        self, name: str, version: int, add: Iterable[str] = (), drop: Iterable[str] = (), note: str | None = None
+    ) -> About:
+        """Add and drop tags of a version, and replace its note unless that is None; gives what is said of it now."""
+        return refs.describe(self.home, name, version, add, drop, note)
+
+    def remove_name(self, name: str, version: int | None = None) -> None:
+        """Remove a version of a name, or the whole name, with the aliases that stand for it.
+
+        The artifacts stay, for gc to take once they are old; the numbers are never used again.
+        """
+        refs.remove(self.home, name, version)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; what it stands for stays."""
+        refs.remove_alias(self.home, name, alias)
 
     # Runs
 
@@ -156,6 +223,18 @@ class Registry:
         from tuneforge_registry import lineage
 
         return lineage.made_by(self.home, digest)
+
+    def makers(self) -> dict[str, tuple[str, str]]:
+        """(run id, step name) of the newest recorded step that made each artifact."""
+        from tuneforge_registry import search
+
+        return search.makers(self.home)
+
+    def origin(self, digest: str) -> tuple[str | None, Mapping[str, Any] | None]:
+        """The run that made `digest` and the record of its step; None for what no recorded run has made."""
+        from tuneforge_registry import lineage
+
+        return lineage.origin(self.home, digest)
 
     def lineage(self, digest: str) -> Lineage:
         """How `digest` came to be, through recorded steps and their inputs, and through bases."""

@@ -1,7 +1,7 @@
 """Run records: plain JSON documents that tell how artifacts came to be.
 
-What is read of them here: `started` (ISO 8601), `status`, and of each of `steps` its `name`, `digest`, `inputs` and
-`status`.
+What is read of them here: `started` (ISO 8601), `status`, and of each of `steps` its `name`, `digest`, `inputs`,
+`status`, and, to search by what it was made of, `stage` and `config`.
 """
 
 from __future__ import annotations
@@ -96,6 +96,15 @@ def inputs(step: Mapping[str, Any]) -> dict[str, list[str]]:
         for parameter, digests in (found if isinstance(found, dict) else {}).items()
         if isinstance(digests, list)
     }
+
+
+def words(config: Any) -> Iterator[str]:
+    """Every text in a step's configuration."""
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, (dict, list)):
+        for value in config.values() if isinstance(config, dict) else config:
+            yield from words(value)
 
 
 def _checked(run_id: str) -> str:

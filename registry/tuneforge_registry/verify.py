@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tuneforge_registry import blobs, files, manifests, refs, runs, steps
+from tuneforge_registry import blobs, files, manifests, notes, refs, runs, steps
 from tuneforge_registry.errors import RegistryError
 
 Progress = Callable[[int, int], None]
@@ -90,7 +90,7 @@ def _blobs(home: Path, found: dict[str, manifests.Manifest], progress: Progress 
 
 
 def _names(home: Path) -> Iterator[Damage]:
-    for name in files.listing(home / "refs"):
+    for name in refs.folders(home):
         folder = home / "refs" / name
         known = refs.named(home, name)
         versions = known.versions if known else {}
@@ -100,6 +100,9 @@ def _names(home: Path) -> Iterator[Damage]:
                 path = (folder / f"v{number}").relative_to(home).as_posix()
                 yield Damage("name", path, problem, "run the recipe that made it again", (), (f"{name}@v{number}",))
         for entry in files.listing(folder):
+            if notes.is_file(entry) and notes.load(folder / entry) is None and (folder / entry).exists():
+                path = (folder / entry).relative_to(home).as_posix()
+                yield Damage("name", path, "the tags and the note in it cannot be read", "delete it and say them again")
             alias = entry[1:]
             if entry.startswith("@") and not (known and known.aliases.get(alias) in versions):
                 problem = f"{name}@{alias} stands for a version that is not there"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -61,6 +62,17 @@ def test_plan_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
 def test_plugins_and_schema_import_nothing_heavy() -> None:
     assert not imported("plugins") & HEAVY
     assert not imported("schema") & HEAVY
+
+
+@pytest.mark.parametrize("command", [["ls"], ["show", "roses"], ["lineage", "roses"], ["log", "roses"]])
+def test_questions_to_the_registry_import_no_more_than_they_need(bench: Bench, command: list[str]) -> None:
+    bench.run(RECIPE)
+    for folder in ("manifests", "runs", "refs/roses"):  # as if that were long ago, and the index knew of it
+        os.utime(bench.home / folder, (1, 1))
+    assert bench.command("registry", "ls").code == 0
+    modules = imported("--home", str(bench.home), "registry", *command)
+    assert "sqlite3" in modules
+    assert not modules & {*HEAVY, *UNASKED - {"sqlite3"}, "pydantic", "pluggy", "yaml"}
 
 
 def test_help_names_every_command(bench: Bench) -> None:
@@ -197,6 +209,19 @@ def test_the_registry_is_looked_at(bench: Bench) -> None:
     assert bench.command("registry", "gc", "--days", "0").out.startswith("artifact ")
     assert bench.command("registry", "gc", "--days", "0", "--yes").code == 0
     assert {stored["kind"] for stored in bench.command("registry", "ls", "--json").json} == {"bag", "note"}
+
+
+def test_a_name_in_a_namespace_is_given_and_read_by_recipes(bench: Bench) -> None:
+    bench.write(RECIPE.replace("as: roses", "as: team/roses"))
+    assert bench.command("run", "recipe.yaml").code == 0
+    assert bench.command("registry", "ls", "--kind", "bag", "--json").json[0]["names"] == ["team/roses@v1"]
+    assert bench.command("registry", "tag", "team/roses", "team/roses", "--alias", "production").code == 0
+    record = bench.run('steps:\n  note: {align: remark, bag: "registry:team/roses@production"}\n')
+    assert step_of(record, "note")["inputs"]["bag"] == [
+        bench.command("registry", "show", "team/roses", "--json").json["digest"]
+    ]
+    refused = bench.write("steps:\n  bag: {format: split, with: {path: text.txt}, as: team/v2}\n", "refused.yaml")
+    assert "'team/v2' is no name for the registry" in bench.command("plan", str(refused)).err
 
 
 def test_damage_is_told_and_ends_with_1(bench: Bench) -> None:

@@ -261,6 +261,9 @@ def test_every_repeat_is_registered_under_a_name_of_its_own(bench: Bench) -> Non
     long = bench.read(WORDS + f"  bag: {{train: count, data: [words], as: {'a' * 100}, each: {{top: [1, 2]}}}}\n")
     labels = [spec.label for spec in long.steps.values() if spec.label]
     assert len(set(labels)) == 2 and all(RELEASE_NAME.fullmatch(label) for label in labels)
+    team = bench.read(WORDS + f"  bag: {{train: count, data: [words], as: team/{'a' * 100}, each: {{top: [1, 2]}}}}\n")
+    labels = [spec.label for spec in team.steps.values() if spec.label]
+    assert len(set(labels)) == 2 and all(RELEASE_NAME.fullmatch(label) and "/" in label for label in labels)
 
 
 def test_an_override_may_bring_values_or_another_option(bench: Bench) -> None:

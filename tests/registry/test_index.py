@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -50,6 +51,62 @@ def test_what_appears_and_vanishes_behind_its_back_is_seen(registry: Registry, p
     (registry.home / "manifests" / f"{damaged}.json").write_text("{}")
     added = put("four")
     assert {stored.digest for stored in registry.artifacts()} == {kept, added}
+
+
+def settle(registry: Registry) -> None:
+    """Have the folders look as if nothing had changed in them for long, and the index know them so."""
+    for folder in ("manifests", "runs", "refs"):
+        (registry.home / folder).mkdir(exist_ok=True)
+        os.utime(registry.home / folder, (1, 1))
+    registry.artifacts()
+
+
+def test_of_folders_that_did_not_change_no_file_is_looked_at(
+    registry: Registry, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = put("one")
+    registry.write_run("r1", {"started": "1", "steps": [{"name": "s", "digest": digest}]})
+    settle(registry)
+    looked: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(Path(path).name) or scandir(path))
+    assert [stored.digest for stored in registry.artifacts()] == [digest]
+    assert registry.made_by(digest) == [("r1", "s")]
+    assert set(looked) == {"refs"}
+    looked.clear()
+    registry.ask(lambda: [registry.artifacts() for _ in range(5)])
+    assert looked == ["refs"], "once for all questions"
+
+
+def test_what_happens_in_settled_folders_is_seen(registry: Registry, put: Put) -> None:
+    first, second = put("one"), put("two")
+    manifest = registry.home / "manifests" / f"{first}.json"
+    os.utime(manifest, (1, 1))
+    settle(registry)
+    assert registry.artifacts()[1].created.timestamp() == 1
+    put("one")
+    assert registry.artifacts()[0].digest == first, "put again, it is the newest"
+    settle(registry)
+    registry.write_run("r1", {"started": "1", "steps": [{"name": "s", "digest": second}]})
+    assert registry.made_by(second) == [("r1", "s")]
+    settle(registry)
+    registry.write_run("r1", {"started": "1", "steps": []})
+    assert registry.made_by(second) == []
+    settle(registry)
+    manifest.unlink()
+    assert [stored.digest for stored in registry.artifacts()] == [second]
+    settle(registry)
+    shutil.rmtree(registry.home / "manifests")
+    assert registry.artifacts() == []
+
+
+def test_questions_that_are_asked_together_survive_a_broken_index(registry: Registry, put: Put) -> None:
+    digest = put("one")
+    registry.tag("bot", digest)
+    registry.artifacts()
+    without_table(registry.home / "index.sqlite")
+    found, named = registry.ask(lambda: (registry.artifacts(), registry.versions()))
+    assert ([stored.digest for stored in found], [str(version) for version in named]) == ([digest], ["bot@v1"])
 
 
 def garbage(index: Path) -> None:

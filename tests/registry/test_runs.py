@@ -152,3 +152,16 @@ def test_a_run_that_ends_while_it_is_read_is_not_interrupted(registry: Registry)
     stale = registry.run("r1") | {"status": "running"}
     registry.write_run("r1", {"status": "done", "steps": []})
     assert runs.now(registry.home, "r1", stale)["status"] == "done"
+
+
+def test_a_lineage_may_be_as_long_as_it_likes(registry: Registry, put: Put) -> None:
+    digests = [f"{number:064x}" for number in range(1200)]
+    steps = [
+        {"name": f"s{number}", "digest": digest, "inputs": {"model": [digests[number - 1]] if number else []}}
+        for number, digest in enumerate(digests)
+    ]
+    registry.write_run("r1", {"started": "1", "steps": steps})
+    at, length = registry.lineage(digests[-1]), 1
+    while at.inputs.get("model"):
+        (at,), length = at.inputs["model"], length + 1
+    assert (length, at.digest) == (1200, digests[0])

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..child import die_with, die_with_parent, failure, send
 from ..errors import StepError
+from ..redaction import redacted, secrets_of
 from ..stages import Config
 from ..step import Step
 from ..worker import inputs, method_of
@@ -33,6 +34,7 @@ def work(order: Path, local: Path) -> int:
     threading.Thread(target=die_with, args=(life, ()), daemon=True).start()
     faulthandler.enable()
     rank = int(os.environ["RANK"])
+    request = None
     try:
         request = json.loads(order.read_text(encoding="utf-8"))
         with contextlib.ExitStack() as held:
@@ -41,7 +43,8 @@ def work(order: Path, local: Path) -> int:
             events = os.open(local / "events", os.O_WRONLY) if rank == 0 else os.open(os.devnull, os.O_WRONLY)
             send(events, _run(request, rank, Path(out), events))
     except BaseException as error:
-        write_whole(beside(order, f"failed-{rank}"), failure(error) | {"rank": rank, "time": time.time()})
+        told = redacted(failure(error), secrets_of(request))
+        write_whole(beside(order, f"failed-{rank}"), told | {"rank": rank, "time": time.time()})
         return 1
     return 0
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..child import how_it_died
+from ..redaction import Log, redacted
 
 ORDER = ".order.json"
 _GRACE = 10.0
@@ -76,11 +77,15 @@ class Ranks:
         command += ["-m", "tuneforge.launch.rank", str(order), str(local)]
         # -P does not reach the ranks by itself.
         own = {"PYTHONSAFEPATH": "1", "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank ${rank}] "}
-        with contextlib.ExitStack() as files:
-            to = files.enter_context(log.open("ab")) if log else None
+        self._log = Log(log) if log else None
+        to = self._log.descriptor if self._log else None
+        try:
             self.process = subprocess.Popen(
                 command, env={**env, **own}, stdin=subprocess.DEVNULL, stdout=to, stderr=to and subprocess.STDOUT
             )
+        finally:
+            if self._log:
+                self._log.close()
         self._ender = threading.Thread(target=self._end_events, daemon=True)
         self._ender.start()
 
@@ -111,6 +116,8 @@ class Ranks:
             self.process.wait()
         self._ender.join(1)  # it must not write where the next file has this one's descriptor
         os.close(self._events)
+        if self._log:
+            self._log.wait()
 
 
 def carry_out(
@@ -123,13 +130,16 @@ def carry_out(
     launch = request["launch"]
     order = write_order(request)
     done: dict[str, Any] | None = None
-    with Ranks(order, launch, 0, Path(request["local"]), python, env) as ranks:
-        for event in ranks.events():
-            if event["event"] == "done":
-                done = event
-            else:
-                tell(event)
-        code = ranks.process.wait()
+    try:
+        with Ranks(order, launch, 0, Path(request["local"]), python, env) as ranks:
+            for event in ranks.events():
+                if event["event"] == "done":
+                    done = event
+                else:
+                    tell(event)
+            code = ranks.process.wait()
+    finally:  # a rank had to know it all; who looks at the run later does not
+        write_whole(order, redacted(request))
     if done is not None and code == 0:
         return done
     return _why(order, launch, code)

@@ -233,7 +233,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 def step_picture(picture: Picture, steps: Mapping[str, StepReport], anchors: Mapping[str, str], label: str) -> Markup:
     """The graph of the steps; each box leads to what is told of its step."""
-    parts = [_wire(wire.points, picture.down) for wire in picture.wires]
+    parts = [wire_path(wire.points, picture.down) for wire in picture.wires]
     parts += [_box(box, steps.get(box.name), anchors.get(box.name, "#steps")) for box in picture.boxes]
     width, height = math.ceil(picture.width), math.ceil(picture.height)
     return Markup(
@@ -262,7 +262,7 @@ def _box(box: Box, step: StepReport | None, anchor: str) -> Markup:
     ).format(anchor, status, place, f"{name}, {method}, {told}", box.width - 1.5, box.height - 1.5, inside)
 
 
-def _wire(points: Sequence[tuple[float, float]], down: bool) -> Markup:
+def wire_path(points: Sequence[tuple[float, float]], down: bool) -> Markup:
     x, y = points[0]
     path = [f"M{x:.1f} {y:.1f}"]
     for place, (to_x, to_y) in enumerate(points[1:]):

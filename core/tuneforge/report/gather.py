@@ -16,7 +16,6 @@ from ..launch.options import spread
 from ..recipe import REGISTRY
 from .answers import Sheet, read_answers
 from .left_out import LeftOut, left_out
-from .names import names_of
 from .points import Curve, curves_of, points_of
 from .samples import Samples, samples_of
 from .scores import Evaluation, evaluation, from_metrics
@@ -166,7 +165,7 @@ def gather(registry: Registry, run_id: str) -> RunReport:
     if status == "running":
         ended = datetime.now(UTC)
     seconds = (ended - started).total_seconds() if started and ended else None
-    names = names_of(registry)
+    names = registry.called()
     steps = tuple(_steps(registry, run_id, record, status, seconds, names))
     called = _called_by_wires(record, steps)
     reports, gone = _reports(registry, steps)

@@ -204,13 +204,14 @@ class _Expansion:
 
     def _label(self, step: str, label: str, name: str) -> str:
         """A name for the registry that is this repeat's alone: `pupil` is `pupil-r-4`."""
+        namespace, slash, own = label.rpartition("/")
         labels: list[str] = []
         for other, _ in self.repeats[step]:
             words = re.sub(r"[^a-z0-9._-]+", "-", other.removeprefix(step).lower()).strip("-")
-            labels.append(_other_than(labels, f"{label}-{words}"[:100]))
+            labels.append(_other_than(labels, f"{own}-{words}"[:100]))
             if other == name:
                 break
-        return labels[-1]
+        return f"{namespace}{slash}{labels[-1]}"
 
     def _say(self, keys: Keys, problem: str, fix: str) -> None:
         self.problems.append(Finding(problem, fix, place=self.document.place(keys)))

@@ -21,6 +21,7 @@ from ..errors import TuneforgeError
 from ..lifecycle import HOOKS, Moment, StepMetrics
 from ..offered import Origin
 from ..plugins import told
+from ..redaction import Log
 from ..trackers import Tracker
 from ..workers import start
 
@@ -118,11 +119,12 @@ class Feed:
         from_tracker, words = os.pipe()
         lifeline, life = os.pipe()
         try:
-            with self.log.open("ab") as log:
-                module = "tuneforge.tracking.following"
-                process = start(
-                    environment, module, (requests, words, lifeline), 1, stdout=log.fileno(), stderr=log.fileno()
-                )
+            log = Log(self.log)
+            try:
+                module, to = "tuneforge.tracking.following", log.descriptor
+                process = start(environment, module, (requests, words, lifeline), 1, stdout=to, stderr=to)
+            finally:
+                log.close()
         except BaseException:
             for descriptor in (to_tracker, from_tracker, life):
                 os.close(descriptor)
@@ -137,6 +139,7 @@ class Feed:
         try:
             problem = self._listen(from_tracker)
             status = process.wait()
+            log.wait()
         finally:
             os.close(life)
             self._waiting.put(None)  # whoever still writes may end

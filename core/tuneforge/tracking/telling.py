@@ -12,6 +12,7 @@ from ..events import Logged, Observer
 from ..lifecycle import HOOKS, Moment, RunFinished, RunStarted, StepFinished, StepMetrics, StepStarted
 from ..plan import Plan, PlannedStep
 from ..plugins import told
+from ..redaction import redacted, secrets_of
 from ..report.figures import is_number
 from ..report.points import points_before
 from .feed import Feed, finish
@@ -37,7 +38,8 @@ class Lifecycle:
 
     def run_started(self) -> None:
         recipe = self._plan.recipe
-        self._tell(RunStarted(self._run, recipe.name, list(self._plan.steps), recipe.document.settings, __version__))
+        settings = redacted(recipe.document.settings, secrets_of(recipe.document.data))
+        self._tell(RunStarted(self._run, recipe.name, list(self._plan.steps), settings, __version__))
 
     def step_started(self, step: PlannedStep) -> None:
         """Work begins. Trackers are not started before: a run in which there is nothing to do needs none."""
@@ -49,7 +51,7 @@ class Lifecycle:
                 step.method.stage,
                 step.method.name,
                 step.key or "",
-                step.config,
+                redacted(step.config),
                 step.spec.inputs,
             )
         )
