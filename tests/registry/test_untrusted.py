@@ -264,7 +264,7 @@ def test_tables_of_words_are_no_pickles(tmp_path: Path) -> None:
         words = ("".join(chance.choices(string.ascii_lowercase, k=chance.randint(2, 8))) for _ in range(50))
         file.write_text("c" + "\n".join(words))
         refused += pickles.found(file, file.name) is not None
-    assert refused <= 3
+    assert refused <= 6
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda rest: b"\x80\x04" + rest))
