@@ -396,12 +396,18 @@ class _RegistryGroup(click.Group):
     """Its commands are imported when one is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return ["ls", "show", "lineage", "tag", "path", "verify", "gc"]
+        return ["ls", "show", "lineage", "tag", "path", "verify", "gc", "export", "import"]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        from . import registry_commands
+        from importlib import import_module
 
-        return getattr(registry_commands, name) if name in self.list_commands(context) else None
+        own = {"verify": "verify:verify", "gc": "gc:gc", "export": "export:export", "import": "import_:import_"}
+        if name not in self.list_commands(context):
+            return None
+        module, _, command = own.get(name, f":{name}").partition(":")
+        place = f".registry_cli.{module}" if module else ".registry_commands"
+        found: click.Command = getattr(import_module(place, __package__), command)
+        return found
 
 
 @cli.group(cls=_RegistryGroup)

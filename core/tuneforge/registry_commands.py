@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from datetime import timedelta
 from typing import Any
 
 import click
@@ -14,7 +12,6 @@ from rich.tree import Tree
 from tuneforge_registry import Registry
 
 from .console import open_console
-from .errors import STEP_FAILED
 from .preflight import home_folder
 from .report.figures import size
 from .report.names import names_of
@@ -131,37 +128,6 @@ def path(obj: dict[str, Any], ref: str) -> None:
     """Print the folder of an artifact, to be read and never written."""
     registry = _registry(obj)
     click.echo(registry.tree(registry.resolve(ref)))
-
-
-@click.command()
-@click.pass_obj
-def verify(obj: dict[str, Any]) -> None:
-    """Hash everything again; say what is damaged, and which artifacts and names that touches."""
-    from rich.progress import Progress
-
-    with Progress(console=open_console(stderr=True), transient=True) as progress:
-        task = progress.add_task("hashing", total=None)
-        damages = _registry(obj).verify(lambda done, total: progress.update(task, completed=done, total=total))
-    for damage in damages:
-        touched = ", ".join([*damage.names, *(digest[:12] for digest in damage.artifacts)])
-        click.echo(f"{damage.path}: {damage.problem}" + (f" (touches {touched})" if touched else ""))
-        click.echo(f"    {damage.fix}")
-    click.echo(f"{len(damages)} damaged" if damages else "everything is as it was committed")
-    sys.exit(STEP_FAILED if damages else 0)
-
-
-@click.command()
-@click.option("--yes", is_flag=True, help="Remove it; without this, only tell.")
-@click.option("--days", type=click.FloatRange(0), default=1.0, show_default=True, help="Keep what is younger.")
-@click.pass_obj
-def gc(obj: dict[str, Any], yes: bool, days: float) -> None:
-    """Remove what is not named, recent, in use or the base of such."""
-    found = _registry(obj).gc(not yes, timedelta(days=days))
-    for garbage in found.garbage:
-        if garbage.what in ("artifact", "scratch"):
-            click.echo(f"{garbage.what} {garbage.path}")
-    verb = "removed" if yes else "would remove"
-    click.echo(f"{verb} {len(found.garbage)} things, {size(found.bytes)}" + ("" if yes else "; --yes does it"))
 
 
 def _lineage_line(at: Any) -> str:

@@ -45,7 +45,7 @@ def _trace(home: Path, connection: Connection, digest: str, done: dict[str, Line
         return done[digest]
     above |= {digest}
     run, step = _origin(home, connection, digest, above)
-    manifest = manifests.read(home, digest) if manifests.exists(home, digest) else None
+    manifest = manifests.told(home, digest)
     inputs = {
         parameter: tuple(_trace(home, connection, source, done, above) for source in sources)
         for parameter, sources in runs.inputs(step or {}).items()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
 from tuneforge_registry.errors import RegistryError
@@ -14,7 +14,9 @@ from tuneforge_registry.manifests import Manifest
 from tuneforge_registry.refs import Name
 
 if TYPE_CHECKING:
+    from tuneforge_registry.exporting import Exported
     from tuneforge_registry.gc import Collection
+    from tuneforge_registry.importing import Imported
     from tuneforge_registry.lineage import Lineage
     from tuneforge_registry.locks import Lock
     from tuneforge_registry.verify import Damage, Progress
@@ -191,6 +193,40 @@ class Registry:
         """The lock by which others see that a run lives: to be held from before its record tells `running`."""
         return self.lock(runs.lock_name(run_id))
 
+    # Elsewhere
+
+    def export_to(
+        self,
+        stream: IO[bytes],
+        digests: Iterable[str],
+        with_ancestors: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write artifacts with what they sit on, their names, and how they came to be: one portable file.
+
+        The same content gives the same bytes. Of what they were made from there are only records, unless
+        `with_ancestors`.
+        """
+        from tuneforge_registry import exporting
+
+        return exporting.write(self.home, digests, stream, with_ancestors, progress)
+
+    def import_from(
+        self,
+        stream: IO[bytes],
+        names: Mapping[str | None, str] | None = None,
+        allow_pickle: Iterable[str] = (),
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Imported:
+        """Commit what an export holds, or only tell; RegistryError, and nothing committed, if it is not whole or safe.
+
+        `names` are other names for those in it, by these; by None, for the only one. No version here ever changes.
+        """
+        from tuneforge_registry import importing
+
+        return importing.read(self.home, stream, names or {}, frozenset(allow_pickle), dry_run, progress)
+
     # Housekeeping
 
     def tidy(self) -> None:
@@ -199,17 +235,25 @@ class Registry:
 
         gc.tidy(self.home)
 
-    def verify(self, progress: Progress | None = None) -> list[Damage]:
-        """Hash every blob and follow every pointer; says what is damaged or missing, and what that touches."""
+    def verify(self, progress: Progress | None = None, digest: str | None = None) -> list[Damage]:
+        """Hash every blob and follow every pointer; says what is damaged or missing, and what that touches.
+
+        With a `digest`, only what that artifact needs and what stands for it.
+        """
         from tuneforge_registry import verify
 
-        return verify.check(self.home, progress)
+        return verify.check(self.home, progress, digest)
 
-    def gc(self, dry_run: bool, older_than: timedelta = timedelta(days=1)) -> Collection:
+    def gc(
+        self,
+        dry_run: bool,
+        older_than: timedelta = timedelta(days=1),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Collection:
         """Remove, or only tell, what is not named, not recent, not in use and no base of such."""
         from tuneforge_registry import gc
 
-        return gc.collect(self.home, dry_run, older_than)
+        return gc.collect(self.home, dry_run, older_than, progress)
 
     def reindex(self) -> None:
         """Build the index anew from the files."""
