@@ -11,7 +11,6 @@ from typing import IO, Any
 
 import click
 
-from ..errors import TuneforgeError
 from ..report.figures import size
 from .common import open_registry
 from .progress import shown
@@ -47,7 +46,7 @@ def _written(file: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     if file.exists():
-        raise TuneforgeError(f"{file} is there already\n    Remove it, or choose another name.")
+        raise click.BadParameter(f"{file} is there already; remove it, or choose another name", param_hint="FILE")
     part = file.with_name(f"{file.name}.part-{os.urandom(4).hex()}")
     try:
         with part.open("xb") as stream:

@@ -15,6 +15,7 @@ def shown(words: str, bytes: bool = True) -> Iterator[Callable[[int, int], None]
 
     count = DownloadColumn() if bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
-    with Progress(*columns, console=open_console(stderr=True), transient=True) as progress:
+    console = open_console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(words, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
