@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import click
 
+from ..errors import RefusedError
 from ..report.figures import size
 from .common import open_registry
 from .progress import shown
@@ -46,7 +47,7 @@ def _written(file: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         return
     if file.exists():
-        raise click.BadParameter(f"{file} is there already; remove it, or choose another name", param_hint="FILE")
+        raise RefusedError(f"{file} is there already", "Remove it, or choose another name.")
     part = file.with_name(f"{file.name}.part-{os.urandom(4).hex()}")
     try:
         with part.open("xb") as stream:
