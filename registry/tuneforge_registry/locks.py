@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import AcquireReturnProxy, BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from tuneforge_registry import files
+from tuneforge_registry import files, filesystems
 
 STORE, INDEX = "_store", "_index"  # not names that `Registry.lock` takes
 
@@ -31,14 +31,22 @@ class Lock(FileLock):
         return proxy
 
 
-def lock(home: Path, name: str) -> Lock:
-    """The lock `name`, not yet held. Dies with its process. The file stays: removing it would let two in."""
+def at(path: Path) -> BaseFileLock:
+    """The lock of the file `path`, not yet held, in a folder that is there. Dies with its process.
+
+    The file stays: removing it would let two in. Where the system has no locks, the file itself is the lock: of a
+    process that died on this machine it is taken over, of one on another it stays until somebody removes it.
+    """
+    return Lock(path) if filesystems.has_locks(path.parent) else SoftFileLock(path)
+
+
+def lock(home: Path, name: str) -> BaseFileLock:
     path = home / "locks" / f"{name}.lock"
     files.make_folder(path.parent)
-    return Lock(path)
+    return at(path)
 
 
-def store(home: Path) -> Lock:
+def store(home: Path) -> BaseFileLock:
     """Held where manifests and names are committed to blobs that are there, so that gc never comes between."""
     found = lock(home, STORE)
     found.poll_interval = 0.005
@@ -52,7 +60,7 @@ def workspace(home: Path) -> Iterator[Path]:
     files.make_folder(folder.parent)
     guard = folder.with_suffix(".lock")
     try:
-        with Lock(guard):
+        with at(guard):
             folder.mkdir()
             try:
                 yield folder
@@ -78,8 +86,8 @@ def free(path: Path) -> Iterator[bool]:
 
     Who may not try, being allowed to read only, takes it to be held.
     """
-    probe = FileLock(path)
     try:
+        probe = FileLock(path) if filesystems.has_locks(path.parent) else SoftFileLock(path)
         probe.acquire(blocking=False)
     except (Timeout, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EACCES, errno.EPERM, errno.EROFS):

@@ -14,11 +14,12 @@ from tuneforge_registry.manifests import Manifest
 from tuneforge_registry.refs import Name
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from tuneforge_registry.exporting import Exported
     from tuneforge_registry.gc import Collection
     from tuneforge_registry.importing import Imported
     from tuneforge_registry.lineage import Lineage
-    from tuneforge_registry.locks import Lock
     from tuneforge_registry.verify import Damage, Progress
 
 
@@ -180,7 +181,7 @@ class Registry:
         files.touch(folder)
         return folder
 
-    def lock(self, name: str) -> Lock:
+    def lock(self, name: str) -> BaseFileLock:
         """A lock between processes, to hold with `with`; it ends with its process.
 
         While it is held, gc keeps everything that was put, asked for or opened since. A run should hold one.
@@ -189,7 +190,7 @@ class Registry:
 
         return locks.lock(self.home, files.plain("a lock's name", name))
 
-    def run_lock(self, run_id: str) -> Lock:
+    def run_lock(self, run_id: str) -> BaseFileLock:
         """The lock by which others see that a run lives: to be held from before its record tells `running`."""
         return self.lock(runs.lock_name(run_id))
 

@@ -1,11 +1,14 @@
 """Processes at work on one registry, run as a program of their own by test_processes.py.
 
 python crowd.py tag HOME WORKER     puts and tags, all under one name, when HOME/../go appears
+python crowd.py tag HOME WORKER no-locks  the same, where the system locks no files
 python crowd.py killed HOME ROUNDS  each round two children put, tag, remember, record and collect until killed
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import random
@@ -15,7 +18,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from tuneforge_registry import Registry, index, locks  # noqa: F401  (imported before forking: rounds stay short)
+from tuneforge_registry import Registry, filesystems, index, locks  # noqa: F401  (imported before forking: rounds stay short)
 
 
 def write(folder: Path, files: int, seed: str) -> Path:
@@ -90,6 +93,18 @@ def killed(home: Path, rounds: int) -> None:
                 sys.exit("a child failed")
 
 
+def without_locks() -> None:
+    """As on a filesystem of the network that has none."""
+
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fcntl.flock = flock
+    filesystems.kind = lambda path: "nfs4"
+
+
 if __name__ == "__main__":
+    if "no-locks" in sys.argv:
+        without_locks()
     os.fsync = lambda fd: None  # kill -9 loses no writes, and the more of them happen the better
     {"tag": tag, "killed": killed}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tuneforge_registry import Registry, blobs, files, gc, refs, trees
+from tuneforge_registry import Registry, blobs, files, filesystems, gc, refs
 
 Put = Callable[..., str]
 
@@ -94,7 +94,7 @@ def test_a_tree_that_another_process_finished_first_is_left_alone(
     if broken:
         (registry.tree(digest) / "a").unlink()
     theirs: list[int] = []
-    interrupt(monkeypatch, trees, "_link", lambda: theirs.append(registry.tree(digest).stat().st_ino))
+    interrupt(monkeypatch, filesystems, "link", lambda: theirs.append(registry.tree(digest).stat().st_ino))
     tree = registry.tree(digest)
     assert [tree.stat().st_ino] == theirs
     assert {path.name for path in tree.iterdir()} == {"a", "b"}
