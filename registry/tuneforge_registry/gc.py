@@ -192,7 +192,11 @@ def _abandoned(home: Path, dry_run: bool, young: float) -> Iterator[Garbage]:
                 if nobody:
                     yield _remove("tmp", home, tmp / name, dry_run)
     for name in files.listing(tmp):
-        if name not in guarded and 0 < _touched(tmp / name) < min(young, time.time() - _WRITING):
+        if name in guarded:
+            continue
+        # A lock that is only a file went when it was found to be nobody's; a living workspace has one.
+        bare = (tmp / name).is_dir() and not (tmp / f"{name}.lock").exists()
+        if bare or 0 < _touched(tmp / name) < min(young, time.time() - _WRITING):
             yield _remove("tmp", home, tmp / name, dry_run)
 
 
