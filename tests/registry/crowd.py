@@ -1,6 +1,6 @@
 """Processes at work on one registry, run as a program of their own by test_processes.py.
 
-python crowd.py tag HOME WORKER     puts and tags, all under one name, when HOME/../go appears
+python crowd.py tag HOME WORKER           puts and tags, all under one name, when HOME/../go appears
 python crowd.py tag HOME WORKER no-locks  the same, where the system locks no files
 """
 
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from tuneforge_registry import Registry, filesystems, index, locks  # noqa: F401  (imported before forking: rounds stay short)
+from tuneforge_registry import Registry, filesystems
 
 
 def write(folder: Path, files: int, seed: str) -> Path:

@@ -1,4 +1,6 @@
-"""Four processes at work on one registry, of which one after another is killed, whatever it is doing.
+"""Four processes at work on one registry, each killed by itself before a change that it is about to make to the disk.
+
+So a kill may fall between any two changes. Whenever one has died, all that is there is verified; the others go on.
 
 python -m tests.registry.faults HOME KILLS [no-locks]
 
@@ -16,6 +18,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -26,6 +29,9 @@ from tests.registry.crowd import without_locks, write
 from tuneforge_registry import Registry, exporting, gc, importing, index, locks  # noqa: F401  (before forking)
 
 WORKERS = 4
+LIFE = 300
+"""How many changes a process makes at most before it dies."""
+CHANGES = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.chmod", "os.utime", "os.truncate"}
 Acknowledge = Callable[[dict[str, Any]], None]
 
 
@@ -93,10 +99,22 @@ def prepare(folder: Path) -> None:
 def work(home: Path, seed: int, acknowledged: int, doing: mmap.mmap, place: int) -> None:
     registry, chance = Registry(home), random.Random(seed)
     names = list(OPERATIONS)
+    life = [chance.randint(1, LIFE)]
+
+    def about_to(event: str, arguments: tuple[Any, ...]) -> None:
+        """Called by Python before whatever it does to a file."""
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in CHANGES:
+            life[0] -= 1
+            if life[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if life[0] % 7 == 0:
+                time.sleep(0.001)  # for others to come in between
 
     def acknowledge(fact: dict[str, Any]) -> None:
         os.write(acknowledged, json.dumps(fact).encode() + b"\n")
 
+    sys.addaudithook(about_to)
     while True:
         number = chance.randrange(len(names))
         doing[place] = number + 1
@@ -108,7 +126,7 @@ def main(home: Path, kills: int) -> None:
     prepare(home.parent)
     acknowledged = os.open(home.parent / "acknowledged", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     doing = mmap.mmap(-1, WORKERS)
-    seeds = iter(range(10**6))
+    seeds = iter(range(random.randrange(10**9), 10**10))
     children: dict[int, int] = {}
     killed: Counter[str] = Counter()
 
@@ -116,30 +134,27 @@ def main(home: Path, kills: int) -> None:
         seed = next(seeds)
         child = os.fork()
         if child == 0:
-            status = 1
             try:
                 work(home, seed, acknowledged, doing, place)
-            finally:
-                os._exit(status)
-        children[place] = child
+            except BaseException:
+                traceback.print_exc()
+            os._exit(1)
+        children[child] = place
 
-    def kill(place: int) -> None:
-        os.kill(children[place], signal.SIGKILL)
-        _, status = os.waitpid(children[place], 0)
+    for place in range(WORKERS):
+        start(place)
+    for _ in range(kills):
+        child, status = os.wait()
+        place = children.pop(child)
         if os.WTERMSIG(status) != signal.SIGKILL:
             sys.exit("a process failed by itself")
-
-    for place in range(WORKERS):
-        start(place)
-    chance = random.Random()
-    for _ in range(kills):
-        time.sleep(chance.uniform(0.02, 0.1))
-        place = chance.randrange(WORKERS)
-        kill(place)
         killed[["between", *OPERATIONS][doing[place]]] += 1
+        if damages := Registry(home).verify():
+            sys.exit(f"after a kill in {killed}: {damages}")
         start(place)
-    for place in range(WORKERS):
-        kill(place)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     print(json.dumps(killed))
 
 
