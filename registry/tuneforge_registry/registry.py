@@ -50,9 +50,9 @@ class Registry:
         """Commit a finished folder as an artifact and give its digest; the folder is gone afterwards.
 
         Its files become blobs by hard link, and read-only: bytes are hashed once and copied never, unless `folder` is
-        on another filesystem. (Who keeps another hard link to one of them must not write through it.) Putting the
-        same again is harmless. Refused: a folder without files, a link that leaves it, anything but files and folders,
-        and a `base` that is not here.
+        on another filesystem, or on one that can neither link nor clone. (Who keeps another hard link to one of them
+        must not write through it.) Putting the same again is harmless. Refused: a folder without files, a link that
+        leaves it, anything but files and folders, and a `base` that is not here.
         """
         import shutil
 

@@ -55,7 +55,7 @@ def check(home: Path, progress: Progress | None, only: str | None = None) -> lis
     damages += _bases(home, found)
     damages += _blobs(home, found, progress, everything=only is None)
     if only is None:
-        damages += [*_names(home), *_steps(home), *_runs(home)]
+        damages += [*_names(home), *_steps(home), *_runs(home), *_ancestors(home)]
     known = refs.names(home)
     return [_with_reach(home, damage, found, known) for damage in damages]
 
@@ -142,6 +142,15 @@ def _runs(home: Path) -> Iterator[Damage]:
             runs.read(home, run_id)
         except RegistryError as error:
             yield _damage(home, "run", runs.location(home, run_id), error, [])
+
+
+def _ancestors(home: Path) -> Iterator[Damage]:
+    for name in files.listing(home / manifests.ANCESTORS):
+        path = home / manifests.ANCESTORS / name
+        with contextlib.suppress(FileNotFoundError):
+            if manifests.parse(path.read_bytes(), name.removesuffix(".json")) is None:
+                fix = "delete it: only lineage tells of it; the import that brought it brings it again"
+                yield Damage("manifest", path.relative_to(home).as_posix(), "is damaged", fix)
 
 
 def _damage(

@@ -132,6 +132,19 @@ def test_ancestors_come_with_their_files_when_asked(registry: Registry, elsewher
     assert elsewhere.verify() == []
 
 
+def test_a_damaged_ancestor_is_found_and_comes_again(registry: Registry, elsewhere: Registry, adapter: str) -> None:
+    file = export(registry, adapter)
+    elsewhere.import_from(io.BytesIO(file))
+    told = next((elsewhere.home / "ancestors").iterdir())
+    told.write_text("{}")
+    (damage,) = elsewhere.verify()
+    assert (damage.what, damage.path) == ("manifest", f"ancestors/{told.name}")
+    assert elsewhere.lineage(adapter).digest == adapter
+    told.unlink()
+    elsewhere.import_from(io.BytesIO(file))
+    assert elsewhere.verify() == []
+
+
 def test_importing_twice_changes_nothing(registry: Registry, elsewhere: Registry, adapter: str) -> None:
     file = export(registry, adapter)
     elsewhere.import_from(io.BytesIO(file))
