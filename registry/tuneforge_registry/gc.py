@@ -24,13 +24,16 @@ _WRITING = 3600.0
 class Garbage:
     """One thing that would be, or was, removed: its path in the registry, and the bytes that frees.
 
-    Of an artifact, `manifest` is what it is: its files are things of their own, and go unless another has them too.
+    Of an artifact, its `digest`, `kind` and `size`: the bytes of its files, which are things of their own and go unless
+    another has them too.
     """
 
     what: Literal["artifact", "step", "tree", "blob", "scratch", "tmp"]
     path: str
     bytes: int
-    manifest: manifests.Manifest | None = None
+    digest: str | None = None
+    kind: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def _sweep(home: Path, dry_run: bool, young: float, looked: _Looked) -> Iterator
     # What sits on another goes before it: whoever dies in between leaves nothing without its base.
     for digest in _tops_first({digest: found[digest] for digest in found.keys() - kept.keys()}):
         garbage = _remove("artifact", home, manifests.location(home, digest), dry_run)
-        yield replace(garbage, manifest=found[digest])
+        yield replace(garbage, digest=digest, kind=found[digest].kind, size=found[digest].size)
 
     for digest in looked.at(files.listing(home / "trees")):
         tree = trees.location(home, digest)

@@ -53,6 +53,8 @@ def test_a_run_is_exported_and_imported_with_its_lineage(bench: Bench, tmp_path:
     assert bench.command("--home", "other", "registry", "verify").out == "everything is as it was committed\n"
     again = bench.command("--home", "other", "registry", "import", "roses.tuneforge")
     assert "here already" in again.out and "imported 0 new artifacts, 0 versions" in again.out
+    told = bench.command("--home", "other", "registry", "import", "roses.tuneforge", "--json").json
+    assert (told["done"], len(told["artifacts"]), told["new"], told["versions"]) == (True, 1, [], [])
     renamed = bench.command("--home", "other", "registry", "import", "roses.tuneforge", "--as", "tulips")
     assert "name tulips@v1" in renamed.out
 
@@ -99,6 +101,8 @@ def test_one_artifact_is_verified_and_what_made_it_is_named(bench: Bench) -> Non
     (bench.home / "blobs" / sha256[:2] / sha256).unlink()
     words = bench.command("registry", "lineage", "roses", "--json").json["inputs"]["data"][0]["digest"]
     assert bench.command("registry", "verify", words).code == 0
+    (damage,) = bench.command("registry", "verify", "roses", "--json").json
+    assert (damage["what"], damage["names"]) == ("blob", ["roses@v1"])
     for ref in ([], ["roses"]):
         ended = bench.command("registry", "verify", *ref)
         assert ended.code == 1
@@ -111,6 +115,8 @@ def test_gc_tells_what_goes_by_what_it_is_and_how_large(bench: Bench) -> None:
     assert sorted(line.split()[2] for line in told if line.startswith("artifact")) == ["note", "words"]
     assert any("  step words in " in line for line in told)
     assert "would remove" in told[-1]
+    garbage = bench.command("registry", "gc", "--days", "0", "--json").json["garbage"]
+    assert {thing["kind"] for thing in garbage if thing["what"] == "artifact"} == {"note", "words"}
     done = bench.command("registry", "gc", "--days", "0", "--yes").out.splitlines()
     assert done[:-1] == told[:-1]
     assert bench.command("registry", "verify").code == 0

@@ -10,7 +10,7 @@ from typing import IO, Any
 import click
 
 from ..report.figures import size
-from .common import open_registry
+from .common import json_option, open_registry, print_json
 from .progress import shown
 
 
@@ -19,9 +19,15 @@ from .progress import shown
 @click.option("--as", "names", multiple=True, metavar="[NAME=]NEW", help="Another name for one of the file's.")
 @click.option("--allow-pickle", multiple=True, metavar="PATH", help="Take this file though it is a pickle.")
 @click.option("--dry-run", is_flag=True, help="Read and check all of it; commit nothing.")
+@json_option
 @click.pass_obj
 def import_(
-    obj: dict[str, Any], file: Path, names: tuple[str, ...], allow_pickle: tuple[str, ...], dry_run: bool
+    obj: dict[str, Any],
+    file: Path,
+    names: tuple[str, ...],
+    allow_pickle: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Take in what `tuneforge registry export` has written to FILE; - is standard input.
 
@@ -31,6 +37,15 @@ def import_(
     registry = open_registry(obj)
     with _read(file) as stream, shown("importing") as progress:
         done = registry.import_from(stream, dict(map(_renaming, names)), allow_pickle, dry_run, progress)
+    if as_json:
+        told = {
+            "artifacts": list(done.contents.artifacts),
+            "new": done.new,
+            "versions": done.versions,
+            "kept": done.kept,
+        }
+        print_json({"done": not dry_run, **told})
+        return
     for kept in done.kept:
         click.echo(kept)
     for digest, manifest in done.contents.artifacts.items():

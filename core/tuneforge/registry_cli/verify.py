@@ -8,14 +8,15 @@ from typing import Any
 import click
 
 from ..errors import STEP_FAILED
-from .common import open_registry
+from .common import json_option, open_registry, print_json
 from .progress import shown
 
 
 @click.command()
 @click.argument("ref", required=False)
+@json_option
 @click.pass_obj
-def verify(obj: dict[str, Any], ref: str | None) -> None:
+def verify(obj: dict[str, Any], ref: str | None, as_json: bool) -> None:
     """Hash everything again; say what is damaged, what that touches, and how to mend it.
 
     With a REF, only that artifact and what it sits on.
@@ -24,6 +25,9 @@ def verify(obj: dict[str, Any], ref: str | None) -> None:
     digest = registry.resolve(ref) if ref else None
     with shown("hashing") as progress:
         damages = registry.verify(progress, digest)
+    if as_json:
+        print_json([vars(damage) for damage in damages])
+        sys.exit(STEP_FAILED if damages else 0)
     for damage in damages:
         touched = ", ".join([*damage.names, *(digest[:12] for digest in damage.artifacts)])
         click.echo(f"{damage.path}: {damage.problem}" + (f" (touches {touched})" if touched else ""))
