@@ -24,9 +24,10 @@ def holds(home: Path, entry: FileEntry) -> bool:
 def stored(home: Path) -> Iterator[tuple[str, Path]]:
     """Every blob's sha256 and file."""
     for shelf in files.listing(home / "blobs"):
-        for name in files.listing(home / "blobs" / shelf):
+        folder = home / "blobs" / shelf
+        for name in files.listing(folder):
             if is_digest(name) and name[:2] == shelf:
-                yield name, home / "blobs" / shelf / name
+                yield name, folder / name
 
 
 def survey(folder: Path) -> dict[str, Path]:

@@ -96,6 +96,8 @@ def _name_problem(path: str) -> str | None:
     for part in path.split("/"):
         if _UNUSABLE.search(part) or part.endswith((".", " ")) or _DEVICE.fullmatch(part):
             return "has a name that not every system can hold"
+        if not part.isprintable():
+            return "has a name with signs that nobody sees"
         if len(part.encode()) > _PART:
             return f"has a name longer than {_PART} bytes"
         if part.casefold() == ".git":

@@ -79,15 +79,14 @@ def _blobs(
     for digest, manifest in found.items():
         for entry in manifest.files.values():
             users[entry.sha256].add(digest)
-    known = blobs.stored(home) if everything else ((sha256, blobs.location(home, sha256)) for sha256 in users)
-    stored = {sha256: blob for sha256, blob in known if blob.exists()}
-    for sha256 in sorted(users.keys() - stored.keys()):
+    stored = dict(blobs.stored(home)) if everything else {sha256: blobs.location(home, sha256) for sha256 in users}
+    sizes = dict(_sizes(stored))
+    for sha256 in sorted(users.keys() - sizes.keys()):
         # Looked at again: gc may have taken the artifact and its blobs since its manifest was read.
         lost = [digest for digest in sorted(users[sha256]) if manifests.exists(home, digest)]
         if lost and not blobs.location(home, sha256).exists():
             path = blobs.location(home, sha256).relative_to(home).as_posix()
             yield Damage("blob", path, "is gone", "run the recipe that made it again", tuple(lost))
-    sizes = dict(_sizes(stored))
     total, done = sum(sizes.values()), 0
     for sha256, size in sizes.items():
         with contextlib.suppress(FileNotFoundError), stored[sha256].open("rb") as file:

@@ -46,6 +46,7 @@ Write = Callable[..., Path]
         ("folder./file", "not every system"),
         ("new\nline", "not every system"),
         ("stream:hidden", "not every system"),
+        ("exe\u202etxt.bin", "signs that nobody sees"),
         ("x" * 256, "longer than 255 bytes"),
         ("/".join(["folder"] * 200), "longer than 1000 bytes"),
         (".GIT/hooks/pre-commit", "git"),
