@@ -107,6 +107,14 @@ def _manifest(digest: str, fields: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
+def is_acceptable(manifest: Manifest) -> bool:
+    """Whether an import would take it: one may be made here with names that another system cannot hold."""
+    try:
+        return bool(_manifest(manifest.digest, json.loads(manifest.text)))
+    except RegistryError:
+        return False
+
+
 def _entry(sha256: str, size: int) -> FileEntry:
     check_digest(sha256)
     if type(size) is not int or not 0 <= size < 1 << 62:

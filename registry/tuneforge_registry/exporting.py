@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tuneforge_registry import blobs, files, lineage, manifests, refs, runs
+from tuneforge_registry import blobs, contents, files, lineage, manifests, refs, runs
 from tuneforge_registry.archive import Writer
 from tuneforge_registry.contents import Contents, Named
 from tuneforge_registry.errors import RegistryError
@@ -39,8 +39,10 @@ def write(
     something is damaged: then what was written is to be thrown away.
     """
     with _kept(home):
-        contents, missing = gather(home, list(digests), with_ancestors)
-        sizes = contents.blobs()
+        found, missing = gather(home, list(digests), with_ancestors)
+        told = found.text()
+        contents.read(told)  # what nobody could import, for a name that some systems cannot hold, is not exported
+        sizes = found.blobs()
         total, done = sum(sizes.values()), 0
 
         def count(more: int) -> None:
@@ -50,14 +52,14 @@ def write(
                 progress(done, total)
 
         writer = Writer(stream, count)
-        writer.document(contents.text())
+        writer.document(told)
         for sha256, size in sizes.items():
             with blobs.location(home, sha256).open("rb") as blob:
                 if not writer.blob(sha256, size, blob):
                     path = blobs.location(home, sha256)
                     raise RegistryError(f"{path} is damaged", "see `tuneforge registry verify`; then export again")
         writer.end()
-    return Exported(contents, total, tuple(missing))
+    return Exported(found, total, tuple(missing))
 
 
 @contextlib.contextmanager
@@ -89,14 +91,14 @@ def gather(home: Path, digests: list[str], with_ancestors: bool) -> tuple[Conten
                 missing.append(digest)
     ancestors = {digest: told for digest, told in known.items() if told and digest not in artifacts}
     records = {node.run for node in origins.values() if node.run}
-    contents = Contents(
+    found = Contents(
         tuple(dict.fromkeys(digests)),
         artifacts,
-        ancestors,
+        {digest: told for digest, told in ancestors.items() if contents.is_acceptable(told)},
         _names(home, artifacts),
         {run_id: runs.read(home, run_id) for run_id in records},
     )
-    return contents, missing
+    return found, missing
 
 
 def _with_bases(home: Path, digests: Iterable[str]) -> dict[str, Manifest]:

@@ -236,6 +236,16 @@ def test_gc_does_not_come_between(
     assert (elsewhere.tree(nameless) / "weights").read_bytes() == b"nameless"
 
 
+def test_what_nobody_could_import_is_not_exported(registry: Registry, elsewhere: Registry, put: Put) -> None:
+    for wrong in (put({"what?.txt": b"x"}), put({"a": b"1", "A": b"2"}), put("x", kind="two words")):
+        with pytest.raises(RegistryError, match=r"not every system|clashes|cannot be a kind"):
+            export(registry, wrong)
+    made = put("made of it")
+    registry.write_run("run", {"steps": [{"name": "s", "kind": "model", "digest": made, "inputs": {"data": [wrong]}}]})
+    elsewhere.import_from(io.BytesIO(export(registry, made)))
+    assert elsewhere.lineage(made).inputs["data"][0].digest == wrong
+
+
 def test_a_damaged_artifact_is_not_exported(registry: Registry, put: Put, adapter: str) -> None:
     entry = registry.manifest(adapter).files["config.json"]
     blob = registry.home / "blobs" / entry.sha256[:2] / entry.sha256

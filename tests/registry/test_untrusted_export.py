@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import itertools
 import json
+import lzma
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +140,12 @@ def test_members_of_other_kinds(registry: Registry, member: dict[str, Any], plac
     after = len(file) - 4 * 512  # the header of the blob, the blob, two blocks of nothing
     spoilt = block + file if place == "first" else file[:after] + block + file[after:]
     refused(registry, spoilt, "no export of tuneforge|does not come where|what it tells takes")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_what_would_unpack_to_more_is_no_export(registry: Registry, pack: Callable[[bytes], bytes]) -> None:
+    refused(registry, pack(VALID), "no export of tuneforge")
+    refused(registry, pack(bytes(1 << 20)), "no export of tuneforge")
 
 
 def test_no_document_grows_beyond_its_bounds(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
