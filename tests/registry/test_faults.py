@@ -27,14 +27,14 @@ def test_nothing_committed_is_lost_by_kill_9(tmp_path: Path, locks: str) -> None
 
 @pytest.mark.whole
 def test_nothing_committed_is_lost_by_200_kills(tmp_path: Path) -> None:
-    killed = kill_and_look(tmp_path, 200, "")
+    killed = kill_and_look(tmp_path, 200)
     assert min(killed.get(operation, 0) for operation in OPERATIONS) >= 5, "every operation was killed, and often"
 
 
-def kill_and_look(folder: Path, kills: int, locks: str) -> dict[str, int]:
+def kill_and_look(folder: Path, kills: int, locks: str = "", program: str = "tests.registry.faults") -> dict[str, int]:
     """The number of kills in each operation, once all that must hold has been seen to hold."""
     home = folder / "home"
-    command = [sys.executable, "-m", "tests.registry.faults", str(home), str(kills), locks]
+    command = [sys.executable, "-m", program, str(home), str(kills), locks]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     killed: dict[str, int] = json.loads(ended.stdout)
@@ -67,6 +67,6 @@ def kill_and_look(folder: Path, kills: int, locks: str) -> dict[str, int]:
     stored = {path.name for path in (home / "blobs").rglob("*") if path.is_file()}
     assert stored == {entry.sha256 for digest in wanted for entry in registry.manifest(digest).files.values()}
     assert {path.name for path in (home / "trees").iterdir()} <= wanted
-    assert list((home / "tmp").iterdir()) == []
+    assert [path for room in ("tmp", "scratch") if (home / room).exists() for path in (home / room).iterdir()] == []
     print({"kills": killed, "facts": len(facts), "artifacts": len(wanted), "blobs": len(stored)})
     return killed
