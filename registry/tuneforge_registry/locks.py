@@ -17,8 +17,10 @@ from typing import Any
 from filelock import AcquireReturnProxy, BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from tuneforge_registry import files, filesystems
+from tuneforge_registry.errors import RegistryError
 
 STORE, INDEX = "_store", "_index"  # not names that `Registry.lock` takes
+_LONGEST = 600.0  # seconds that gc may hold the store of a large registry
 
 
 class Lock(FileLock):
@@ -46,11 +48,23 @@ def lock(home: Path, name: str) -> BaseFileLock:
     return at(path)
 
 
-def store(home: Path) -> BaseFileLock:
-    """Held where manifests and names are committed to blobs that are there, so that gc never comes between."""
+@contextlib.contextmanager
+def store(home: Path) -> Iterator[None]:
+    """Held where manifests and names are committed to blobs that are there, so that gc never comes between.
+
+    RegistryError where a file is the lock, and whoever made it on another machine is dead by all appearance.
+    """
     found = lock(home, STORE)
     found.poll_interval = 0.005
-    return found
+    try:
+        found.acquire(timeout=_LONGEST if isinstance(found, SoftFileLock) else -1)
+    except Timeout:
+        problem = f"{found.lock_file} has been there for {_LONGEST:.0f} s: its process may have died on another machine"
+        raise RegistryError(problem, "if nothing works on this registry anywhere, remove it") from None
+    try:
+        yield
+    finally:
+        found.release()
 
 
 @contextlib.contextmanager

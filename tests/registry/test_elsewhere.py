@@ -16,7 +16,7 @@ import pytest
 
 from tests.registry.mounts import free, mounted
 from tests.registry.test_processes import start
-from tuneforge_registry import Registry, filesystems, locks
+from tuneforge_registry import Registry, RegistryError, filesystems, locks
 
 Write = Callable[..., Path]
 CONTENT = {"config.json": b"{}", "deep/weights": random.Random(0).randbytes(300_000)}
@@ -122,6 +122,23 @@ def test_without_locks_of_the_system_files_are_the_locks(
     assert not locks.held(registry.home, "run-killed")
     registry.gc(dry_run=False, older_than=timedelta(0))
     assert list((registry.home / "tmp").iterdir()) == []
+
+
+def test_a_lock_that_a_machine_has_left_is_told(
+    tmp_path: Path, write: Write, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(locks, "_LONGEST", 0.05)
+    registry = Registry(tmp_path / "home")
+    digest = registry.put(write(CONTENT), "model")
+    (registry.home / "locks" / "_store.lock").write_text("123\nanother-machine\n")
+    with pytest.raises(RegistryError, match="may have died on another machine"):
+        registry.tag("bot", digest)
+    (registry.home / "locks" / "_store.lock").unlink()
+    assert registry.tag("bot", digest) == 1
 
 
 @pytest.mark.slow
