@@ -38,7 +38,10 @@ _LINES = (
 
 _PLAIN_TYPE = re.compile(r"[|<>=]?([?biufcSUVmM]\d*)(\[\w+\])?")
 _ENOUGH = 100_000  # opcodes: what has run so far without a fault is no accident
-_DIRECTORY = 32 << 20  # bytes of a zip's directory
+_DIRECTORY = 4 << 20  # bytes of a zip's directory
+_MEMBERS = 10_000  # of a tar
+_LONG_NAME = 4096  # bytes of a member that tells the name of the next
+_TELLS_NAMES = (b"L", b"K", b"x", b"g", b"X")
 _ARRAY_HEADER = 10_000  # bytes, as numpy has it
 
 
@@ -56,9 +59,9 @@ def found(file: Path, path: str) -> str | None:
         if head[:6] == b"\x93NUMPY":
             stream.seek(0)
             return "an array of Python objects" if _objects(stream) else None
-        if head[257:262] == b"ustar" or head[:7] == b"pickle\0":
-            return _in_tar(file)
         with mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+            if head[257:262] == b"ustar" or head[:7] == b"pickle\0":
+                return _in_tar(content)
             if is_pickle(content):
                 return "a pickle"
             return _in_zip(file, content)
@@ -160,6 +163,8 @@ def _types(described: Any) -> Iterator[str]:
 def _in_zip(file: Path, content: Any) -> str | None:
     import zipfile
 
+    if content[:2] == b"PK" and content.find(b"data.pkl") >= 0:  # whichever directory a reader goes by
+        return "an archive with a pickle (data.pkl)"
     end = content.rfind(b"PK\x05\x06", max(0, len(content) - (1 << 16) - 22))
     if end < 0 or end + 16 > len(content):
         return "an archive that is cut short" if content[:4] == b"PK\x03\x04" else None
@@ -179,14 +184,26 @@ def _in_zip(file: Path, content: Any) -> str | None:
     return None
 
 
-def _in_tar(file: Path) -> str | None:
+def _in_tar(content: Any) -> str | None:
+    """Looks at the headers alone, one block each: other readers take what these tell into memory."""
     import tarfile
 
-    try:
-        with tarfile.open(file, "r:") as archive:
-            for member in archive:
-                if member.name == "pickle" or member.name.lower().endswith(SUFFIXES):
-                    return f"an archive with a pickle ({member.name[:80]})"
-    except (tarfile.TarError, ValueError, OSError, EOFError, RecursionError):
-        return "an archive that cannot be looked through"
-    return None
+    position = 0
+    for _ in range(_MEMBERS):
+        block = content[position : position + tarfile.BLOCKSIZE]
+        if not block.strip(b"\0"):
+            return None
+        try:
+            member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except tarfile.HeaderError:
+            return "an archive that cannot be looked through" if position else None
+        position += tarfile.BLOCKSIZE
+        names = member.name.encode("utf-8", "surrogateescape")
+        if member.type in _TELLS_NAMES:
+            if member.size > _LONG_NAME:
+                return "an archive that cannot be looked through"
+            names = content[position : position + member.size]
+        if b"pickle" in names or any(suffix.encode() in names.lower() for suffix in SUFFIXES):
+            return f"an archive with a pickle ({names[:80].decode('utf-8', 'replace')})"
+        position += -(-max(member.size, 0) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return "an archive too large to look through"
