@@ -55,16 +55,13 @@ def found(file: Path, path: str) -> str | None:
     if file.stat().st_size == 0:
         return None
     with file.open("rb") as stream:
-        head = stream.read(512)
-        if head[:6] == b"\x93NUMPY":
-            stream.seek(0)
-            return "an array of Python objects" if _objects(stream) else None
+        if _objects(stream):
+            return "an array of Python objects"
         with mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
-            if head[257:262] == b"ustar" or head[:7] == b"pickle\0":
-                return _in_tar(content)
             if is_pickle(content):
                 return "a pickle"
-            return _in_zip(file, content)
+            # What looks like one kind to us may be read as another.
+            return _in_tar(content) or _in_zip(file, content)
 
 
 def is_pickle(content: Any) -> bool:
@@ -134,7 +131,7 @@ def _after(content: Any, position: int, opcode: pickletools.OpcodeInfo) -> int |
 
 
 def _objects(stream: IO[bytes]) -> bool:
-    """Whether the .npy file holds objects, or tells its type in a way that cannot be read."""
+    """Whether it is a .npy file that holds objects, or tells its type in a way that cannot be read."""
     head = stream.read(12)
     if head[:6] != b"\x93NUMPY" or len(head) < 12:
         return False
@@ -186,6 +183,8 @@ def _in_zip(file: Path, content: Any) -> str | None:
 
 def _in_tar(content: Any) -> str | None:
     """Looks at the headers alone, one block each: other readers take what these tell into memory."""
+    if content[257:262] != b"ustar" and content[:7] != b"pickle\0":
+        return None
     import tarfile
 
     position = 0

@@ -187,6 +187,8 @@ PICKLES = {
     "writes to what it names": b"cos\nenviron\nS'a'\nS'b'\ns\0",
     "many, then evil": pickle.dumps(list(range(1000)), 0)[:-1] + b"0" + pickle.dumps(Evil(), 0),
     "a row of them, as old torch writes": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2),
+    "a pickle that looks like a tar": b"S'" + b"x" * 255 + b"ustar'\n0" + pickle.dumps(Evil(), 0),
+    "a zip that looks like a tar": b"PK\x03\x04" + bytes(253) + b"ustar" + zipped({"a/data.pkl": b"x"}),
     "a zip of torch": zipped({"archive/data.pkl": b"x", "archive/data/0": b"1234"}),
     "a tar of old torch": tarred({"sys_info": b"x", "pickle": b"x"}),
     "a tar that tells the name beforehand": tarred({"x" * 120 + ".pkl": b"x"}),
