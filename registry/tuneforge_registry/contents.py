@@ -75,7 +75,7 @@ def read(text: bytes) -> Contents:
             raise RegistryError(f"the file is an export of format {str(document['format'])[:20]!r}", fix)
         artifacts = {digest: _manifest(digest, fields) for digest, fields in document["artifacts"].items()}
         contents = Contents(
-            tuple(document["asked"]),
+            tuple(dict.fromkeys(document["asked"])),
             artifacts,
             {digest: _manifest(digest, fields) for digest, fields in document["ancestors"].items()},
             {name: _named(name, fields, artifacts) for name, fields in document["names"].items()},
@@ -84,7 +84,7 @@ def read(text: bytes) -> Contents:
         unknown = [digest for digest in contents.asked if digest not in artifacts]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise broken(f"what it tells has another form ({type(error).__name__})") from None
-    if unknown or not artifacts:
+    if unknown or not contents.asked:
         raise broken("it does not hold what it is an export of")
     sizes: dict[str, int] = {}
     for manifest in artifacts.values():

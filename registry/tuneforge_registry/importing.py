@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256 as sha256_of
@@ -56,12 +58,13 @@ def read(
 
     reader = Reader(stream, count)
     found = contents.read(reader.document())
-    found = replace(found, names=_renamed(found, names))
+    found = replace(found, names=_renamed(home, found, names))
     _bases_are_there(home, found)
     _plan(home, found)  # before gigabytes are read for nothing
     sizes = found.blobs()
     total = sum(sizes.values())
     with locks.workspace(home) as staging:
+        _make_sure_of_room(home, sizes, staging)
         for sha256, size in sizes.items():
             _stage(home, FileEntry(sha256, size), reader, staging)
         reader.end()
@@ -75,7 +78,7 @@ def read(
     return imported
 
 
-def _renamed(found: Contents, names: Mapping[str | None, str]) -> dict[str, Named]:
+def _renamed(home: Path, found: Contents, names: Mapping[str | None, str]) -> dict[str, Named]:
     for name in names.values():
         contents.check_name(name)
     given = dict(names)
@@ -93,7 +96,25 @@ def _renamed(found: Contents, names: Mapping[str | None, str]) -> dict[str, Name
     renamed = {given.get(name, name): named for name, named in found.names.items()}
     if len(renamed) < len(found.names):
         raise RegistryError("two names of the file would be one", "give each a name of its own")
-    return renamed if fresh is None or found.names else {fresh: Named({1: found.asked[0]})}
+    return (
+        renamed
+        if fresh is None or found.names
+        else {fresh: Named({_next(home, fresh, found.asked[0]): found.asked[0]})}
+    )
+
+
+def _next(home: Path, name: str, digest: str) -> int:
+    """The version under which `name` has the artifact, or would have it if it were given to it now."""
+    versions = refs._versions(home, name)
+    known = [number for number, stands_for in versions.items() if stands_for == digest]
+    return known[-1] if known else max(versions, default=0) + 1
+
+
+def _make_sure_of_room(home: Path, sizes: Mapping[str, int], folder: Path) -> None:
+    """OSError, before gigabytes are written for nothing, if they do not fit."""
+    needed = sum(size for sha256, size in sizes.items() if not blobs.holds(home, FileEntry(sha256, size)))
+    if needed > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _bases_are_there(home: Path, found: Contents) -> None:

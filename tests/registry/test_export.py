@@ -204,8 +204,11 @@ def test_what_may_change_stays_as_it_is_here(registry: Registry, elsewhere: Regi
     assert snapshot(elsewhere.home) == before
 
 
-def test_other_names(registry: Registry, elsewhere: Registry, put: Put, adapter: str) -> None:
-    file, nameless = export(registry, adapter), export(registry, put("nameless"))
+def test_other_names(
+    registry: Registry, elsewhere: Registry, put: Put, adapter: str, write: Callable[..., Path]
+) -> None:
+    digest = put("nameless")
+    file, nameless = export(registry, adapter), export(registry, digest)
     for names, problem in (
         ({None: "mine"}, "has 2 names"),
         ({"order": "mine"}, "no name 'order'"),
@@ -216,7 +219,11 @@ def test_other_names(registry: Registry, elsewhere: Registry, put: Put, adapter:
         with pytest.raises(RegistryError, match=problem):
             elsewhere.import_from(io.BytesIO(file), names)
     assert elsewhere.import_from(io.BytesIO(nameless)).versions == ()
-    assert elsewhere.import_from(io.BytesIO(nameless), {None: "called"}).versions == ("called@v1",)
+    elsewhere.tag("called", elsewhere.put(write({"mine": b"mine"}), "model"))
+    for _ in range(2):
+        elsewhere.import_from(io.BytesIO(nameless), {None: "called"})
+    assert elsewhere.names()["called"].versions[2] == digest
+    assert len(elsewhere.names()["called"].versions) == 2
 
 
 def test_gc_does_not_come_between(

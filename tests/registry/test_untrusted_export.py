@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import itertools
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.registry.forgery import EMPTY, forged, model, snapshot
-from tuneforge_registry import Registry, RegistryError, archive, manifests
+from tuneforge_registry import FileEntry, Manifest, Registry, RegistryError, archive, manifests
 
 
 def refused(registry: Registry, file: bytes, problem: str, **options: Any) -> None:
@@ -77,6 +78,9 @@ def test_digests_and_sizes_that_lie(registry: Registry) -> None:
     )
     refused(registry, forged(told | {"asked": ["0" * 64]}, blobs), "does not hold what it is an export of")
     refused(registry, forged(told | {"artifacts": {}, "asked": []}), "does not hold what it is an export of")
+    refused(
+        registry, forged(told | {"asked": []}, blobs), "does not hold what it is an export of", names={None: "name"}
+    )
     refused(registry, forged(told | {"format": 2}, blobs), "format '2'")
 
 
@@ -146,6 +150,18 @@ def test_members_of_other_kinds(registry: Registry, member: dict[str, Any], plac
 def test_what_would_unpack_to_more_is_no_export(registry: Registry, pack: Callable[[bytes], bytes]) -> None:
     refused(registry, pack(VALID), "no export of tuneforge")
     refused(registry, pack(bytes(1 << 20)), "no export of tuneforge")
+
+
+def test_more_than_the_disk_holds_is_told_before_it_is_read(registry: Registry) -> None:
+    entry = {"sha256": "0" * 64, "size": 1 << 60}
+    told, _ = model({"a": b""})
+    fields = next(iter(told["artifacts"].values())) | {"files": {"a": entry}}
+    digest = Manifest("model", None, {"a": FileEntry("0" * 64, 1 << 60)}).digest
+    file = forged(told | {"asked": [digest], "artifacts": {digest: fields}})
+    with pytest.raises(OSError) as error:
+        registry.import_from(io.BytesIO(file))
+    assert error.value.errno == errno.ENOSPC
+    assert snapshot(registry.home) == {}
 
 
 def test_no_document_grows_beyond_its_bounds(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
