@@ -1,13 +1,14 @@
-"""Run as: python -m benchmarks [startup] [share] [training] [adapters] [merging] [gguf] [gptq] [quantizing] [LAYERS]
+"""Run as: python -m benchmarks [startup] [share] [training] [adapters] [merging] [gguf] [gptq] [quantizing]
+                               [registry] [NUMBER]
 
-LAYERS are those of the large model that merging, gptq and quantizing take: fewer, to try one of them.
+NUMBER is that of the layers of the large model, or of the registry's artifacts: fewer, to try one.
 """
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import adapters, gguf, gptq, merging, quantizing, share, startup, training
+from benchmarks import adapters, gguf, gptq, merging, quantizing, registry, share, startup, training
 
 ALL = {
     "startup": startup.main,
@@ -18,6 +19,7 @@ ALL = {
     "gguf": gguf.main,
     "gptq": gptq.main,
     "quantizing": quantizing.main,
+    "registry": registry.main,
 }
 """All but the first two are carried out only when they are named: they install tools, write a page, or take long."""
 

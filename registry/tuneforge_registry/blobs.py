@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuneforge_registry import files
+from tuneforge_registry import files, filesystems
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.manifests import FileEntry, check_path, is_digest
 
@@ -24,9 +24,10 @@ def holds(home: Path, entry: FileEntry) -> bool:
 def stored(home: Path) -> Iterator[tuple[str, Path]]:
     """Every blob's sha256 and file."""
     for shelf in files.listing(home / "blobs"):
-        for name in files.listing(home / "blobs" / shelf):
+        folder = home / "blobs" / shelf
+        for name in files.listing(folder):
             if is_digest(name) and name[:2] == shelf:
-                yield name, home / "blobs" / shelf / name
+                yield name, folder / name
 
 
 def survey(folder: Path) -> dict[str, Path]:
@@ -61,12 +62,7 @@ def stage(source: Path, staging: Path) -> FileEntry:
     The source stays, so that a put that fails or dies can be tried again.
     """
     moved = staging / "moving"
-    try:
-        moved.hardlink_to(source)
-    except OSError:  # another filesystem, or one without links
-        import shutil
-
-        shutil.copyfile(source, moved)
+    filesystems.link(source, moved)
     moved.chmod(0o444)
     with moved.open("rb") as file:
         entry = FileEntry(hashlib.file_digest(file, "sha256").hexdigest(), file.tell())

@@ -6,26 +6,34 @@ import contextlib
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tuneforge_registry import blobs, files, locks, manifests, refs, runs, steps, trees
 from tuneforge_registry.errors import RegistryError
 
+Thing = TypeVar("Thing")
 _WRITING = 3600.0
 """Seconds after which a small file in tmp/ is no longer being written, even where everything else may go at once."""
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """One thing that would be, or was, removed: its path in the registry, and the bytes that frees."""
+    """One thing that would be, or was, removed: its path in the registry, and the bytes that frees.
+
+    Of an artifact, its `digest`, `kind` and `size`: the bytes of its files, which are things of their own and go unless
+    another has them too.
+    """
 
     what: Literal["artifact", "step", "tree", "blob", "scratch", "tmp"]
     path: str
     bytes: int
+    digest: str | None = None
+    kind: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,13 @@ class Collection:
         return sum(item.bytes for item in self.garbage)
 
 
-def collect(home: Path, dry_run: bool, older_than: timedelta) -> Collection:
+Progress = Callable[[int, int], None]
+"""Called with how many things were looked at, and how many there are; now and then, and at the end."""
+
+_TOLD_EVERY = 256
+
+
+def collect(home: Path, dry_run: bool, older_than: timedelta, progress: Progress | None) -> Collection:
     """Remove what is neither wanted nor in use, or only tell.
 
     Wanted is what has a name, what runs younger than `older_than` name, what was put, asked for by step key or opened
@@ -48,7 +62,22 @@ def collect(home: Path, dry_run: bool, older_than: timedelta) -> Collection:
         return Collection(())
     with locks.store(home):
         young = min(time.time() - older_than.total_seconds(), *_held_since(home))
-        return Collection(tuple(_sweep(home, dry_run, young)))
+        return Collection(tuple(_sweep(home, dry_run, young, _Looked(progress))))
+
+
+class _Looked:
+    """Counts things as they are looked at, in rounds that are announced."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress, self._done, self._total = progress, 0, 0
+
+    def at(self, things: Sequence[Thing]) -> Iterator[Thing]:
+        self._total += len(things)
+        for thing in things:
+            yield thing
+            self._done += 1
+            if self._progress and (self._done % _TOLD_EVERY == 0 or self._done == self._total):
+                self._progress(self._done, self._total)
 
 
 def tidy(home: Path) -> None:
@@ -80,8 +109,8 @@ def _held_since(home: Path) -> Iterator[float]:
                 yield since
 
 
-def _sweep(home: Path, dry_run: bool, young: float) -> Iterator[Garbage]:
-    found = {digest: manifests.read(home, digest) for digest in manifests.digests(home)}
+def _sweep(home: Path, dry_run: bool, young: float, looked: _Looked) -> Iterator[Garbage]:
+    found = {digest: manifests.read(home, digest) for digest in looked.at(manifests.digests(home))}
     named = set(_named(home))
     wanted = named | set(_in_runs(home, young))
     keys: dict[str, list[str]] = defaultdict(list)
@@ -100,15 +129,17 @@ def _sweep(home: Path, dry_run: bool, young: float) -> Iterator[Garbage]:
         if digest not in kept:
             for key in under:
                 yield _remove("step", home, steps.location(home, key), dry_run)
-    for digest in found.keys() - kept.keys():
-        yield _remove("artifact", home, manifests.location(home, digest), dry_run)
+    # What sits on another goes before it: whoever dies in between leaves nothing without its base.
+    for digest in _tops_first({digest: found[digest] for digest in found.keys() - kept.keys()}):
+        garbage = _remove("artifact", home, manifests.location(home, digest), dry_run)
+        yield replace(garbage, digest=digest, kind=found[digest].kind, size=found[digest].size)
 
-    for digest in files.listing(home / "trees"):
+    for digest in looked.at(files.listing(home / "trees")):
         tree = trees.location(home, digest)
         if digest not in kept or (digest not in named and _touched(tree) < young):
             yield _remove("tree", home, tree, dry_run)
     needed = {entry.sha256 for manifest in kept.values() for entry in manifest.files.values()}
-    for sha256, blob in blobs.stored(home):
+    for sha256, blob in looked.at(list(blobs.stored(home))):
         if sha256 not in needed:
             yield _remove("blob", home, blob, dry_run)
     for key in files.listing(home / "scratch"):
@@ -144,6 +175,18 @@ def _with_bases(wanted: Iterable[str], found: dict[str, manifests.Manifest]) -> 
     return reached
 
 
+def _tops_first(gone: dict[str, manifests.Manifest]) -> list[str]:
+    ordered: dict[str, None] = {}
+    for digest in gone:
+        chain = []
+        at: str | None = digest
+        while at in gone and at not in ordered:
+            chain.append(at)
+            at = gone[at].base
+        ordered |= dict.fromkeys(reversed(chain))
+    return list(reversed(ordered))
+
+
 def _abandoned(home: Path, dry_run: bool, young: float) -> Iterator[Garbage]:
     """What is left in tmp/ of processes that died: workspaces whose lock nobody holds, small files past their time."""
     tmp = home / "tmp"
@@ -158,7 +201,11 @@ def _abandoned(home: Path, dry_run: bool, young: float) -> Iterator[Garbage]:
                 if nobody:
                     yield _remove("tmp", home, tmp / name, dry_run)
     for name in files.listing(tmp):
-        if name not in guarded and 0 < _touched(tmp / name) < min(young, time.time() - _WRITING):
+        if name in guarded:
+            continue
+        # A lock that is only a file went when it was found to be nobody's; a living workspace has one.
+        bare = (tmp / name).is_dir() and not (tmp / f"{name}.lock").exists()
+        if bare or 0 < _touched(tmp / name) < min(young, time.time() - _WRITING):
             yield _remove("tmp", home, tmp / name, dry_run)
 
 

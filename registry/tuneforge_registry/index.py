@@ -8,6 +8,7 @@ damaged or outdated index is simply built. (What is damaged in place, after it w
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuneforge_registry import blobs, files, manifests, refs, runs
+from tuneforge_registry import blobs, files, filesystems, manifests, refs, runs
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.notes import About
 
@@ -112,24 +113,38 @@ class _OutdatedError(Exception):
 
 def discard(home: Path) -> None:
     """Remove the index, journal first: left alone, it would be rolled back into the next index."""
-    if _location(home) is None:
+    path = _location(home)
+    if path is None:
         return
     with _lock(home):
-        for name in ("index.sqlite-journal", "index.sqlite"):
-            (home / name).unlink(missing_ok=True)
+        for each in (path.with_name(f"{path.name}-journal"), path):
+            each.unlink(missing_ok=True)
 
 
 def _location(home: Path) -> Path | None:
-    """Where the index lies; None if nothing can be written there, so that it is made in memory."""
-    return home / "index.sqlite" if os.access(home, os.W_OK) else None
+    """Where the index lies; None if nothing can be written there, so that it is made in memory.
+
+    SQLite needs locks that network filesystems are known to break: of a home on one, the index is this user's and this
+    machine's own.
+    """
+    if not filesystems.is_network(home):
+        return home / "index.sqlite" if os.access(home, os.W_OK) else None
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tuneforge"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    path = cache / f"index-{hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16]}.sqlite"
+    return path if os.access(cache, os.W_OK) else None
 
 
 def _lock(home: Path) -> contextlib.AbstractContextManager[Any]:
-    if _location(home) is None:
+    path = _location(home)
+    if path is None:
         return contextlib.nullcontext()
     from tuneforge_registry import locks
 
-    return locks.lock(home, locks.INDEX)
+    return locks.lock(home, locks.INDEX) if path.parent == home else locks.at(path.with_suffix(".lock"))
 
 
 def _ask(home: Path, question: Callable[[sqlite3.Connection], Answer], path: Path | None) -> Answer:

@@ -97,8 +97,7 @@ def _trace(records: _Records, connection: Connection, digest: str) -> Lineage:
 def _open(records: _Records, connection: Connection, digest: str, above: frozenset[str]) -> _Opened:
     above |= {digest}
     run, step = _origin(records, connection, digest, above)
-    home = records.home
-    manifest = manifests.read(home, digest) if manifests.exists(home, digest) else None
+    manifest = manifests.told(records.home, digest)
     inputs = runs.inputs(step or {})
     base = manifest.base if manifest else None
     if base in above or any(base in sources for sources in inputs.values()):

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import AcquireReturnProxy, BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from tuneforge_registry import files
+from tuneforge_registry import files, filesystems
+from tuneforge_registry.errors import RegistryError
 
 STORE, INDEX = "_store", "_index"  # not names that `Registry.lock` takes
+_LONGEST = 600.0  # seconds that gc may hold the store of a large registry
 
 
 class Lock(FileLock):
@@ -31,18 +33,38 @@ class Lock(FileLock):
         return proxy
 
 
-def lock(home: Path, name: str) -> Lock:
-    """The lock `name`, not yet held. Dies with its process. The file stays: removing it would let two in."""
+def at(path: Path) -> BaseFileLock:
+    """The lock of the file `path`, not yet held, in a folder that is there. Dies with its process.
+
+    The file stays: removing it would let two in. Where the system has no locks, the file itself is the lock: of a
+    process that died on this machine it is taken over, of one on another it stays until somebody removes it.
+    """
+    return Lock(path) if filesystems.has_locks(path.parent) else SoftFileLock(path)
+
+
+def lock(home: Path, name: str) -> BaseFileLock:
     path = home / "locks" / f"{name}.lock"
     files.make_folder(path.parent)
-    return Lock(path)
+    return at(path)
 
 
-def store(home: Path) -> Lock:
-    """Held where manifests and names are committed to blobs that are there, so that gc never comes between."""
+@contextlib.contextmanager
+def store(home: Path) -> Iterator[None]:
+    """Held where manifests and names are committed to blobs that are there, so that gc never comes between.
+
+    RegistryError where a file is the lock, and whoever made it on another machine is dead by all appearance.
+    """
     found = lock(home, STORE)
     found.poll_interval = 0.005
-    return found
+    try:
+        found.acquire(timeout=_LONGEST if isinstance(found, SoftFileLock) else -1)
+    except Timeout:
+        problem = f"{found.lock_file} has been there for {_LONGEST:.0f} s: its process may have died on another machine"
+        raise RegistryError(problem, "if nothing works on this registry anywhere, remove it") from None
+    try:
+        yield
+    finally:
+        found.release()
 
 
 @contextlib.contextmanager
@@ -52,7 +74,7 @@ def workspace(home: Path) -> Iterator[Path]:
     files.make_folder(folder.parent)
     guard = folder.with_suffix(".lock")
     try:
-        with Lock(guard):
+        with at(guard):
             folder.mkdir()
             try:
                 yield folder
@@ -78,8 +100,8 @@ def free(path: Path) -> Iterator[bool]:
 
     Who may not try, being allowed to read only, takes it to be held.
     """
-    probe = FileLock(path)
     try:
+        probe = FileLock(path) if filesystems.has_locks(path.parent) else SoftFileLock(path)
         probe.acquire(blocking=False)
     except (Timeout, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EACCES, errno.EPERM, errno.EROFS):

@@ -13,6 +13,9 @@ from pathlib import Path
 from tuneforge_registry import files
 from tuneforge_registry.errors import RegistryError
 
+ANCESTORS = "ancestors"
+"""The room of manifests of artifacts that are not here: provenance, as records of runs are, and never collected."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -104,17 +107,33 @@ def read(home: Path, digest: str) -> Manifest:
         raise RegistryError(
             f"no artifact {digest[:12]} in {home}", "see `tuneforge registry ls`, or run the recipe that makes it"
         ) from None
-    damaged = RegistryError(
+    if manifest := parse(content, digest):
+        return manifest
+    raise RegistryError(
         f"the manifest {location(home, digest)} is damaged", "delete it and run the recipe that made it again"
     )
+
+
+def parse(content: bytes, digest: str) -> Manifest | None:
+    """The manifest of `digest`, if that is what `content` is."""
     if hashlib.sha256(content).hexdigest() != digest:
-        raise damaged
+        return None
     try:
         fields = json.loads(content)
         entries = {path: FileEntry(entry["sha256"], entry["size"]) for path, entry in fields["files"].items()}
         return Manifest(fields["kind"], fields["base"], entries)
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise damaged from None
+        return None
+
+
+def told(home: Path, digest: str) -> Manifest | None:
+    """The manifest of an artifact that is here, or of one that is not but came with another as its ancestor."""
+    if exists(home, digest):
+        return read(home, digest)
+    try:
+        return parse((home / ANCESTORS / f"{digest}.json").read_bytes(), digest) if is_digest(digest) else None
+    except FileNotFoundError:
+        return None
 
 
 def commit(home: Path, manifest: Manifest) -> None:

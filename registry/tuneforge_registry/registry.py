@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
 from tuneforge_registry.errors import RegistryError
@@ -16,9 +16,12 @@ from tuneforge_registry.notes import About
 from tuneforge_registry.refs import Name
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+    from tuneforge_registry.exporting import Exported
     from tuneforge_registry.gc import Collection
+    from tuneforge_registry.importing import Imported
     from tuneforge_registry.lineage import Lineage
-    from tuneforge_registry.locks import Lock
     from tuneforge_registry.removal import Removal
     from tuneforge_registry.verify import Damage, Progress
 
@@ -42,9 +45,9 @@ class Registry:
         """Commit a finished folder as an artifact and give its digest; the folder is gone afterwards.
 
         Its files become blobs by hard link, and read-only: bytes are hashed once and copied never, unless `folder` is
-        on another filesystem. (Who keeps another hard link to one of them must not write through it.) Putting the
-        same again is harmless. Refused: a folder without files, a link that leaves it, anything but files and folders,
-        and a `base` that is not here.
+        on another filesystem, or on one that can neither link nor clone. (Who keeps another hard link to one of them
+        must not write through it.) Putting the same again is harmless. Refused: a folder without files, a link that
+        leaves it, anything but files and folders, and a `base` that is not here.
         """
         import shutil
 
@@ -257,7 +260,7 @@ class Registry:
         files.touch(folder)
         return folder
 
-    def lock(self, name: str) -> Lock:
+    def lock(self, name: str) -> BaseFileLock:
         """A lock between processes, to hold with `with`; it ends with its process.
 
         While it is held, gc keeps everything that was put, asked for or opened since. A run should hold one.
@@ -266,9 +269,43 @@ class Registry:
 
         return locks.lock(self.home, files.plain("a lock's name", name))
 
-    def run_lock(self, run_id: str) -> Lock:
+    def run_lock(self, run_id: str) -> BaseFileLock:
         """The lock by which others see that a run lives: to be held from before its record tells `running`."""
         return self.lock(runs.lock_name(run_id))
+
+    # Elsewhere
+
+    def export_to(
+        self,
+        stream: IO[bytes],
+        digests: Iterable[str],
+        with_ancestors: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write artifacts with what they sit on, their names, and how they came to be: one portable file.
+
+        The same content gives the same bytes. Of what they were made from there are only records, unless
+        `with_ancestors`.
+        """
+        from tuneforge_registry import exporting
+
+        return exporting.write(self.home, digests, stream, with_ancestors, progress)
+
+    def import_from(
+        self,
+        stream: IO[bytes],
+        names: Mapping[str | None, str] | None = None,
+        allow_pickle: Iterable[str] = (),
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Imported:
+        """Commit what an export holds, or only tell; RegistryError, and nothing committed, if it is not whole or safe.
+
+        `names` are other names for those in it, by these; by None, for the only one. No version here ever changes.
+        """
+        from tuneforge_registry import importing
+
+        return importing.read(self.home, stream, names or {}, frozenset(allow_pickle), dry_run, progress)
 
     # Housekeeping
 
@@ -278,17 +315,25 @@ class Registry:
 
         gc.tidy(self.home)
 
-    def verify(self, progress: Progress | None = None) -> list[Damage]:
-        """Hash every blob and follow every pointer; says what is damaged or missing, and what that touches."""
+    def verify(self, progress: Progress | None = None, digest: str | None = None) -> list[Damage]:
+        """Hash every blob and follow every pointer; says what is damaged or missing, and what that touches.
+
+        With a `digest`, only what that artifact needs and what stands for it.
+        """
         from tuneforge_registry import verify
 
-        return verify.check(self.home, progress)
+        return verify.check(self.home, progress, digest)
 
-    def gc(self, dry_run: bool, older_than: timedelta = timedelta(days=1)) -> Collection:
+    def gc(
+        self,
+        dry_run: bool,
+        older_than: timedelta = timedelta(days=1),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Collection:
         """Remove, or only tell, what is not named, not recent, not in use and no base of such."""
         from tuneforge_registry import gc
 
-        return gc.collect(self.home, dry_run, older_than)
+        return gc.collect(self.home, dry_run, older_than, progress)
 
     def reindex(self) -> None:
         """Build the index anew from the files."""

@@ -27,7 +27,12 @@ def folder(home: Path, run_id: str) -> Path:
 
 
 def write(home: Path, run_id: str, record: Mapping[str, Any]) -> None:
-    files.replace(home, location(home, run_id), json.dumps(dict(record), ensure_ascii=False, indent=1) + "\n")
+    files.replace(home, location(home, run_id), text(record))
+
+
+def text(record: Mapping[str, Any]) -> str:
+    """A record as it is stored."""
+    return json.dumps(dict(record), ensure_ascii=False, indent=1) + "\n"
 
 
 def read(home: Path, run_id: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tuneforge_registry import blobs, files
+from tuneforge_registry import blobs, files, filesystems
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.manifests import Manifest
 
@@ -30,7 +30,7 @@ def ready(home: Path, manifest: Manifest) -> Path:
                 raise RegistryError(problem, "run the recipe that made it again")
             target = fresh / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link(blobs.location(home, entry.sha256), target)
+            filesystems.link(blobs.location(home, entry.sha256), target)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists() and not _is_whole(home, manifest, folder):
             folder.rename(workspace / "broken")
@@ -40,17 +40,6 @@ def ready(home: Path, manifest: Manifest) -> Path:
             if not _is_whole(home, manifest, folder):
                 raise
     return folder
-
-
-def _link(blob: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(blob)
-    except OSError:  # no links on this filesystem, too many to this file, or not allowed to link another's file
-        import shutil
-
-        shutil.copy2(blob, target)
-        with target.open("rb") as copy:
-            os.fsync(copy.fileno())  # what is left of it by a power cut would look whole
 
 
 def _is_whole(home: Path, manifest: Manifest, folder: Path) -> bool:

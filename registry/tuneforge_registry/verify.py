@@ -33,22 +33,31 @@ class Damage:
     names: tuple[str, ...] = ()
 
 
-def check(home: Path, progress: Progress | None) -> list[Damage]:
-    """Everything damaged or missing, each once, with what it touches."""
+def check(home: Path, progress: Progress | None, only: str | None = None) -> list[Damage]:
+    """Everything damaged or missing, each once, with what it touches and how to mend it.
+
+    Of the artifact `only`, what it needs: its manifest and those it sits on, and their files.
+    """
     # Manifests before blobs: what is put meanwhile has its blobs before its manifest.
     found: dict[str, manifests.Manifest] = {}
     damages: list[Damage] = []
-    for digest in manifests.digests(home):
+    wanted = [only] if only else manifests.digests(home)
+    for digest in wanted:
         try:
             found[digest] = manifests.read(home, digest)
         except RegistryError as error:
             if manifests.exists(home, digest):
                 damages.append(_damage(home, "manifest", manifests.location(home, digest), error, [digest]))
+        else:
+            base = found[digest].base
+            if only and base and manifests.exists(home, base):
+                wanted.append(base)
     damages += _bases(home, found)
-    damages += _blobs(home, found, progress)
-    damages += [*_names(home), *_steps(home), *_runs(home)]
+    damages += _blobs(home, found, progress, everything=only is None)
+    if only is None:
+        damages += [*_names(home), *_steps(home), *_runs(home), *_ancestors(home)]
     known = refs.names(home)
-    return [_with_reach(damage, found, known) for damage in damages]
+    return [_with_reach(home, damage, found, known) for damage in damages]
 
 
 def _bases(home: Path, found: dict[str, manifests.Manifest]) -> Iterator[Damage]:
@@ -63,19 +72,21 @@ def _bases(home: Path, found: dict[str, manifests.Manifest]) -> Iterator[Damage]
             )
 
 
-def _blobs(home: Path, found: dict[str, manifests.Manifest], progress: Progress | None) -> Iterator[Damage]:
+def _blobs(
+    home: Path, found: dict[str, manifests.Manifest], progress: Progress | None, everything: bool
+) -> Iterator[Damage]:
     users: dict[str, set[str]] = defaultdict(set)
     for digest, manifest in found.items():
         for entry in manifest.files.values():
             users[entry.sha256].add(digest)
-    stored = dict(blobs.stored(home))
-    for sha256 in sorted(users.keys() - stored.keys()):
+    stored = dict(blobs.stored(home)) if everything else {sha256: blobs.location(home, sha256) for sha256 in users}
+    sizes = dict(_sizes(stored))
+    for sha256 in sorted(users.keys() - sizes.keys()):
         # Looked at again: gc may have taken the artifact and its blobs since its manifest was read.
         lost = [digest for digest in sorted(users[sha256]) if manifests.exists(home, digest)]
         if lost and not blobs.location(home, sha256).exists():
             path = blobs.location(home, sha256).relative_to(home).as_posix()
             yield Damage("blob", path, "is gone", "run the recipe that made it again", tuple(lost))
-    sizes = {sha256: blob.stat().st_size for sha256, blob in stored.items() if blob.exists()}
     total, done = sum(sizes.values()), 0
     for sha256, size in sizes.items():
         with contextlib.suppress(FileNotFoundError), stored[sha256].open("rb") as file:
@@ -83,10 +94,17 @@ def _blobs(home: Path, found: dict[str, manifests.Manifest], progress: Progress 
                 path = stored[sha256].relative_to(home).as_posix()
                 problem = "its content is not what its name says"
                 fix = "delete it and run the recipe that made it again"
+                fix = fix if users[sha256] else "nothing needs it: `tuneforge registry gc` takes it"
                 yield Damage("blob", path, problem, fix, tuple(sorted(users[sha256])))
         done += size
         if progress is not None:
             progress(done, total)
+
+
+def _sizes(stored: dict[str, Path]) -> Iterator[tuple[str, int]]:
+    for sha256, blob in stored.items():
+        with contextlib.suppress(FileNotFoundError):
+            yield sha256, blob.stat().st_size
 
 
 def _names(home: Path) -> Iterator[Damage]:
@@ -128,14 +146,25 @@ def _runs(home: Path) -> Iterator[Damage]:
             yield _damage(home, "run", runs.location(home, run_id), error, [])
 
 
+def _ancestors(home: Path) -> Iterator[Damage]:
+    for name in files.listing(home / manifests.ANCESTORS):
+        path = home / manifests.ANCESTORS / name
+        with contextlib.suppress(FileNotFoundError):
+            if manifests.parse(path.read_bytes(), name.removesuffix(".json")) is None:
+                fix = "delete it: only lineage tells of it; the import that brought it brings it again"
+                yield Damage("manifest", path.relative_to(home).as_posix(), "is damaged", fix)
+
+
 def _damage(
     home: Path, what: Literal["manifest", "run"], path: Path, error: RegistryError, artifacts: Iterable[str]
 ) -> Damage:
     return Damage(what, path.relative_to(home).as_posix(), error.problem, error.fix, tuple(artifacts))
 
 
-def _with_reach(damage: Damage, found: dict[str, manifests.Manifest], known: dict[str, refs.Name]) -> Damage:
-    """The damage with everything that sits on what it touches, and the names of all that."""
+def _with_reach(
+    home: Path, damage: Damage, found: dict[str, manifests.Manifest], known: dict[str, refs.Name]
+) -> Damage:
+    """The damage with everything that sits on what it touches, the names of all that, and who can make it again."""
     reached = set(damage.artifacts)
     while more := {digest for digest, manifest in found.items() if manifest.base in reached} - reached:
         reached |= more
@@ -145,4 +174,18 @@ def _with_reach(damage: Damage, found: dict[str, manifests.Manifest], known: dic
         for number, digest in stands_for.versions.items()
         if digest in reached
     }
-    return replace(damage, artifacts=tuple(sorted(reached)), names=tuple(sorted(named | set(damage.names))))
+    fix = damage.fix + (_again(home, damage.artifacts) if damage.what in ("blob", "manifest") else "")
+    return replace(damage, fix=fix, artifacts=tuple(sorted(reached)), names=tuple(sorted(named | set(damage.names))))
+
+
+def _again(home: Path, digests: Iterable[str]) -> str:
+    """Which recorded step makes one of these artifacts, if any does."""
+    from tuneforge_registry import lineage
+
+    for digest in digests:
+        for run_id, step in lineage.made_by(home, digest):
+            with contextlib.suppress(RegistryError):
+                recipe = runs.read(home, run_id).get("recipe")
+                named = f" of {recipe}" if isinstance(recipe, str) else ""
+                return f" (step {step}{named}, in run {run_id}), or import an export of {digest[:12]}"
+    return ""

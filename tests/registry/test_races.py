@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tuneforge_registry import Registry, blobs, files, gc, refs, trees
+from tuneforge_registry import Registry, blobs, files, filesystems, gc, refs
 
 Put = Callable[..., str]
 
@@ -94,11 +95,31 @@ def test_a_tree_that_another_process_finished_first_is_left_alone(
     if broken:
         (registry.tree(digest) / "a").unlink()
     theirs: list[int] = []
-    interrupt(monkeypatch, trees, "_link", lambda: theirs.append(registry.tree(digest).stat().st_ino))
+    interrupt(monkeypatch, filesystems, "link", lambda: theirs.append(registry.tree(digest).stat().st_ino))
     tree = registry.tree(digest)
     assert [tree.stat().st_ino] == theirs
     assert {path.name for path in tree.iterdir()} == {"a", "b"}
     assert list((registry.home / "tmp").iterdir()) == []
+
+
+def test_gc_killed_between_any_two_removals_leaves_nothing_damaged(
+    registry: Registry, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        base = put(f"base {number}")
+        registry.tree(put(f"{number}", "adapter", put(f"middle {number}", "adapter", base)))
+        registry.remember(f"key-{number}", base)
+    remove = gc._remove
+    removed = []
+
+    def watched(*arguments: Any) -> Any:
+        removed.append(remove(*arguments))
+        assert registry.verify() == []
+        return removed[-1]
+
+    monkeypatch.setattr(gc, "_remove", watched)
+    registry.gc(dry_run=False, older_than=timedelta(0))
+    assert len(removed) > 30
 
 
 def test_gc_minds_no_process_that_clears_away_its_own(

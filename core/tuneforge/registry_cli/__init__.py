@@ -11,6 +11,8 @@ COMMANDS = {
     "path": "path:path",
     "verify": "verify:verify",
     "gc": "gc:gc",
+    "export": "export:export",
+    "import": "import_:import_",
     "reproduce": "reproduce:reproduce",
     "reindex": "reindex:reindex",
 }

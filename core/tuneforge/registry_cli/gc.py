@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from ..report.figures import size
 from .common import json_option, open_registry, print_json
+from .progress import shown
 
 
 @click.command()
@@ -18,12 +20,21 @@ from .common import json_option, open_registry, print_json
 @click.pass_obj
 def gc(obj: dict[str, Any], yes: bool, days: float, as_json: bool) -> None:
     """Remove what is not named, recent, in use or the base of such."""
-    found = open_registry(obj).gc(not yes, timedelta(days=days))
+    registry = open_registry(obj)
+    with shown("removing" if yes else "looking", bytes=False) as progress:
+        found = registry.gc(not yes, timedelta(days=days), progress)
     if as_json:
         print_json({"done": yes, "bytes": found.bytes, "garbage": [vars(garbage) for garbage in found.garbage]})
         return
     for garbage in found.garbage:
-        if garbage.what in ("artifact", "scratch"):
-            click.echo(f"{garbage.what} {garbage.path}")
+        if garbage.what == "scratch":
+            click.echo(f"scratch {garbage.path}  {size(garbage.bytes)}")
+        elif garbage.digest:
+            made = [f"step {step} in {run}" for run, step in registry.made_by(garbage.digest)[:1]]
+            told = [f"artifact {garbage.digest[:12]}", str(garbage.kind), size(garbage.size or 0), *made]
+            click.echo("  ".join(told))
+    others = Counter(garbage.what for garbage in found.garbage if garbage.what not in ("artifact", "scratch"))
+    if others:
+        click.echo(", ".join(f"{count} {what}{'s' * (count > 1)}" for what, count in others.items()))
     verb = "removed" if yes else "would remove"
     click.echo(f"{verb} {len(found.garbage)} things, {size(found.bytes)}" + ("" if yes else "; --yes does it"))

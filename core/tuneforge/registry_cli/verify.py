@@ -7,21 +7,24 @@ from typing import Any
 
 import click
 
-from ..console import open_console
 from ..errors import STEP_FAILED
 from .common import json_option, open_registry, print_json
+from .progress import shown
 
 
 @click.command()
+@click.argument("ref", required=False)
 @json_option
 @click.pass_obj
-def verify(obj: dict[str, Any], as_json: bool) -> None:
-    """Hash everything again; say what is damaged, and which artifacts and names that touches."""
-    from rich.progress import Progress
+def verify(obj: dict[str, Any], ref: str | None, as_json: bool) -> None:
+    """Hash everything again; say what is damaged, what that touches, and how to mend it.
 
-    with Progress(console=open_console(stderr=True), transient=True) as progress:
-        task = progress.add_task("hashing", total=None)
-        damages = open_registry(obj).verify(lambda done, total: progress.update(task, completed=done, total=total))
+    With a REF, only that artifact and what it sits on.
+    """
+    registry = open_registry(obj)
+    digest = registry.resolve(ref) if ref else None
+    with shown("hashing") as progress:
+        damages = registry.verify(progress, digest)
     if as_json:
         print_json([vars(damage) for damage in damages])
         sys.exit(STEP_FAILED if damages else 0)
