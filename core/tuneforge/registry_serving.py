@@ -16,7 +16,7 @@ from .preflight import home_folder
 if TYPE_CHECKING:
     from tuneforge_registry_server import Kinds, Tokens
 
-_NEEDED = ("starlette", "uvicorn", "yaml")
+_NEEDED = ("lz4", "starlette", "uvicorn", "yaml")
 
 
 @click.command()

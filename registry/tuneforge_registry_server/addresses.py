@@ -16,6 +16,10 @@ NONE = "_"
 """The namespace of names that have none, where the client cannot do without: no name of the registry begins so."""
 
 
+UPLOADS = "/-/uploads/"
+"""Where files are sent: addresses that carry the right to do so themselves, as the client shows no token there."""
+
+
 class _Id(Convertor[str]):
     """A repository's id, in one part or two; which it is follows from what comes after."""
 

@@ -100,8 +100,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         return served
 
     yield start
-    for server, thread in started:
+    for server, _ in started:
         server.should_exit = server.force_exit = True
+    for _, thread in started:
         thread.join()
 
 
