@@ -23,6 +23,7 @@ from tuneforge_registry import Registry, RegistryError
 from tuneforge_registry_server.addresses import UPLOADS, AsSent
 from tuneforge_registry_server.door import Door
 from tuneforge_registry_server.errors import HubError
+from tuneforge_registry_server.gguf import Gguf
 from tuneforge_registry_server.reading import Reading
 from tuneforge_registry_server.repositories import Kinds, Repositories
 from tuneforge_registry_server.tokens import Tokens
@@ -51,7 +52,8 @@ class Terms:
 def application(registry: Registry, kinds: Kinds, terms: Terms) -> ASGIApp:
     """An ASGI application that serves a registry."""
     repositories = Repositories(registry, kinds)
-    reading, uploads, xet = Reading(repositories), Uploads(repositories), Xet(repositories)
+    reading, gguf = Reading(repositories), Gguf(repositories)
+    uploads, xet = Uploads(repositories), Xet(repositories)
     writing = Writing(repositories, terms.allow_pickle)
     api, git = "/api/{types:types}/{id:repository}", "/{id:repository}.git/info/lfs/objects"
     routes = [
@@ -77,6 +79,7 @@ def application(registry: Registry, kinds: Kinds, terms: Terms) -> ASGIApp:
         _writes(f"{api}/tag/{{revision}}", writing.add_tag),
         _writes(f"{api}/tag/{{alias}}", writing.remove, "DELETE"),
         _reads(api, reading.repository),
+        _reads("/v2/{id:repository}/manifests/{tag}", gguf.manifest),
         _writes(f"{api}/xet-write-token/{{revision}}", xet.token, "GET"),
         _writes(f"{UPLOADS}lfs/{{oid}}", uploads.receive, "PUT"),
         _writes(f"{UPLOADS}xet/{{session}}/v1/xorbs/default/{{hash}}", xet.xorb),
