@@ -118,7 +118,7 @@ def test_transformers_peft_and_datasets(shop: Served, tmp_path: Path) -> None:
         "equal": True,
         "same": True,
         "rows": len(CHATS),
-        "columns": ["messages"],
+        "columns": ["messages", "tools"],
     }
     adapter = shop.registry.manifest(shop.registry.resolve("orders-adapter"))
     assert adapter.kind == "adapter"
