@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.found import Score, Stored, Version, Wanted
-from tuneforge_registry.manifests import Manifest
+from tuneforge_registry.manifests import FileEntry, Manifest
 from tuneforge_registry.notes import About
 from tuneforge_registry.refs import Name
 
@@ -67,6 +67,15 @@ class Registry:
                 manifests.commit(self.home, manifest)
         shutil.rmtree(folder)
         return manifest.digest
+
+    def assemble(self, kind: str, base: str | None, files: Mapping[str, FileEntry], fresh: Mapping[str, Path]) -> str:
+        """Commit an artifact out of blobs that are here and of `fresh` files, hashed already, by their sha256.
+
+        Bytes are neither hashed nor copied. RegistryError if some are neither here nor fresh, and as for `put`.
+        """
+        from tuneforge_registry import assembly
+
+        return assembly.assemble(self.home, kind, base, files, fresh)
 
     def _check_apart(self, folder: Path) -> None:
         """RegistryError if consuming `folder` would consume the registry, or part of it."""

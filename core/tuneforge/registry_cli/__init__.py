@@ -13,6 +13,7 @@ COMMANDS = {
     "gc": "gc:gc",
     "export": "export:export",
     "import": "import_:import_",
+    "serve": "serve:serve",
     "reproduce": "reproduce:reproduce",
     "reindex": "reindex:reindex",
 }
