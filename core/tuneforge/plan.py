@@ -20,6 +20,7 @@ from .launch.hardware import Hardware, hardware
 from .launch.options import Launch, settle
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
+from .shareable import without_places
 from .sources import Digests
 from .stages import Known, Method, Publish
 from .sweeps.repeats import told_once
@@ -124,7 +125,8 @@ class Plan:
         step.result = stored(self.registry, digest, self.recipe.plugins.kinds)
 
     def lineage(self, step: PlannedStep) -> dict[str, Any]:
-        """How everything before a step was made: an entry a step, in the order of making. A function of content."""
+        """How everything before a step was made: the recipe, and an entry a step in the order of making. A function of
+        content, and fit to be shown to others."""
         wanted: list[str] = []
 
         def visit(wire: str) -> None:
@@ -137,7 +139,13 @@ class Plan:
         for wires in step.spec.inputs.values():
             for wire in wires:
                 visit(wire)
-        return {"recipe": self.recipe.name, "steps": [self._entry(wire) for wire in wanted]}
+        document = self.recipe.document
+        return {
+            "recipe": self.recipe.name,
+            "text": without_places(document.text),
+            "settings": [without_places(setting) for setting in document.settings],
+            "steps": [self._entry(wire) for wire in wanted],
+        }
 
     def _entry(self, wire: str) -> dict[str, Any]:
         result = self.result(wire)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Self
 from pydantic import PrivateAttr
 
 from tuneforge import Facts, Field, Finding, Known, LoadModel, Model, Source, Step, StepError
+from tuneforge.kit.hub import CLIENT, COMMIT
 
 from . import folders
-
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Hub(LoadModel):
     """
 
     name = "hub"
-    needs = ("huggingface_hub>=1.31",)
+    needs = (CLIENT,)
     engine = "tuneforge_models.hub_client"
 
     repo: str = Field(description="The repository, `owner/name`.", also=("repo_id", "model_name_or_path", "base_model"))

@@ -32,4 +32,4 @@ class LlamaCpp(Served):
             if not model.base:  # which is served by itself as well
                 verify_template(model.file, threads=step.threads)
             use += model.usage(self.context)
-        bundle.release(Dressing(use))
+        bundle.release(self.to, Dressing(use))

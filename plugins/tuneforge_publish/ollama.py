@@ -60,7 +60,7 @@ class Ollama(Served):
             path = model.part.path("Modelfile")
             files[path] = modelfile(model, self.context, self.system)
             use += usage(model, path, bundle, self.context)
-        bundle.release(Dressing(use, files))
+        bundle.release(self.to, Dressing(use, files))
 
 
 REMEDY = "Serve it with `publish: llama_cpp`, which renders the model's own template, or train with a simpler one."

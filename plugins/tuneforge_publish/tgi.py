@@ -43,4 +43,4 @@ class Tgi(Served):
 
         bundle = Bundle(self, artifacts, reports or [], step)
         server = server_of(bundle, NAME)
-        bundle.release(Dressing(list(usage(server, self.context)), files(server, self.context)))
+        bundle.release(self.to, Dressing(list(usage(server, self.context)), files(server, self.context)))

@@ -277,9 +277,9 @@ def test_an_unreachable_hub_and_an_empty_cache_is_an_error(hub: SmallHub, step: 
 def test_a_hub_that_does_not_answer_is_not_waited_for(
     hub: SmallHub, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tuneforge_models import hub_client
+    from tuneforge.kit import hub_client
 
-    monkeypatch.setattr(hub_client, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(hub_client, "TIMEOUT", 0.2)
     monkeypatch.setattr(_Answers, "_about", lambda *_: time.sleep(9))
     started = time.monotonic()
     (error,) = _errors(Hub(repo="kim/lamps").pin())

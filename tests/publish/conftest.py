@@ -101,6 +101,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     write_report(report, passed=True, scores={base.digest: {"exact_match": 0.0}, adapter.digest: {"exact_match": 0.81}})
     lineage = {
         "recipe": "orders",
+        "text": "name: orders\nsteps:\n  base: {load_model: builtin}\n",
+        "settings": ["steps.sft.with.learning_rate=1e-4"],
         "steps": [
             entry("base", base.digest, Model.kind, "load_model: builtin", config={"model": "tiny"}),
             entry(
@@ -127,7 +129,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
                 {"model": ["sft"]},
                 config={"type": "q8_0", "rows": 0, "matrix": None, "more": {"a": None}},
             ),
-            entry("scores", report.digest, Report.kind, "evaluate: generation", {"models": ["base", "sft"]}),
+            entry(
+                "scores",
+                report.digest,
+                Report.kind,
+                "evaluate: generation",
+                {"models": ["base", "sft"], "data": ["chats"]},
+            ),
         ],
     }
     return Made(base, adapter, gguf, report, lineage)
