@@ -226,6 +226,18 @@ class GgufAdapter(Artifact):
         yield from _without(path, "*.gguf")
 
 
+class Files(Artifact):
+    """Files of a model repository that are no other kind of artifact: a model without its tokenizer, or a card."""
+
+    kind = "files"
+
+
+class Dataset(Artifact):
+    """Files of a dataset repository that no step has made, in any layout that the datasets library reads."""
+
+    kind = "dataset"
+
+
 class Report(Artifact):
     """What an evaluation found: report.json with `subjects` (digests), `passed` and `scores` (by subject, by name)."""
 

@@ -396,11 +396,15 @@ class _RegistryGroup(click.Group):
     """Its commands are imported when one is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return ["ls", "show", "lineage", "tag", "path", "verify", "gc"]
+        return ["ls", "show", "lineage", "tag", "path", "verify", "gc", "serve"]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         from . import registry_commands
 
+        if name == "serve":
+            from .registry_serving import serve
+
+            return serve
         return getattr(registry_commands, name) if name in self.list_commands(context) else None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
 from tuneforge_registry.errors import RegistryError
-from tuneforge_registry.manifests import Manifest
+from tuneforge_registry.manifests import FileEntry, Manifest
 from tuneforge_registry.refs import Name
 
 if TYPE_CHECKING:
@@ -69,6 +69,15 @@ class Registry:
                 manifests.commit(self.home, manifest)
         shutil.rmtree(folder)
         return manifest.digest
+
+    def assemble(self, kind: str, base: str | None, files: Mapping[str, FileEntry], fresh: Mapping[str, Path]) -> str:
+        """Commit an artifact out of blobs that are here and of `fresh` files, hashed already, by their sha256.
+
+        Bytes are neither hashed nor copied. RegistryError if some are neither here nor fresh, and as for `put`.
+        """
+        from tuneforge_registry import assembly
+
+        return assembly.assemble(self.home, kind, base, files, fresh)
 
     def _check_apart(self, folder: Path) -> None:
         """RegistryError if consuming `folder` would consume the registry, or part of it."""

@@ -13,6 +13,8 @@ from tuneforge_trl.sft import Sft
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = {"qlora": list(QLora.needs)}
 """What one option alone needs."""
+SERVER = ("pyyaml>=6.0", "starlette>=1.8", "uvicorn>=0.30")
+"""What one command of the core needs: to serve the registry."""
 ASIDE = {"bitsandbytes", "gptqmodel", "llmcompressor"}
 """Plugins whose needs would make every start slower, or pin what others need newer: their extra is not in `all`."""
 EXTRAS = {
@@ -33,7 +35,7 @@ def test_extras_are_what_plugins_need() -> None:
             needs[offered.__module__.partition(".")[0].removeprefix("tuneforge_")].update(offered.needs)
     assert needs.keys() >= ASIDE
     assert {name: sorted(wanted) for name, wanted in EXTRAS.items()} == {
-        name: sorted(wanted) for name, wanted in (needs | strategies()).items()
+        name: sorted(wanted) for name, wanted in (needs | strategies() | {"server": set(SERVER)}).items()
     }
 
 

@@ -1,0 +1,100 @@
+"""`tuneforge registry serve`: the registry for tools that speak the Hugging Face Hub's protocol."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuneforge_registry import Registry, RegistryError
+
+from .errors import RefusedError
+from .preflight import home_folder
+
+if TYPE_CHECKING:
+    from tuneforge_registry_server import Kinds, Tokens
+
+_NEEDED = ("starlette", "uvicorn", "yaml")
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; elsewhere tokens are asked for.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8800, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--tokens",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Ask clients for one of the tokens in this file: a line each, `read` or `write`, and the token or its sha256.",
+)
+@click.option("--read-only", is_flag=True, help="Let nobody change anything.")
+@click.option("--allow-pickle", is_flag=True, help="Take pickles (.bin, .pt), which run code wherever they are opened.")
+@click.pass_obj
+def serve(obj: dict[str, Any], host: str, port: int, tokens: Path | None, read_only: bool, allow_pickle: bool) -> None:
+    """Serve the registry over the Hub's protocol, so that hf, transformers, datasets, vLLM and llama.cpp use it.
+
+    Names are repositories, versions and aliases are revisions. Ctrl-C ends it.
+
+    \b
+    tuneforge registry serve
+    HF_ENDPOINT=http://127.0.0.1:8800 hf download support-bot --revision production
+    """
+    from .serve.address import free_address
+
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise RefusedError(f"{' and '.join(missing)} are not installed", "pip install 'tuneforge[server]' brings them.")
+    address = free_address(host, port)
+    known = _tokens(tokens) if tokens else None
+    if not address.loopback and known is None:
+        raise RefusedError(
+            f"--host {host} can be reached from other machines, and nobody would be asked for a token",
+            "Write tokens into a file and give it with --tokens, or stay with --host 127.0.0.1.",
+        )
+    import uvicorn
+
+    from tuneforge_registry_server import Terms, application
+
+    registry = Registry(home_folder(obj["home"]))
+    hosts = ("localhost", "127.0.0.1", "[::1]", host.lower(), address.host)
+    terms = Terms(known, read_only, allow_pickle, hosts, lambda line: click.echo(line))
+    app = application(registry, _kinds(registry), terms)
+    click.echo(f"serving {registry.home} at {address.url}{' read-only' if read_only else ''}; Ctrl-C ends it")
+    click.echo(f"\nexport HF_ENDPOINT={address.url}\n")
+    # h11 bounds the headers of a request, which httptools does not.
+    uvicorn.run(
+        app,
+        host=address.host,
+        port=address.port,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+def _tokens(file: Path) -> Tokens:
+    from tuneforge_registry_server import Tokens
+
+    try:
+        return Tokens.read(file)
+    except RegistryError as error:
+        raise RefusedError(error.problem, error.fix) from error
+
+
+def _kinds(registry: Registry) -> Kinds:
+    from tuneforge_registry_server import Kinds
+
+    from .plugins import Plugins
+    from .recognition import DATA, base_of, recognised
+
+    known = Plugins().kinds
+
+    def of(folder: Path, type: str, before: str | None) -> tuple[str, str | None]:
+        kind = recognised(folder, known, type == "dataset", before)
+        return kind.kind, base_of(folder, kind, registry)
+
+    return Kinds(frozenset(name for name, kind in known.items() if issubclass(kind, DATA)), of)

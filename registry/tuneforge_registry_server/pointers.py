@@ -1,0 +1,54 @@
+"""Branches: aliases of a name, which move."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuneforge_registry import Registry, files, locks
+from tuneforge_registry_server.errors import HubError, bad
+from tuneforge_registry_server.repositories import MAIN, Repository, Version
+
+_ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
+_FIXED = re.compile(r"v[1-9][0-9]*|[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@contextmanager
+def alone(registry: Registry, name: str) -> Iterator[None]:
+    """Nobody else commits to the repository meanwhile, and gc leaves what was brought since."""
+    with registry.lock(f"repository-{name.replace('/', '--')}"):
+        yield
+
+
+def check(alias: str) -> str:
+    """The alias itself. HubError if nothing can be called so."""
+    if _FIXED.fullmatch(alias):
+        raise bad(f"{alias} is how a version or commit is called, which never changes: choose another name")
+    if not _ALIAS.fullmatch(alias):
+        raise bad(f"{alias!r} cannot be a branch or tag here: lower-case letters, digits, '.', '_' and '-'")
+    return alias
+
+
+def branch(repository: Repository, name: str) -> Version:
+    """What a branch points to, to commit on it. HubError for a revision that never moves."""
+    if name == MAIN or name in repository.known.aliases:
+        return repository.at(name)
+    if repository.number(name) is not None:
+        raise HubError(403, f"{name} never changes: commit to {MAIN} or to a branch")
+    return repository.at(name)
+
+
+def point(registry: Registry, name: str, alias: str, number: int) -> None:
+    with locks.store(registry.home):
+        files.replace(registry.home, _place(registry, name, alias), f"v{number}\n")
+
+
+def remove(registry: Registry, name: str, alias: str) -> None:
+    with locks.store(registry.home):
+        _place(registry, name, alias).unlink(missing_ok=True)
+
+
+def _place(registry: Registry, name: str, alias: str) -> Path:
+    return registry.home / "refs" / name / f"@{check(alias)}"
