@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.gguf.small_models import rewrite
+from tests.hubs import hub, served  # noqa: F401 - fixtures
 from tuneforge import Adapter, ChatData, Gguf, GgufAdapter, Model, Publish, QuantizedModel, Release, Report, Step
 from tuneforge.kit.models import load_model, load_tokenizer, save_adapter
 from tuneforge_publish import Folder

@@ -98,8 +98,9 @@ def page(repo: str, kind: RepoType = "model") -> str:
 
 
 def line(error: Exception) -> str:
-    """The first line of an error."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """What an error says, in one line: the Hub's own words, where it has some."""
+    told = getattr(error, "server_message", None) or str(error)
+    return next(iter(str(told).strip().splitlines()), type(error).__name__)
 
 
 def link(blob: Path, target: Path) -> None:

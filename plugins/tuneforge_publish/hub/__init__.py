@@ -97,7 +97,7 @@ class Hub(Carded):
 
         bundle = Bundle(self, artifacts, reports or [], step)
         shipment = Shipment()
-        bundle.fill(shipment, Dressing(list(usage(bundle, self.repo, self.tag))))
+        bundle.fill(shipment, Dressing(list(usage(bundle, self.repo))))
         shipment.sum_up()
         upload(self, shipment, step)
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # which are public all the same
     build_hf_headers,
     disable_progress_bars,
     get_session,
-    is_xet_available,
 )
 
 from tuneforge import Step, StepError
@@ -25,6 +24,7 @@ from tuneforge.kit.hub_client import AWAY, line, why_away
 from tuneforge.report import figures
 
 from ..release import SUMS
+from .access import card_problem
 from .shipment import Shipment
 
 if TYPE_CHECKING:
@@ -113,12 +113,11 @@ def _listed(api: HfApi, method: Hub, shipment: Shipment, step: Step) -> dict[str
 
 
 def _published(api: HfApi, method: Hub, shipment: Shipment, step: Step) -> dict[str, Any]:
-    try:
-        ModelCard(shipment.text("README.md")).validate()
-    except ValueError as error:
-        told = " ".join(str(error).split())
-        raise StepError(f"the Hub refuses the card: {told}", "Mend the options that it speaks of.") from error
-    repo = api.create_repo(method.repo, private=method.private, exist_ok=True).repo_id
+    problem = card_problem(shipment.text("README.md"))
+    if problem:  # the client itself asks only when everything has been sent
+        raise StepError(f"the Hub refuses the card: {problem}", "Mend the options that it speaks of.")
+    repo = method.repo
+    api.create_repo(repo, private=method.private, exist_ok=True)
     if method.branch != constants.DEFAULT_REVISION:
         _make_branch(api, repo, method.branch)
     tagged = _tagged(api, repo, method.tag, shipment)
@@ -207,7 +206,7 @@ def _transport(api: HfApi, repo: str, branch: str) -> Iterator[None]:
     The client itself takes every server for one that has Xet, if the package is there.
     """
     before = constants.HF_HUB_DISABLE_XET
-    if is_xet_available():
+    if not before:
         url = f"{api.endpoint}/api/models/{repo}/xet-write-token/{quote(branch, safe='')}"
         answer = get_session().get(url, headers=build_hf_headers())
         constants.HF_HUB_DISABLE_XET = answer.status_code in (404, 405, 501)

@@ -18,7 +18,7 @@ _QUANTIZED = re.compile(r"[-.]((?:IQ|Q)\d\w*|BF16|F16|F32)\.gguf$", re.IGNORECAS
 """The type at the end of a GGUF file's name, by which Ollama knows the file."""
 
 
-def usage(bundle: Bundle, repo: str, tag: str | None) -> Iterator[str]:
+def usage(bundle: Bundle, repo: str) -> Iterator[str]:
     """Markdown for each released part, with every engine that runs it."""
     yield f"A private repository, or a gated base model, takes `hf auth login` first.{_engines(bundle)}"
     for part in bundle.parts:
@@ -26,9 +26,9 @@ def usage(bundle: Bundle, repo: str, tag: str | None) -> Iterator[str]:
             titled = f"{part.name}, with " if sum(one.released for one in bundle.parts) > 1 else "With "
             if isinstance(part.artifact, (Model, QuantizedModel, Adapter)):
                 yield f"### {titled}transformers"
-                yield from transformers(part, lambda name: _arguments(bundle, repo, tag, name))
+                yield from transformers(part, lambda name: _arguments(bundle, repo, name))
                 yield f"### {titled}vLLM"
-                yield from _vllm(bundle, part, repo, tag)
+                yield from _vllm(bundle, part, repo)
             else:
                 yield f"### {titled}llama.cpp"
                 yield from _llama_cpp(bundle, part, repo)
@@ -43,15 +43,15 @@ def _engines(bundle: Bundle) -> str:
     return " llama.cpp and Ollama run GGUF files, which this repository has none of."
 
 
-def _arguments(bundle: Bundle, repo: str, tag: str | None, name: str) -> str:
+def _arguments(bundle: Bundle, repo: str, name: str) -> str:
     """The arguments of `from_pretrained` for a folder of the release, or for another repository."""
     if name not in {part.folder for part in bundle.parts}:
         return f'"{name}"'
     inside = "" if name == "." else f', subfolder="{name}"'
-    return f'"{repo}"{inside}' + (f', revision="{tag}"' if tag else "")
+    return f'"{repo}"{inside}'
 
 
-def _vllm(bundle: Bundle, part: Part, repo: str, tag: str | None) -> Iterator[str]:
+def _vllm(bundle: Bundle, part: Part, repo: str) -> Iterator[str]:
     facts = part.facts
     adapter = isinstance(part.artifact, Adapter)
     problems = [finding.problem for finding in vllm_findings(facts.model) if finding.level == "error"]
@@ -66,15 +66,14 @@ def _vllm(bundle: Bundle, part: Part, repo: str, tag: str | None) -> Iterator[st
     here = bundle.served_name(part)
     given = (f"{here}/{base}" if base in folders else base) if local else repo if base == "." else base
     arguments = ["vllm", "serve", given.removesuffix("/.")]
-    arguments += ["--revision", part.revision or tag or ""] if (part.revision or (tag and not local)) else []
+    arguments += ["--revision", part.revision] if part.revision else []
     if adapter:
         rank = max_lora_rank([facts.config])
         where = repo if not local else f"{here}/{part.folder}".removesuffix("/.")
         arguments += ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{part.name}={where}"]
     else:
         arguments += ["--served-model-name", here]
-    revision = f" --revision {tag}" if tag else ""
-    get = [f"hf download {repo}{revision} --local-dir {here}"] if local else []
+    get = [f"hf download {repo} --local-dir {here}"] if local else []
     yield block("sh", "pip install vllm", *get, shlex.join(arguments))
     yield question(8000, part.name if adapter else here)
 
