@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import secrets
 import subprocess
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +30,28 @@ class Served:
     url: str
     lines: list[str] = field(default_factory=list)
 
+    def forget(self) -> None:
+        """From now on, nothing has been asked yet."""
+        self._catch_up()
+        self.lines.clear()
+
     def asked(self, *words: str) -> list[str]:
         """The requests in whose lines all the words stand."""
+        self._catch_up()
         return [line for line in self.lines if all(word in line for word in words)]
 
     @property
     def sent(self) -> list[str]:
         """Requests that brought content."""
         return self.asked("PUT ") + self.asked("/commit/", "POST ")
+
+    def _catch_up(self) -> None:
+        """Waits until the lines of all requests that were answered are here: until that of a last one is."""
+        mark = f"/{secrets.token_hex(8)}"
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{self.url}{mark}", timeout=30)
+        while not any(mark in line for line in self.lines):
+            time.sleep(0.002)
 
     def __repr__(self) -> str:
         return "".join(self.lines)
@@ -92,5 +111,5 @@ def point(patch: pytest.MonkeyPatch, url: str, cache: Path, token: str | None = 
 def hub(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Served:
     """The server, with this process's client asking it, and nothing asked yet."""
     point(monkeypatch, served.url, tmp_path / "cache")
-    served.lines.clear()
+    served.forget()
     return served
