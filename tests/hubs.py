@@ -81,9 +81,21 @@ def serve(home: Path, *options: str, tokens: bool = True) -> Served:
         said += line
         if found := re.search(r"HF_ENDPOINT=(\S+)", line):
             served = Served(home, process, found[1])
+            while not _answers(served.url):
+                time.sleep(0.01)
             threading.Thread(target=served.lines.extend, args=(process.stdout,), daemon=True).start()
             return served
     raise AssertionError(f"the server ended: {said}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=30)
+    except urllib.error.HTTPError:  # it asks for a token, and so is there
+        return True
+    except urllib.error.URLError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ _KINDS = {
     "a token of the Hugging Face Hub": r"hf_[A-Za-z0-9]{16,}",
     "a token of GitHub": r"(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{20,}",
     "a token of GitLab": r"glpat-[\w-]{16,}",
-    "a key of OpenAI or Anthropic": r"sk-[A-Za-z0-9_-]{20,}",
+    "a key of OpenAI or Anthropic": r"sk-(?=[\w-]*\d)[\w-]{20,}",
     "a key of AWS": r"(?:AKIA|ASIA)[A-Z0-9]{16}",
     "a token of Slack": r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",

@@ -22,7 +22,7 @@ class Folder(ToFolder):
     """
 
     name = "folder"
-    version = 2
+    version = 3
 
     def run(
         self,

@@ -18,7 +18,7 @@ class LlamaCpp(Served):
     """
 
     name = "llama_cpp"
-    version = 2
+    version = 3
     needs = ("filelock>=4", "gguf>=0.19", "jinja2>=3.1", "pyyaml>=6.0", "xllamacpp>=2026.10")
 
     def run(self, artifacts: list[Gguf | GgufAdapter], reports: list[Report] | None = None, *, step: Step) -> None:

@@ -21,7 +21,7 @@ class Ollama(Served):
     """
 
     name = "ollama"
-    version = 2
+    version = 3
     needs = ("filelock>=4", "gguf>=0.19", "jinja2>=3.1", "pyyaml>=6.0")
 
     system: str = Field("", description="What the model is told ahead of each conversation that does not say itself.")

@@ -19,7 +19,7 @@ class Vllm(Served):
     """
 
     name = "vllm"
-    version = 2
+    version = 3
 
     def check(self, facts: Known) -> Iterator[Finding]:
         from tuneforge.kit.vllm_checks import vllm_findings
