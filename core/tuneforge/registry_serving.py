@@ -16,7 +16,7 @@ from .preflight import home_folder
 if TYPE_CHECKING:
     from tuneforge_registry_server import Kinds, Tokens
 
-_NEEDED = ("starlette", "uvicorn", "yaml")
+_NEEDED = ("lz4", "starlette", "uvicorn", "yaml")
 
 
 @click.command()
@@ -58,7 +58,7 @@ def serve(obj: dict[str, Any], host: str, port: int, tokens: Path | None, read_o
     registry = Registry(home_folder(obj["home"]))
     hosts = ("localhost", "127.0.0.1", "[::1]", host.lower(), address.host)
     terms = Terms(known, read_only, allow_pickle, hosts, lambda line: click.echo(line))
-    app = application(registry, _kinds(registry), terms)
+    app = application(registry, kinds_of(registry), terms)
     click.echo(f"serving {registry.home} at {address.url}{' read-only' if read_only else ''}; Ctrl-C ends it")
     click.echo(f"\nexport HF_ENDPOINT={address.url}\n")
     # h11 bounds the headers of a request, which httptools does not.
@@ -85,7 +85,8 @@ def _tokens(file: Path) -> Tokens:
         raise RefusedError(error.problem, error.fix) from error
 
 
-def _kinds(registry: Registry) -> Kinds:
+def kinds_of(registry: Registry) -> Kinds:
+    """What the server asks about folders that clients make."""
     from tuneforge_registry_server import Kinds
 
     from .plugins import Plugins

@@ -16,6 +16,10 @@ NONE = "_"
 """The namespace of names that have none, where the client cannot do without: no name of the registry begins so."""
 
 
+UPLOADS = "/-/uploads/"
+"""Where files are sent: addresses that carry the right to do so themselves, as the client shows no token there."""
+
+
 class _Id(Convertor[str]):
     """A repository's id, in one part or two; which it is follows from what comes after."""
 
@@ -48,9 +52,10 @@ class AsSent:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope.get("raw_path") is not None:
-            path = scope["raw_path"].partition(b"?")[0].decode("latin-1")
-            scope = {**scope, "path": path or "/", "root_path": ""}
+        if scope["type"] == "http":
+            path = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1") or scope["path"]
+            query = scope["query_string"].decode("utf-8", "replace").encode()  # what is read as UTF-8 by others
+            scope = {**scope, "path": path, "root_path": "", "query_string": query}
         await self._app(scope, receive, send)
 
 

@@ -20,14 +20,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tuneforge_registry import Registry, RegistryError
-from tuneforge_registry_server.addresses import AsSent
+from tuneforge_registry_server.addresses import UPLOADS, AsSent
 from tuneforge_registry_server.door import Door
 from tuneforge_registry_server.errors import HubError
+from tuneforge_registry_server.gguf import Gguf
 from tuneforge_registry_server.reading import Reading
 from tuneforge_registry_server.repositories import Kinds, Repositories
 from tuneforge_registry_server.tokens import Tokens
 from tuneforge_registry_server.uploads import Uploads
 from tuneforge_registry_server.writing import Writing
+from tuneforge_registry_server.xet import Xet
 
 Endpoint = Callable[[Request], Response] | Callable[[Request], Awaitable[Response]]
 
@@ -50,7 +52,8 @@ class Terms:
 def application(registry: Registry, kinds: Kinds, terms: Terms) -> ASGIApp:
     """An ASGI application that serves a registry."""
     repositories = Repositories(registry, kinds)
-    reading, uploads = Reading(repositories), Uploads(repositories)
+    reading, gguf = Reading(repositories), Gguf(repositories)
+    uploads, xet = Uploads(repositories), Xet(repositories)
     writing = Writing(repositories, terms.allow_pickle)
     api, git = "/api/{types:types}/{id:repository}", "/{id:repository}.git/info/lfs/objects"
     routes = [
@@ -76,13 +79,17 @@ def application(registry: Registry, kinds: Kinds, terms: Terms) -> ASGIApp:
         _writes(f"{api}/tag/{{revision}}", writing.add_tag),
         _writes(f"{api}/tag/{{alias}}", writing.remove, "DELETE"),
         _reads(api, reading.repository),
+        _reads("/v2/{id:repository}/manifests/{tag}", gguf.manifest),
+        _writes(f"{api}/xet-write-token/{{revision}}", xet.token, "GET"),
+        _writes(f"{UPLOADS}lfs/{{oid}}", uploads.receive, "PUT"),
+        _writes(f"{UPLOADS}xet/{{session}}/v1/xorbs/default/{{hash}}", xet.xorb),
+        _writes(f"{UPLOADS}xet/{{session}}/v1/shards", xet.shard),
     ]
     for prefix in ("/{types:datasets}", ""):
         routes += [
             _reads(f"{prefix}/{{id:repository}}/resolve/{{revision}}/{{path:path}}", reading.file),
             _reads(f"{prefix}/{{id:repository}}/raw/{{revision}}/{{path:path}}", reading.file),
             _writes(f"{prefix}{git}/batch", uploads.batch),
-            _writes(f"{prefix}{git}/{{oid}}", uploads.receive, "PUT"),
             _writes(f"{prefix}{git}/{{oid}}/verify", uploads.verify),
         ]
     app = Starlette(
@@ -96,7 +103,7 @@ def application(registry: Registry, kinds: Kinds, terms: Terms) -> ASGIApp:
         },
     )
     app.router.redirect_slashes = False
-    return Door(AsSent(app), terms.tokens, terms.read_only, terms.hosts, terms.say)
+    return AsSent(Door(app, terms.tokens, terms.read_only, terms.hosts, terms.say))
 
 
 def _reads(path: str, endpoint: Endpoint, method: str = "GET") -> Route:

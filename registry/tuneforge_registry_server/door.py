@@ -9,6 +9,7 @@ from contextlib import suppress
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tuneforge_registry_server.addresses import UPLOADS
 from tuneforge_registry_server.errors import HubError
 from tuneforge_registry_server.tokens import Right, Tokens
 
@@ -67,8 +68,8 @@ class Door:
             if name not in self._hosts:
                 raise HubError(421, "this server is not called so: use the address that it tells when it starts")
             right, who = self._most, "-"
-        elif scope["method"] == "PUT" and "signed=" in scope.get("query_string", b"").decode("latin-1"):
-            right, who = self._most, "-"  # an address to send a file to, given to who may: its signature is checked
+        elif scope["path"].startswith(UPLOADS):
+            right, who = self._most, "-"  # given to who may write; what is sent there has its signature checked
         else:
             known = self._tokens.bearer(headers.get("authorization", ""))
             if known is None:

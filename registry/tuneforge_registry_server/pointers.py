@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ _FIXED = re.compile(r"v[1-9][0-9]*|[0-9a-f]{40}|[0-9a-f]{64}")
 @contextmanager
 def alone(registry: Registry, name: str) -> Iterator[None]:
     """Nobody else commits to the repository meanwhile, and gc leaves what was brought since."""
-    with registry.lock(f"repository-{name.replace('/', '--')}"):
+    with registry.lock(f"repository-{hashlib.sha256(name.encode()).hexdigest()[:32]}"):
         yield
 
 

@@ -173,7 +173,7 @@ class Repositories:
             return None
 
     def _note(self, name: str) -> Path:
-        return self.registry.home / "repositories" / f"{name.replace('/', '--')}.json"
+        return self.registry.home / "repositories" / f"{name.replace('/', '%2F')}.json"
 
 
 def commit_of(digest: str | None) -> str:

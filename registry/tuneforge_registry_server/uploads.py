@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 
 from tuneforge_registry import FileEntry, Registry, blobs, files
 from tuneforge_registry.manifests import is_digest
-from tuneforge_registry_server.addresses import part, repository_of, strings
+from tuneforge_registry_server.addresses import UPLOADS, part, repository_of, strings
 from tuneforge_registry_server.errors import HubError, bad
 from tuneforge_registry_server.reading import base
 from tuneforge_registry_server.repositories import Repositories
@@ -31,6 +32,8 @@ _OBJECTS = 1000
 _LASTS = 24 * 3600
 """Seconds for which a file may be sent to the address that a batch has given."""
 _BUFFER = 4 << 20
+SESSION = "upload-xet-"
+"""How the names of the folders begin in which pieces of files wait to be put together."""
 
 
 class Uploads:
@@ -63,10 +66,10 @@ class Uploads:
         for entry in wanted:
             document: dict[str, Any] = {"oid": entry.sha256, "size": entry.size}
             if not holds(self._registry, entry):
-                there = f"{base(request)}{request.scope['path'].removesuffix('/batch')}/{entry.sha256}"
+                objects = request.scope["path"].removesuffix("/batch")
                 document["actions"] = {
-                    "upload": {"href": self._signed(there, entry), "header": {}},
-                    "verify": {"href": f"{there}/verify", "header": {}},
+                    "upload": {"href": self._signed(f"{base(request)}{UPLOADS}lfs/{entry.sha256}", entry)},
+                    "verify": {"href": f"{base(request)}{objects}/{entry.sha256}/verify"},
                 }
             told.append(document)
         return JSONResponse({"transfer": "basic", "objects": told}, media_type="application/vnd.git-lfs+json")
@@ -101,7 +104,7 @@ class Uploads:
         query = request.query_params
         size, ends = query.get("size", ""), query.get("ends", "")
         oid = part(request, "oid")
-        if not (is_digest(oid) and _decimal(size) and _decimal(ends)):
+        if not (is_digest(oid) and decimal(size) and decimal(ends)):
             raise HubError(403, "the address to send a file to is not one of this server's")
         entry = FileEntry(oid, int(size))
         shown = query.get("signed", "").encode("utf-8", "replace")
@@ -133,11 +136,12 @@ async def received(request: Request, target: Path, most: int) -> FileEntry:
                 await run_in_threadpool(take, bytes(pending))
                 pending.clear()
         await run_in_threadpool(take, bytes(pending))
-        await run_in_threadpool(_settle, file)
+        await run_in_threadpool(settle, file)
     return FileEntry(taken.hexdigest(), size)
 
 
-def _settle(file: Any) -> None:
+def settle(file: Any) -> None:
+    """Brings a file to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -177,13 +181,15 @@ def size_of(registry: Registry, sha256: str) -> int | None:
 
 
 def release(registry: Registry, sha256: str) -> None:
-    """Removes what waited, once it is committed."""
-    place = waiting(registry, sha256)
-    place.unlink(missing_ok=True)
+    """Removes what waited, once it is committed, and what it was made of. What is in use again stays for gc."""
+    folder = waiting(registry, sha256).parent
     try:
-        place.parent.rmdir()
-    except OSError:  # gc was faster, or it is being received again
-        return
+        session = (folder / "from").read_text(encoding="ascii")
+    except FileNotFoundError:
+        session = ""
+    if session:
+        shutil.rmtree(registry.home / "scratch" / f"{SESSION}{session}", ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _key(sha256: str) -> str:
@@ -197,5 +203,5 @@ def _digest_of(asked: dict[str, Any]) -> str:
     return oid
 
 
-def _decimal(text: str) -> bool:
+def decimal(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 20

@@ -54,6 +54,7 @@ class Writing:
         return await run_in_threadpool(self._delete, kind, name)
 
     def _delete(self, kind: Type, name: str) -> Response:
+        self._repositories.find(kind, name)
         with pointers.alone(self._registry, name):
             if self._repositories.find(kind, name).newest:
                 raise HubError(403, f"versions are not deleted from afar: `tuneforge registry rm {name}` does it")
@@ -138,6 +139,7 @@ class Writing:
 
     def _point(self, request: Request, alias: str, revision: str) -> Response:
         kind, name = repository_of(request)
+        self._repositories.find(kind, name)  # before anything is made for it
         with pointers.alone(self._registry, name):
             repository = self._repositories.find(kind, name)
             if alias == MAIN or repository.number(alias) is not None:
@@ -154,6 +156,7 @@ class Writing:
 
     def _remove(self, request: Request, alias: str) -> Response:
         kind, name = repository_of(request)
+        self._repositories.find(kind, name)  # before anything is made for it
         with pointers.alone(self._registry, name):
             repository: Repository = self._repositories.find(kind, name)
             if alias == MAIN:

@@ -13,7 +13,7 @@ from tuneforge_trl.sft import Sft
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = {"qlora": list(QLora.needs)}
 """What one option alone needs."""
-SERVER = ("pyyaml>=6.0", "starlette>=1.8", "uvicorn>=0.30")
+SERVER = ("lz4>=4.3", "pyyaml>=6.0", "starlette>=1.8", "uvicorn>=0.30")
 """What one command of the core needs: to serve the registry."""
 ASIDE = {"bitsandbytes", "gptqmodel", "llmcompressor"}
 """Plugins whose needs would make every start slower, or pin what others need newer: their extra is not in `all`."""

@@ -1,0 +1,146 @@
+"""Xet's two formats, as far as a server needs them to make files of what a client sends.
+
+A *xorb* is a row of chunks, each perhaps compressed; a *shard* tells of which chunks of which xorbs a file is made.
+Source: https://huggingface.co/docs/xet and github.com/huggingface/xet-core (xet_core_structures). Hashes of Xet's own
+(BLAKE3 trees) are names here and no more: a file is believed by its sha256, which a shard tells as well.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from lz4.frame import LZ4FrameDecompressor
+
+_TAG = b"HFRepoMetaData\0UigEj{\x81W\x83\xa5\xbd\xd9\\\xcd\xd1J\xa9"
+_VERSION = 2
+_HEADER = struct.Struct("<32sQQ")
+_FILE = struct.Struct("<32sIIQ")
+_SEGMENT = struct.Struct("<32sIIII")
+_VERIFIED, _EXTENDED = 1 << 31, 1 << 30
+_END = b"\xff" * 32
+_CHUNK = struct.Struct("<B3sB3s")
+_FOOTER = b"XETBLOB"
+_LARGEST_CHUNK = 1 << 20
+"""Bytes of a chunk; the client makes none above 128 KiB."""
+NONE, LZ4, GROUPED = 0, 1, 2
+
+
+class BrokenError(ValueError):
+    """A xorb or shard that is not what its format says."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Chunks of a xorb, from `start` up to and without `end`, which are so many bytes together."""
+
+    xorb: str
+    start: int
+    end: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Described:
+    """A file by its segments, and its sha256."""
+
+    sha256: str
+    segments: tuple[Segment, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(segment.bytes for segment in self.segments)
+
+
+def read_shard(content: bytes) -> Iterator[Described]:
+    """The files that a shard describes. Raises BrokenError."""
+    try:
+        tag, version, _ = _HEADER.unpack_from(content)
+        if tag != _TAG or version != _VERSION:
+            raise BrokenError("it is no shard of this version")
+        position = _HEADER.size
+        while True:
+            name, flags, count, _ = _FILE.unpack_from(content, position)
+            position += _FILE.size
+            if name == _END:
+                return
+            following = count * (2 if flags & _VERIFIED else 1) + bool(flags & _EXTENDED)
+            if position + following * _SEGMENT.size > len(content):
+                raise BrokenError("the shard is cut short")
+            if not flags & _EXTENDED:
+                raise BrokenError("the shard tells no sha256 of a file")
+            segments = tuple(_segment(content, position + at * _SEGMENT.size) for at in range(count))
+            position += following * _SEGMENT.size
+            yield Described(_hex(content[position - _SEGMENT.size : position - _SEGMENT.size + 32]), segments)
+    except struct.error:
+        raise BrokenError("the shard is cut short") from None
+
+
+def _segment(content: bytes, position: int) -> Segment:
+    xorb, _, size, start, end = _SEGMENT.unpack_from(content, position)
+    return Segment(_hex(xorb), start, end, size)
+
+
+def _hex(raw: bytes) -> str:
+    """A hash as Xet writes it: four numbers of eight bytes, the least significant byte first."""
+    return "".join(raw[at : at + 8][::-1].hex() for at in range(0, 32, 8))
+
+
+class Xorb:
+    """The chunks of a xorb file. Raises BrokenError."""
+
+    def __init__(self, file: Path) -> None:
+        self._file: BinaryIO = file.open("rb")
+        self._chunks: list[tuple[int, int, int, int]] = []  # offset, bytes there, compression, bytes when unpacked
+        size, position = file.stat().st_size, 0
+        while position < size:
+            self._file.seek(position)
+            header = self._file.read(_CHUNK.size)
+            if header[: len(_FOOTER)] == _FOOTER:
+                break
+            if len(header) < _CHUNK.size:
+                raise BrokenError("a xorb is cut short")
+            version, packed, compression, unpacked = _CHUNK.unpack(header)
+            there, length = int.from_bytes(packed, "little"), int.from_bytes(unpacked, "little")
+            position += _CHUNK.size
+            if version or compression > GROUPED or length > _LARGEST_CHUNK or position + there > size:
+                raise BrokenError("a chunk of a xorb is cut short or of another version")
+            self._chunks.append((position, there, compression, length))
+            position += there
+
+    def close(self) -> None:
+        self._file.close()
+
+    def unpacked(self, segment: Segment) -> Iterator[bytes]:
+        """The bytes of a segment, chunk by chunk."""
+        if not segment.start < segment.end <= len(self._chunks):
+            raise BrokenError("a file is made of chunks that its xorb has not")
+        if sum(chunk[3] for chunk in self._chunks[segment.start : segment.end]) != segment.bytes:
+            raise BrokenError("the chunks of a file have another length than it tells")
+        for position, there, compression, length in self._chunks[segment.start : segment.end]:
+            self._file.seek(position)
+            yield _unpacked(self._file.read(there), compression, length)
+
+
+def _unpacked(content: bytes, compression: int, length: int) -> bytes:
+    if compression != NONE:
+        try:
+            content = LZ4FrameDecompressor().decompress(content, max_length=length + 1)
+        except (RuntimeError, EOFError):
+            raise BrokenError("a chunk of a xorb cannot be unpacked") from None
+    if len(content) != length:
+        raise BrokenError("a chunk of a xorb has another length than it tells")
+    return _regrouped(content) if compression == GROUPED else content
+
+
+def _regrouped(content: bytes) -> bytes:
+    """Bytes that were sorted by their place among four, in order again."""
+    found, position = bytearray(len(content)), 0
+    for place in range(4):
+        count = len(range(place, len(content), 4))
+        found[place::4] = content[position : position + count]
+        position += count
+    return bytes(found)
