@@ -43,7 +43,7 @@ class Served:
     @property
     def sent(self) -> list[str]:
         """Requests that brought content."""
-        return self.asked("PUT ") + self.asked("/commit/", "POST ")
+        return self.asked("PUT ") + self.asked("/xorbs/") + self.asked("/commit/", "POST ")
 
     def _catch_up(self) -> None:
         """Waits until the lines of all requests that were answered are here: until that of a last one is."""

@@ -130,7 +130,7 @@ def test_only_what_differs_is_sent_and_what_is_gone_is_removed(
     method = Hub(repo="growing")
     assert found(method) == []
     made.publish(tmp_path / "second", [Model(changed, "6" * 64)], method=Hub, repo="growing")
-    assert len(hub.asked("PUT ")) == 1, "one of two large files"
+    assert len(hub.asked("/xorbs/")) == 1, "one of two large files"
     there = downloaded("growing", tmp_path / "down")
     assert there["notes.txt"] == b"mine", "which no release brought"
     assert "generation_config.json" not in there and files(changed).items() <= there.items()
@@ -281,6 +281,7 @@ def test_a_cut_connection_is_told_and_nothing_is_sent_twice(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         point(patch, way.url, tmp_path / "cache")
+        patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # which tries for two minutes
         patch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # it tries again and again
         way.room, way.cut = LARGE + LARGE // 2, True
         with pytest.raises(StepError, match="was not published") as told:
@@ -289,23 +290,26 @@ def test_a_cut_connection_is_told_and_nothing_is_sent_twice(
     assert HfApi().list_repo_files("cut-off") == [], "nobody sees half of it"
     hub.forget()
     made.publish(tmp_path / "2", [large], method=Hub, repo="cut-off")
-    assert len(hub.asked("PUT ", " 200 ")) == 1, "the first of two files had arrived"
+    assert len(hub.asked("/xorbs/")) == 1, "the first of two files had arrived"
     assert files(large.path).items() <= downloaded("cut-off", tmp_path / "down").items()
 
 
 @pytest.mark.slow  # three runs of the whole program
+@pytest.mark.parametrize("transport", ["xet", pytest.param("lfs", marks=pytest.mark.whole)])
 def test_killed_in_the_middle_it_goes_on_and_tells_no_token(
-    hub: Served, large: Model, way: Way, tmp_path: Path
+    hub: Served, large: Model, way: Way, tmp_path: Path, transport: str
 ) -> None:
+    repo, sending = f"killed-{transport}", "/xorbs/" if transport == "xet" else "PUT "
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         f"steps:\n  base: {{load_model: path, with: {{path: {large.path}}}}}\n"
-        "  release: {publish: hub, artifacts: [base], with: {repo: killed-once}}\n"
+        f"  release: {{publish: hub, artifacts: [base], with: {{repo: {repo}}}}}\n"
     )
     home = tmp_path / "home"
 
     def start(url: str) -> subprocess.Popen[str]:
-        given = {"HF_ENDPOINT": url, "HF_TOKEN": WRITE, "HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
+        given = {"HF_ENDPOINT": url, "HF_TOKEN": WRITE, "HF_HUB_CACHE": str(tmp_path / "cache")}
+        given |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": str(int(transport == "lfs"))}
         return subprocess.Popen(
             [sys.executable, "-m", "tuneforge.cli", "--home", str(home), "run", str(recipe)],
             env=os.environ | given,
@@ -319,14 +323,14 @@ def test_killed_in_the_middle_it_goes_on_and_tells_no_token(
     assert way.full.wait(60), first.communicate()
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
-    assert HfApi().list_repo_files("killed-once") == []
-    assert len(hub.asked("PUT ", " 200 ")) == 1
+    assert HfApi().list_repo_files(repo) == []
+    assert len(hub.asked(sending, " 200 ")) == 1
     hub.forget()
     second = start(hub.url)
     said, _ = second.communicate(timeout=120)
     assert second.returncode == 0, said
-    assert len(hub.asked("PUT ", " 200 ")) == 1, "the other of two"
-    there = downloaded("killed-once", tmp_path / "down")
+    assert len(hub.asked(sending, " 200 ")) == 1, "the other of two"
+    there = downloaded(repo, tmp_path / "down")
     assert files(large.path).items() <= there.items()
     hub.forget()
     third = start(hub.url)

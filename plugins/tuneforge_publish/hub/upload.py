@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.lfs import post_lfs_batch_info
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # which are public all the same
     build_hf_headers,
     disable_progress_bars,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from . import Hub
 
 _SMALL = 1 << 20
-"""Bytes; smaller files are looked at together."""
+"""Bytes; smaller files come within the commit, or go together when it is made."""
+_AT_ONCE = 256
+"""Files that the client asks for at once."""
 _TOLD = 50
 
 
@@ -135,8 +138,8 @@ def _published(api: HfApi, method: Hub, shipment: Shipment, step: Step) -> dict[
         repo=repo,
         commit=commit,
         files=len(shipment.files),
-        sent=len(changes.sent),
-        bytes_sent=sum(shipment.files[path]["size"] for path in changes.sent),
+        changed=len(changes.sent),
+        removed=len(changes.removed),
     )
     step.log(f"published as {repo}@{commit}" if changes else f"{repo}@{commit} is this release already: nothing sent")
     tag = {"tag": method.tag} if method.tag else {}
@@ -145,19 +148,19 @@ def _published(api: HfApi, method: Hub, shipment: Shipment, step: Step) -> dict[
 
 def _send(api: HfApi, repo: str, method: Hub, changes: Changes, shipment: Shipment, step: Step) -> str:
     """Sends what differs, and commits it on top of what it was compared with."""
+    sizes = {path: shipment.files[path]["size"] for path in changes.sent}
     operations = {path: _operation(path, shipment) for path in changes.sent}
-    total = sum(shipment.files[path]["size"] for path in changes.sent)
-    done = 0
-    with _transport(api, repo, method.branch):
-        small = [path for path in changes.sent if shipment.files[path]["size"] < _SMALL]
-        large = sorted(set(changes.sent) - set(small))
-        # One after the other: whenever this is killed, all but one file have arrived or not been begun.
-        for paths in ([path] for path in large) if not small else (small, *([path] for path in large)):
-            added = [operations[path] for path in paths]
-            api.preupload_lfs_files(repo, added, revision=method.branch, free_memory=False)
-            done += sum(shipment.files[path]["size"] for path in paths)
-            step.progress(done, total)
-        removals = [CommitOperationDelete(path, is_folder=False) for path in changes.removed]
+    there = _arrived(api, repo, method.branch, [operations[path] for path in sizes if sizes[path] >= _SMALL])
+    large = sorted(path for path in sizes if sizes[path] >= _SMALL and shipment.files[path]["sha256"] not in there)
+    done = sum(sizes.values()) - sum(sizes[path] for path in large)
+    with _transport(xet=_has_xet(api, repo, method.branch)):
+        for path in large:  # one after the other: whenever this is killed, all but one have arrived or not been begun
+            api.preupload_lfs_files(repo, [operations[path]], revision=method.branch, free_memory=False)
+            done += sizes[path]
+            step.progress(done, sum(sizes.values()))
+    removals = [CommitOperationDelete(path, is_folder=False) for path in changes.removed]
+    # Here the client sends what it has not sent itself, but by git LFS it asks first what has arrived.
+    with _transport(xet=False):
         committed = api.create_commit(
             repo,
             [*removals, *operations.values()],
@@ -165,7 +168,26 @@ def _send(api: HfApi, repo: str, method: Hub, changes: Changes, shipment: Shipme
             revision=method.branch,
             parent_commit=changes.head,
         )
+    arrived = sum(sizes[path] for path in sizes if shipment.files[path]["sha256"] in there)
+    step.metrics(bytes_sent=sum(sizes.values()) - arrived)
     return str(committed.oid)
+
+
+def _arrived(api: HfApi, repo: str, branch: str, operations: Sequence[CommitOperationAdd]) -> set[str]:
+    """The sha256 of those files that the server has, though no commit may have them yet: an upload was interrupted."""
+    found: set[str] = set()
+    for start in range(0, len(operations), _AT_ONCE):
+        actions, _, _ = post_lfs_batch_info(
+            [operation.upload_info for operation in operations[start : start + _AT_ONCE]],
+            token=None,
+            repo_type="model",
+            repo_id=repo,
+            revision=quote(branch, safe=""),
+            endpoint=api.endpoint,
+            headers=build_hf_headers(),
+        )
+        found |= {str(action["oid"]) for action in actions if not action.get("actions")}
+    return found
 
 
 def _operation(path: str, shipment: Shipment) -> CommitOperationAdd:
@@ -199,17 +221,19 @@ def _tagged(api: HfApi, repo: str, tag: str | None, shipment: Shipment) -> bool:
     return True
 
 
-@contextmanager
-def _transport(api: HfApi, repo: str, branch: str) -> Iterator[None]:
-    """Large files go by Xet where the server has it, else as files of git LFS, which every server takes.
+def _has_xet(api: HfApi, repo: str, branch: str) -> bool:
+    """Whether large files go by Xet. The client takes every server for one that has it, if the package is there."""
+    if constants.HF_HUB_DISABLE_XET:
+        return False
+    url = f"{api.endpoint}/api/models/{repo}/xet-write-token/{quote(branch, safe='')}"
+    return get_session().get(url, headers=build_hf_headers()).status_code not in (404, 405, 501)
 
-    The client itself takes every server for one that has Xet, if the package is there.
-    """
+
+@contextmanager
+def _transport(xet: bool) -> Iterator[None]:
+    """Has the client send large files by Xet, or by git LFS, which every server takes."""
     before = constants.HF_HUB_DISABLE_XET
-    if not before:
-        url = f"{api.endpoint}/api/models/{repo}/xet-write-token/{quote(branch, safe='')}"
-        answer = get_session().get(url, headers=build_hf_headers())
-        constants.HF_HUB_DISABLE_XET = answer.status_code in (404, 405, 501)
+    constants.HF_HUB_DISABLE_XET = not xet
     try:
         yield
     finally:
