@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from huggingface_hub import get_cached_repo_tree, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -23,27 +24,29 @@ from .hub import Seen
 __all__ = ["fetch", "link", "look"]
 
 
-def look(repo: str, revision: str) -> Seen:
+def look(repo: str, revision: str, layout: ModuleType = folders) -> Seen:
     """Finds the commit that a revision stands for, and fetches everything but the weights for the plan to go by.
+
+    `layout` is what is looked for: the module that knows the files of a model, or of an adapter.
 
     Asks the Hub, unless `revision` is a commit that is in the cache; when the Hub cannot be reached, the cache answers.
     """
     try:
-        if COMMIT.fullmatch(revision) and (seen := _cached(repo, revision)).whole:
+        if COMMIT.fullmatch(revision) and (seen := _cached(repo, revision, layout)).whole:
             return seen
-        return _ask(repo, revision)
+        return _ask(repo, revision, layout)
     except (*AWAY, HFValidationError) as error:
         refused = refusal(error, repo, revision)
         if refused:
             return Seen(revision, findings=(refused,))
-        return _offline(repo, revision, error)
+        return _offline(repo, revision, error, layout)
 
 
-def fetch(repo: str, commit: str, step: Step) -> Path:
-    """The folder of the Hub's cache with all that makes the model; downloads what is not there. Raises StepError."""
+def fetch(repo: str, commit: str, step: Step, layout: ModuleType = folders) -> Path:
+    """The folder of the Hub's cache with all that makes the model or adapter, fetched if need be. Raises StepError."""
     try:
-        folder = _settings(repo, commit)
-        for name in folders.weights(folder) or ["model.safetensors"]:
+        folder = _settings(repo, commit, layout)
+        for name in layout.weights(folder) or ["model.safetensors"]:
             step.log(f"{repo}@{commit[:12]}: {name}")
             hf_hub_download(repo, name, revision=commit, tqdm_class=bar(step.progress))
     except (*AWAY, OSError) as error:
@@ -53,46 +56,46 @@ def fetch(repo: str, commit: str, step: Step) -> Path:
     return folder
 
 
-def _ask(repo: str, revision: str) -> Seen:
+def _ask(repo: str, revision: str, layout: ModuleType) -> Seen:
     commit = commit_of(repo, revision)
-    if (seen := _cached(repo, commit)).whole:
+    if (seen := _cached(repo, commit, layout)).whole:
         return seen
-    folder = _settings(repo, commit)
+    folder = _settings(repo, commit, layout)
     names = [entry.path for entry in get_cached_repo_tree(repo, revision=commit)]
-    found = list(folders.lacking(names, repo)) or list(folders.foreign(folder))
+    found = list(layout.lacking(names, repo)) or list(layout.foreign(folder))
     return Seen(commit, folder, findings=tuple(found))
 
 
-def _settings(repo: str, commit: str, cached: bool = False) -> Path:
-    """The folder of the cache with everything that makes the model, but for its weights."""
+def _settings(repo: str, commit: str, layout: ModuleType, cached: bool = False) -> Path:
+    """The folder of the cache with everything that makes the model or adapter, but for its weights."""
     return Path(
         snapshot_download(
             repo,
             revision=commit,
-            allow_patterns=list(folders.SETTINGS),
+            allow_patterns=list(layout.SETTINGS),
             local_files_only=cached,
             tqdm_class=bar(None),
         )
     )
 
 
-def _cached(repo: str, commit: str) -> Seen:
+def _cached(repo: str, commit: str, layout: ModuleType) -> Seen:
     """What the cache has of a commit."""
     try:
-        folder = _settings(repo, commit, cached=True)
+        folder = _settings(repo, commit, layout, cached=True)
     except LocalEntryNotFoundError:
         return Seen(commit)
-    names = folders.weights(folder) or ["model.safetensors"]
-    if not all((folder / name).exists() for name in (folders.CONFIG, *names)):
+    names = layout.weights(folder) or ["model.safetensors"]
+    if not all((folder / name).exists() for name in (layout.CONFIG, *names)):
         return Seen(commit)
-    return Seen(commit, folder, whole=True, findings=tuple(folders.problems(folder)))
+    return Seen(commit, folder, whole=True, findings=tuple(layout.problems(folder)))
 
 
-def _offline(repo: str, revision: str, error: Exception) -> Seen:
+def _offline(repo: str, revision: str, error: Exception, layout: ModuleType) -> Seen:
     """What the cache knows when the Hub is away."""
     why = why_away(error)
     commit = noted(repo, revision) or revision
-    seen = _cached(repo, commit)
+    seen = _cached(repo, commit, layout)
     if not seen.whole:
         at = repo if commit == revision else f"{repo}@{commit[:12]}"
         problem = f"{why}, and {at} is not in the cache, or not all of it"

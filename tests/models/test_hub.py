@@ -7,16 +7,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from tuneforge import Finding, Model, Step, StepError
+from tuneforge import Adapter, Finding, Model, Step, StepError
 from tuneforge.keys import step_key
 from tuneforge.sources import Digests
 from tuneforge_models import folders
@@ -362,6 +364,67 @@ def test_progress_is_told_in_bytes(hub: SmallHub, model: Path, tmp_path: Path) -
     Hub(repo="kim/lamps").pin().run(step=Step("base", tmp_path / "out", tmp_path, 1, 1, sent.append))
     size = (model / "model.safetensors").stat().st_size
     assert [event["done"] for event in sent if event["event"] == "progress"][-1] == size
+
+
+def _lora(model: Path, width: int | None = None) -> Path:
+    """A LoRA adapter on one layer of a model; of another width, it is one on another model."""
+    folder = model.parent / "lora"
+    folder.mkdir()
+    layer = next(name for name in Model.facts(model).tensors if name.endswith("q_proj.weight"))
+    high, wide = Model.facts(model).tensors[layer].shape
+    of = f"base_model.model.{layer.removesuffix('.weight')}"
+    tensors = {
+        f"{of}.lora_A.weight": np.zeros((2, width or wide), np.float32),
+        f"{of}.lora_B.weight": np.zeros((high, 2), np.float32),
+    }
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "org/base", "r": 2}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_an_adapter_comes_with_its_base_as_input(hub: SmallHub, model: Path, step: Step) -> None:
+    hub.push(_lora(model))
+    base = Model(model, "b" * 64)
+    method = Hub(repo="kim/lamps").pin()
+    assert method.writes({"model": [Model]}) is Adapter and method.writes({}) is Model
+    assert list(method.check({"model": [Model.facts(model)]})) == []
+    method.run(model=base, step=step)
+    assert list(Adapter.missing(step.out)) == [] and step.base == base.digest
+    config = json.loads((step.out / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == f"sha256:{base.digest}"
+    assert list(method.check({"model": [Model.facts(model)]})) == [], "now with its weights in the cache"
+
+
+def test_an_adapter_of_another_model_is_refused(hub: SmallHub, model: Path, step: Step) -> None:
+    hub.push(_lora(model, width=7))
+    with pytest.raises(StepError, match="does not fit its base") as told:
+        Hub(repo="kim/lamps").pin().run(model=Model(model, "b" * 64), step=step)
+    assert told.value.finding.fix == "It was trained on org/base."
+    (error,) = Hub(repo="kim/lamps").pin().check({"model": [Model.facts(model)]})
+    assert error.level == "error" and "does not fit its base" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda folder: (folder / "adapter_config.json").unlink(), "has no adapter_config.json"),
+        (lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"), "pickle alone"),
+        (lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": ""}'), "names no peft_type"),
+        (
+            lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "task_type": "SEQ_CLS"}'),
+            "is for SEQ_CLS",
+        ),
+    ],
+)
+def test_what_is_no_adapter_is_told_at_once(
+    hub: SmallHub, model: Path, change: Callable[[Path], object], problem: str
+) -> None:
+    folder = _lora(model)
+    change(folder)
+    hub.push(folder)
+    (error,) = Hub(repo="kim/lamps").pin().check({"model": [Model.facts(model)]})
+    assert problem in error.problem and error.field == "repo"
 
 
 _OFFLINE = """

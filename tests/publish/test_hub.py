@@ -22,7 +22,7 @@ from huggingface_hub import HfApi, ModelCard, hf_hub_download, snapshot_download
 from safetensors.numpy import save_file
 
 from tests.hubs import READ, WRITE, Served, point
-from tuneforge import Finding, Model, QuantizedModel, Release, Step, StepError
+from tuneforge import Adapter, Finding, Model, QuantizedModel, Release, Step, StepError
 from tuneforge.artifacts import read_json
 from tuneforge_models.hub import Hub as FromHub
 from tuneforge_publish import Hub, extend_plan
@@ -87,6 +87,25 @@ def test_its_weights_come_back_the_same(hub: Served, made: Any, tmp_path: Path) 
     (tmp_path / "back").mkdir()
     method.run(step=Step("base", tmp_path / "back", tmp_path, 0, 1, lambda event: None))
     assert files(tmp_path / "back") == files(made.base.path)
+
+
+def test_an_adapter_comes_back_on_its_base(hub: Served, made: Any, tmp_path: Path) -> None:
+    made.publish(tmp_path / "out", [made.adapter], method=Hub, repo="lora-and-back", base_model="org/tiny")
+    method = FromHub(repo="lora-and-back").pin()
+    (error,) = method.check({})
+    assert error.fix == "It is a PEFT adapter: load its base model, and give that step as model: here."
+    facts = {"model": [made.base.facts(made.base.path)]}
+    assert list(method.check(facts)) == [] and method.writes({"model": [Model]}) is Adapter
+    assert method.foresee(facts).config["peft_type"] == "LORA"
+    (tmp_path / "back").mkdir()
+    step = Step("lora", tmp_path / "back", tmp_path, 0, 1, lambda event: None)
+    FromHub(**method.model_dump(mode="json")).run(model=made.base, step=step)
+    assert step.base == made.base.digest
+    came, was = (read_json(folder / "adapter_config.json") for folder in (tmp_path / "back", made.adapter.path))
+    assert came == was
+    assert files(tmp_path / "back").keys() == files(made.adapter.path).keys()
+    weights = "adapter_model.safetensors"
+    assert files(tmp_path / "back")[weights] == files(made.adapter.path)[weights]
 
 
 @pytest.mark.parametrize("form", ["adapter", "gguf", "gptq"])
