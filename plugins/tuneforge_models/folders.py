@@ -44,13 +44,13 @@ def weights(folder: Path) -> list[str]:
     return sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
 
 
-def parts(folder: Path) -> list[str]:
-    """Every file that makes the model."""
+def settings_of(folder: Path) -> list[str]:
+    """Every file that makes the model, but its weights."""
     found = (file for pattern in SETTINGS for file in folder.glob(pattern) if file.is_file())
     settings = {file.relative_to(folder).as_posix() for file in found}
     if (folder / "model.safetensors").exists():
         settings.discard(INDEX)  # transformers does not look at it then
-    return sorted(settings) + weights(folder)
+    return sorted(settings)
 
 
 def problems(folder: Path) -> list[Finding]:
@@ -88,7 +88,7 @@ def lacking(names: Collection[str], what: str) -> Iterator[Finding]:
             yield Finding(
                 f"{what} has its weights as pickles alone ({pickles}), which can run code when they are opened",
                 "Where you trust them, save them once as safetensors: "
-                "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...).",
+                f"AutoModelForCausalLM.from_pretrained(...).save_pretrained(...), or name them: pickles: [{pickles}].",
             )
         else:
             yield Finding(f"{what} has no weights: model.safetensors is not there", _SAVED)
@@ -163,7 +163,16 @@ def take_over(
     """Brings every file that makes the model into `out`; `template` takes the place of every template it has."""
     for finding in problems(folder):
         raise StepError(finding.problem, finding.fix)
-    for name in parts(folder):
+    for name in weights(folder):
+        bring(folder / name, out / name)
+    bring_settings(folder, out, bring, template)
+
+
+def bring_settings(
+    folder: Path, out: Path, bring: Callable[[Path, Path], object] = shutil.copyfile, template: Path | None = None
+) -> None:
+    """Brings every file that makes the model into `out`, but its weights."""
+    for name in settings_of(folder):
         if template and any(fnmatch(name, pattern) for pattern in _TEMPLATES):
             continue
         target = out / name

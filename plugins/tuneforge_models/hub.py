@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from pydantic import PrivateAttr
 
@@ -25,7 +25,20 @@ from tuneforge import (
 )
 from tuneforge.kit.hub import CLIENT, COMMIT
 
-from . import adapters, folders
+from . import adapters, folders, pickled
+
+
+class Layout(Protocol):
+    """Which files make a model, or an adapter, and what is wrong with them: the modules `folders` and `adapters`."""
+
+    @property
+    def SETTINGS(self) -> Sequence[str]: ...  # noqa: N802
+    @property
+    def CONFIG(self) -> str: ...  # noqa: N802
+    def foreign(self, folder: Path, /) -> Iterable[Finding]: ...
+    def weights(self, folder: Path, /) -> list[str]: ...
+    def lacking(self, names: Collection[str], what: str, /) -> Iterable[Finding]: ...
+    def problems(self, folder: Path, /) -> list[Finding]: ...
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,13 @@ class Hub(LoadModel):
         None, description="A Jinja file with the chat template to use in place of the model's.", also=("chat_template",)
     )
 
+    pickles: tuple[str, ...] = pickled.PICKLES
+
     _seen: dict[bool, Seen] = PrivateAttr(default_factory=dict)
     """What the Hub says of the repository: as an adapter's, and as a model's."""
+
+    def requires(self, facts: Known) -> tuple[str, ...]:
+        return (*self.needs, *pickled.NEEDS) if self.pickles else self.needs
 
     def writes(self, kinds: Kinds) -> type[Artifact]:
         return Adapter if kinds.get("model") else Model
@@ -91,6 +109,8 @@ class Hub(LoadModel):
                 "Give template to the step that loads the base.",
                 field="template",
             )
+        if base and self.pickles:
+            yield Finding("adapters are read from safetensors alone", "Take pickles: out.", field="pickles")
         if base and seen.folder and not seen.findings:
             yield from (
                 replace(found, field="repo") for found in adapters.misfits(adapters.facts(seen.folder, base[0]))
@@ -108,13 +128,20 @@ class Hub(LoadModel):
                     raise StepError(finding.problem, finding.fix)
             commit = seen.commit
         if model is None:
-            folders.take_over(fetch(self.repo, commit, step), step.out, link, self.template)
+            folder = fetch(self.repo, commit, step, self._layout(False))
+            if self.pickles:
+                pickled.take_over(folder, self.pickles, step.out, link, self.template)
+            else:
+                folders.take_over(folder, step.out, link, self.template)
             return
         folder = fetch(self.repo, commit, step, adapters)
         for finding in adapters.misfits(adapters.facts(folder, Model.facts(model.path))):
             raise StepError(finding.problem, finding.fix)
         adapters.take_over(folder, step.out, link, model)
         step.sits_on(model)
+
+    def _layout(self, adapter: bool) -> Layout:
+        return adapters if adapter else pickled.Pickled(self.pickles) if self.pickles else folders
 
     def _look(self, adapter: bool = False) -> Seen:
         """What the Hub says, asked once."""
@@ -131,4 +158,4 @@ class Hub(LoadModel):
             fix = f"Install {self.needs[0]} here too, or write the full commit as revision."
             pinned = COMMIT.fullmatch(self.revision)
             return Seen(self.revision, findings=() if pinned else (Finding(problem, fix, field="revision"),))
-        return look(self.repo, self.revision, adapters if adapter else folders)
+        return look(self.repo, self.revision, self._layout(adapter))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 from huggingface_hub import get_cached_repo_tree, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -19,15 +18,15 @@ from tuneforge.kit.hub import COMMIT
 from tuneforge.kit.hub_client import AWAY, bar, commit_of, line, link, noted, refusal, why_away
 
 from . import folders
-from .hub import Seen
+from .hub import Layout, Seen
 
 __all__ = ["fetch", "link", "look"]
 
 
-def look(repo: str, revision: str, layout: ModuleType = folders) -> Seen:
+def look(repo: str, revision: str, layout: Layout = folders) -> Seen:
     """Finds the commit that a revision stands for, and fetches everything but the weights for the plan to go by.
 
-    `layout` is what is looked for: the module that knows the files of a model, or of an adapter.
+    `layout` is what is looked for: a model, or an adapter.
 
     Asks the Hub, unless `revision` is a commit that is in the cache; when the Hub cannot be reached, the cache answers.
     """
@@ -42,7 +41,7 @@ def look(repo: str, revision: str, layout: ModuleType = folders) -> Seen:
         return _offline(repo, revision, error, layout)
 
 
-def fetch(repo: str, commit: str, step: Step, layout: ModuleType = folders) -> Path:
+def fetch(repo: str, commit: str, step: Step, layout: Layout = folders) -> Path:
     """The folder of the Hub's cache with all that makes the model or adapter, fetched if need be. Raises StepError."""
     try:
         folder = _settings(repo, commit, layout)
@@ -56,7 +55,7 @@ def fetch(repo: str, commit: str, step: Step, layout: ModuleType = folders) -> P
     return folder
 
 
-def _ask(repo: str, revision: str, layout: ModuleType) -> Seen:
+def _ask(repo: str, revision: str, layout: Layout) -> Seen:
     commit = commit_of(repo, revision)
     if (seen := _cached(repo, commit, layout)).whole:
         return seen
@@ -66,7 +65,7 @@ def _ask(repo: str, revision: str, layout: ModuleType) -> Seen:
     return Seen(commit, folder, findings=tuple(found))
 
 
-def _settings(repo: str, commit: str, layout: ModuleType, cached: bool = False) -> Path:
+def _settings(repo: str, commit: str, layout: Layout, cached: bool = False) -> Path:
     """The folder of the cache with everything that makes the model or adapter, but for its weights."""
     return Path(
         snapshot_download(
@@ -79,7 +78,7 @@ def _settings(repo: str, commit: str, layout: ModuleType, cached: bool = False) 
     )
 
 
-def _cached(repo: str, commit: str, layout: ModuleType) -> Seen:
+def _cached(repo: str, commit: str, layout: Layout) -> Seen:
     """What the cache has of a commit."""
     try:
         folder = _settings(repo, commit, layout, cached=True)
@@ -91,7 +90,7 @@ def _cached(repo: str, commit: str, layout: ModuleType) -> Seen:
     return Seen(commit, folder, whole=True, findings=tuple(layout.problems(folder)))
 
 
-def _offline(repo: str, revision: str, error: Exception, layout: ModuleType) -> Seen:
+def _offline(repo: str, revision: str, error: Exception, layout: Layout) -> Seen:
     """What the cache knows when the Hub is away."""
     why = why_away(error)
     commit = noted(repo, revision) or revision

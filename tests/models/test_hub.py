@@ -343,6 +343,57 @@ def test_code_of_its_own_is_refused_before_weights_come(hub: SmallHub, model: Pa
     assert "never run" in error.problem
 
 
+def _pickled(model: Path, extra: object = None) -> Path:
+    """The model with its weights as a pickle, and something else in it."""
+    import torch
+    from safetensors.torch import load_file
+
+    tensors: dict[str, object] = dict(load_file(model / "model.safetensors"))
+    (model / "model.safetensors").unlink()
+    torch.save(tensors | ({"more": extra} if extra is not None else {}), model / "pytorch_model.bin")
+    return model
+
+
+@pytest.mark.slow  # imports torch
+def test_a_pickle_that_is_named_becomes_safetensors(hub: SmallHub, model: Path, saved: Path, step: Step) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    hub.push(_pickled(model))
+    (error,) = _errors(Hub(repo="kim/lamps").pin())
+    assert "pickles alone" in error.problem and "pickles: [pytorch_model.bin]" in error.fix
+    method = Hub(repo="kim/lamps", pickles=("pytorch_model.bin",)).pin()
+    assert list(method.check({})) == [] and any(need.startswith("torch") for need in method.requires({}))
+    method.run(step=step)
+    assert {file.name for file in step.out.iterdir()} >= {"model.safetensors", "config.json", "tokenizer.json"}
+    assert not list(step.out.glob("*.bin"))
+    came, was = (load_file(folder / "model.safetensors") for folder in (step.out, saved))
+    assert came.keys() == was.keys() and all(torch.equal(came[name], was[name]) for name in was)
+    (error,) = _errors(Hub(repo="kim/lamps", pickles=("weights.bin",)).pin())
+    assert error.field == "pickles" and "has no weights.bin" in error.problem
+
+
+class Planted:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch /tmp/planted-by-a-pickle",)
+
+
+@pytest.mark.slow  # imports torch
+def test_a_pickle_with_code_in_it_is_refused_though_it_is_named(hub: SmallHub, model: Path, step: Step) -> None:
+    hub.push(_pickled(model, Planted()))
+    with pytest.raises(StepError, match=r"pytorch_model.bin is refused"):
+        Hub(repo="kim/lamps", pickles=("pytorch_model.bin",)).pin().run(step=step)
+    assert not Path("/tmp/planted-by-a-pickle").exists()
+
+
+def test_pickles_are_not_named_for_nothing(hub: SmallHub, model: Path) -> None:
+    hub.push(model)
+    (error,) = _errors(Hub(repo="kim/lamps", pickles=("pytorch_model.bin",)).pin())
+    assert error.field == "pickles" and "as safetensors" in error.problem
+
+
 def test_a_template_replaces_the_models_own(
     hub: SmallHub, cache: Path, model: Path, step: Step, tmp_path: Path
 ) -> None:
