@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from tests.hubs import Served, point
-from tuneforge import ChatData, Finding, Step, StepError, TextData
+from tuneforge import Finding, Step, StepError
 from tuneforge.keys import step_key
 from tuneforge.kit.rows import read_rows
 from tuneforge.sources import Digests
@@ -41,8 +41,7 @@ def carried_out(method: Any, folder: Path) -> list[dict[str, Any]]:
     folder.mkdir()
     anew = type(method)(**method.model_dump(mode="json"))
     anew.run(step=Step("data", folder, folder, 0, 1, lambda event: None))
-    kind = TextData if isinstance(method, Completion) else ChatData
-    return list(read_rows(kind(folder, "d" * 64), "train"))
+    return list(read_rows(method.output(folder, "d" * 64), "train"))
 
 
 def errors(method: Any) -> list[Finding]:
@@ -98,6 +97,13 @@ def test_formats_and_patterns(hub: Served, tmp_path: Path) -> None:
     assert [row["completion"] for row in texts] == ["A text."]
     (error,) = errors(Preference(repo="many-lamps", files="more/*").pin())
     assert error.field == "repo" and "format: chat" in error.fix
+
+
+def test_preferences(hub: Served, tmp_path: Path) -> None:
+    pairs = [{"prompt": "Lamps?", "chosen": "Yes.", "rejected": "No."}]
+    push("preferred-lamps", train_jsonl=lines(pairs))
+    (pair,) = carried_out(Preference(repo="preferred-lamps").pin(), tmp_path / "pairs")
+    assert pair["chosen"][-1]["content"] == "Yes."
 
 
 @pytest.mark.parametrize(
