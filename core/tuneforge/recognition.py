@@ -57,8 +57,8 @@ def base_of(folder: Path, kind: type[Artifact], registry: Registry) -> str | Non
     if not isinstance(name, str):
         return None
     ref = name.removeprefix("sha256:")
-    if isinstance(revision, str) and ref == name:
-        ref = f"{name}@{revision}"
+    if ref == name:  # a repository, whose id has two parts for clients that ask for them
+        ref = name.lower().removeprefix("_/") + (f"@{revision}" if isinstance(revision, str) else "")
     try:
         return registry.resolve(ref)
     except RegistryError:  # a model of elsewhere

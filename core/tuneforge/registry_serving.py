@@ -28,9 +28,16 @@ _NEEDED = ("lz4", "starlette", "uvicorn", "yaml")
     help="Ask clients for one of the tokens in this file: a line each, `read` or `write`, and the token or its sha256.",
 )
 @click.option("--read-only", is_flag=True, help="Let nobody change anything.")
-@click.option("--allow-pickle", is_flag=True, help="Take pickles (.bin, .pt), which run code wherever they are opened.")
+@click.option(
+    "--allow-pickle",
+    multiple=True,
+    metavar="PATH",
+    help="Take files of this path though they are pickles, which run code wherever they are opened. Repeatable.",
+)
 @click.pass_obj
-def serve(obj: dict[str, Any], host: str, port: int, tokens: Path | None, read_only: bool, allow_pickle: bool) -> None:
+def serve(
+    obj: dict[str, Any], host: str, port: int, tokens: Path | None, read_only: bool, allow_pickle: tuple[str, ...]
+) -> None:
     """Serve the registry over the Hub's protocol, so that hf, transformers, datasets, vLLM and llama.cpp use it.
 
     Names are repositories, versions and aliases are revisions. Ctrl-C ends it.

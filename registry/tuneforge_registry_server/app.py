@@ -39,12 +39,13 @@ class Terms:
     """On what terms a registry is served.
 
     Without `tokens` everybody who reaches the server may do everything, and it answers only to the names in `hosts`.
-    `read_only` refuses what changes something, whoever asks. `say` is given a line a request.
+    `read_only` refuses what changes something, whoever asks; `allow_pickle` are the paths of files that may be pickles.
+    `say` is given a line a request.
     """
 
     tokens: Tokens | None = None
     read_only: bool = False
-    allow_pickle: bool = False
+    allow_pickle: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
     say: Callable[[str], None] = print
 

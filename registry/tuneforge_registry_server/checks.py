@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 from tuneforge_registry.errors import RegistryError
@@ -16,7 +17,7 @@ _PICKLED = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _HEADER = 100 << 20
 
 
-def check_name(path: str, allow_pickle: bool) -> None:
+def check_name(path: str, allow_pickle: Collection[str]) -> None:
     """HubError unless a file may be called so."""
     try:
         check_path(path)
@@ -26,24 +27,24 @@ def check_name(path: str, allow_pickle: bool) -> None:
         raise bad(f"the path {path[:80]!r}... is too long")
     if any(not sign.isprintable() for sign in path):
         raise bad(f"the path {path!r} has signs that nobody sees")
-    if not allow_pickle and path.lower().endswith(_PICKLES):
+    if path not in allow_pickle and path.lower().endswith(_PICKLES):
         raise _pickle(path)
 
 
-def check_content(path: str, file: Path, allow_pickle: bool) -> None:
+def check_content(path: str, file: Path, allow_pickle: Collection[str]) -> None:
     """HubError unless a file may come in under that name."""
     with file.open("rb") as opened:
         start = opened.read(64)
         if path.endswith(".safetensors"):
             _check_safetensors(path, file)
-        elif not allow_pickle and (start[:2] in _PICKLED or _torch_archive(file)):
+        elif path not in allow_pickle and (start[:2] in _PICKLED or _torch_archive(file)):
             raise _pickle(path)
 
 
 def _pickle(path: str) -> Exception:
     return bad(
         f"{path} is a pickle, which runs code wherever it is opened: save safetensors instead; "
-        "who trusts it starts the server with --allow-pickle"
+        f"who trusts it starts the server with --allow-pickle {path}"
     )
 
 

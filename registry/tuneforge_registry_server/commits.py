@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ async def lines(request: Request) -> AsyncIterator[bytes]:
         yield bytes(pending)
 
 
-async def read(request: Request, room: Path, registry: Registry, allow_pickle: bool) -> Change:
+async def read(request: Request, room: Path, registry: Registry, allow_pickle: Collection[str]) -> Change:
     """A change out of the lines of a request (application/x-ndjson). Files that come with it are put into `room`."""
     change = Change()
     async for line in lines(request):
@@ -118,7 +118,7 @@ def _large(value: dict[str, Any], path: str, registry: Registry) -> FileEntry:
 class Committing:
     """Carries changes out. One at a time for a repository, whichever process they come through."""
 
-    def __init__(self, repositories: Repositories, allow_pickle: bool) -> None:
+    def __init__(self, repositories: Repositories, allow_pickle: Collection[str]) -> None:
         self._repositories = repositories
         self._registry = repositories.registry
         self._kinds: Kinds = repositories.kinds

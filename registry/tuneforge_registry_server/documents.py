@@ -15,6 +15,7 @@ from tuneforge_registry_server.repositories import Repository, Version
 
 _CARD = 2 << 20
 """Bytes of a README.md or config.json that are looked into for what they tell."""
+_METADATA = 100_000
 _CONFIG = ("architectures", "model_type", "quantization_config")
 
 
@@ -128,8 +129,11 @@ def front_matter(text: str) -> dict[str, Any]:
     if not lines or lines[0].strip() != "---" or "---" not in (line.strip() for line in lines[1:]):
         return {}
     end = next(number for number, line in enumerate(lines[1:], 1) if line.strip() == "---")
+    metadata = "\n".join(lines[1:end])
+    if len(metadata) > _METADATA:  # which takes a second to read
+        raise ValueError(f"the metadata of the card has more than {_METADATA} letters")
     try:
-        found = yaml.load("\n".join(lines[1:end]), _Plain)
+        found = yaml.load(metadata, _Plain)
         # As JSON has it: dates become texts.
         found = json.loads(json.dumps(found, default=str))
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -43,11 +44,13 @@ class Reading:
         ]
         if query.get("sort") not in ("id", "name"):
             found.sort(key=lambda repository: repository.current.made, reverse=True)
-        told = [
+        size = min(_number(query.get("limit"), _PAGE) or 1, _PAGE)
+        documented = (
             documents.repository(repository, repository.current, siblings=flag(request, "full")) for repository in found
-        ]
-        told = [document for document in told if wanted <= set(document["tags"])]
-        return self._page(request, told, min(_number(query.get("limit"), _PAGE) or 1, _PAGE))
+        )
+        fitting = (document for document in documented if wanted <= set(document["tags"]))
+        # No more cards are read than the page has, and one: whether there is a next page.
+        return self._page(request, list(islice(fitting, _number(query.get("cursor"), 0) + size + 1)), size)
 
     def repository(self, request: Request) -> Response:
         repository = self._asked(request)

@@ -6,6 +6,7 @@ gc's to take when it is old, and one that is tried again has not to be sent agai
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -117,25 +118,32 @@ class Uploads:
 
 
 async def received(request: Request, target: Path, most: int) -> FileEntry:
-    """Writes the body of a request to a new file, on disk, and tells what it is. HubError beyond `most` bytes."""
+    """Writes the body of a request to a new file, on disk, and tells what it is. HubError beyond `most` bytes.
+
+    What has come is hashed and written by a thread while more of it comes.
+    """
     taken = hashlib.sha256()
     size = 0
     with target.open("xb") as file:
 
-        def take(content: bytes) -> None:
+        def take(content: bytearray) -> None:
             file.write(content)
             taken.update(content)
 
-        pending = bytearray()
-        async for piece in request.stream():
-            pending += piece
-            size += len(piece)
-            if size > most:
-                raise HubError(413, f"more than the {most} bytes that were agreed on")
-            if len(pending) >= _BUFFER:
-                await run_in_threadpool(take, bytes(pending))
-                pending.clear()
-        await run_in_threadpool(take, bytes(pending))
+        pending, taking = bytearray(), asyncio.create_task(run_in_threadpool(take, bytearray()))
+        try:
+            async for piece in request.stream():
+                pending += piece
+                size += len(piece)
+                if size > most:
+                    raise HubError(413, f"more than the {most} bytes that were agreed on")
+                if len(pending) >= _BUFFER:
+                    await taking
+                    taking = asyncio.create_task(run_in_threadpool(take, pending))
+                    pending = bytearray()
+        finally:
+            await taking  # or it would write to a file that is closed
+        await run_in_threadpool(take, pending)
         await run_in_threadpool(settle, file)
     return FileEntry(taken.hexdigest(), size)
 

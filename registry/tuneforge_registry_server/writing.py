@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Collection
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +26,7 @@ _NO_REQUESTS = "there are no pull requests here: commit to a branch, and move an
 class Writing:
     """Answers to requests that change something."""
 
-    def __init__(self, repositories: Repositories, allow_pickle: bool) -> None:
+    def __init__(self, repositories: Repositories, allow_pickle: Collection[str]) -> None:
         self._repositories = repositories
         self._registry = repositories.registry
         self._allow_pickle = allow_pickle

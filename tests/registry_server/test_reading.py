@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from pathlib import Path
 from urllib.error import HTTPError
@@ -120,6 +121,30 @@ def test_repositories_are_listed_and_found(shop: Served) -> None:
     assert list(api.list_models(search="cats")) == []
     assert [model.id for model in api.list_models(filter=["license:mit", "orders"])] == ["orders"]
     assert list(api.list_models(filter="license:gpl")) == []
+
+
+def test_repositories_are_listed_by_page(served: Served) -> None:
+    for number in range(5):
+        served.put(f"model-{number}", {**MODEL, "number": b"%d" % number})
+    found = get(f"{served.url}/api/models?limit=2&sort=id")
+    names = [model["id"] for model in json.loads(found[2])]
+    while 'rel="next"' in found[1].get("link", ""):
+        found = get(found[1]["link"].split(">")[0].removeprefix("<"))
+        names += [model["id"] for model in json.loads(found[2])]
+    assert names == [f"model-{number}" for number in range(5)]
+    assert len(served.asked("GET /api/models")) == 3
+
+
+def test_metadata_of_a_card_that_cannot_be_read_is_left_out(served: Served) -> None:
+    for card in (
+        b"---\na: &a [1]\nb: *a\n---\n",
+        b"---\n- 1\n---",
+        b"---\na: [\n---",
+        b"\xff",
+        b"---\na: " + b"1" * 200_000 + b"\n---",
+    ):
+        served.put("orders", {**MODEL, "README.md": card})
+        assert served.api().model_info("orders").card_data is None
 
 
 def test_a_tree_is_told_by_folder_or_as_a_whole(shop: Served) -> None:

@@ -15,7 +15,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from huggingface_hub.errors import BadRequestError, EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
-from tests.registry_server.conftest import MODEL, Served, safetensors
+from tests.registry_server.conftest import MODEL, Serve, Served, safetensors
 
 Folder = Callable[..., Path]
 LARGE = safetensors(bytes(6 << 20))
@@ -225,6 +225,15 @@ def test_what_must_not_come_in_is_refused_with_a_reason(served: Served) -> None:
         assert status == 400, told
     assert list(served.registry.names()["orders"].versions) == [1]
     assert not (served.registry.home.parent / "up").exists()
+
+
+def test_a_pickle_is_taken_where_it_is_allowed_by_name(serve: Serve, tmp_path: Path) -> None:
+    served = serve(tmp_path, allow_pickle=("old/weights.pkl",))
+    served.put("orders", MODEL)
+    pickled = b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94."
+    assert "--allow-pickle weights.pkl" in refused(served, "weights.pkl", pickled)
+    served.api().upload_file(path_or_fileobj=pickled, path_in_repo="old/weights.pkl", repo_id="_/orders")
+    assert served.download("orders", "old/weights.pkl") == pickled
 
 
 def post(url: str, content: bytes, method: str = "POST", **headers: str) -> tuple[int, str]:
