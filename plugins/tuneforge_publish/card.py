@@ -157,7 +157,7 @@ def _recipe(lineage: Lineage) -> Iterator[str]:
         given = "".join(f" --set {shlex.quote(setting)}" for setting in lineage.settings)
         yield "## Make it again\n\nWith this recipe, and the data that it names:"
         yield f"{fence}yaml\n{lineage.text.rstrip()}\n{fence}"
-        yield f"```sh\npip install tuneforge\ntuneforge run {lineage.recipe}.yaml{given}\n```"
+        yield f"```console\n$ tuneforge run {lineage.recipe}.yaml{given}\n```"
 
 
 def _set(config: dict[str, Any]) -> dict[str, Any]:
