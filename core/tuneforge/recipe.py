@@ -18,7 +18,6 @@ from .inputs import inputs_of
 from .launch.options import Asked, read_launch
 from .offered import Named, Offered
 from .plugins import Plugins
-from .shareable import secrets_in
 from .stages import STAGES, Method
 from .sweeps.repeats import expand, overwriting, told_once
 from .trackers import Tracker
@@ -119,10 +118,6 @@ def read_recipe(
     for setting in settings:
         document.override(setting)
     document.substitute()
-    document.problems += [
-        *secrets_in(document.text, document.shown),
-        *(finding for setting in settings for finding in secrets_in(setting, f"--set {setting.partition('=')[0]}")),
-    ]
     recipe = Recipe(document, plugins or Plugins(), problems=document.problems)
     data = document.data
     if not isinstance(data, dict):

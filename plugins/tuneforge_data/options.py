@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, model_validator
 
 from tuneforge import Adapter, Config, Facts, Field, Finding, Format, Known, Model, Source, Step, StepError
-from tuneforge.kit.hub import CLIENT
+from tuneforge.kit.hub import CLIENT, no_token
 
 from .advice import expected, on_columns, on_length, on_rows
 from .hub import EVERYTHING, Seen, Wanted
@@ -94,6 +94,8 @@ class DataFormat(Format):
     def holds_out_prompts(self) -> bool:
         """Whether what is held out are prompts, which other data steps may have, too."""
         return True
+
+    _no_token = model_validator(mode="before")(no_token)
 
     _seen: Seen | None = PrivateAttr(None)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, model_validator
 
 from tuneforge import (
     Adapter,
@@ -23,7 +23,7 @@ from tuneforge import (
     Step,
     StepError,
 )
-from tuneforge.kit.hub import CLIENT, COMMIT
+from tuneforge.kit.hub import CLIENT, COMMIT, no_token
 
 from . import adapters, folders, pickled
 
@@ -75,6 +75,8 @@ class Hub(LoadModel):
     )
 
     pickles: tuple[str, ...] = pickled.PICKLES
+
+    _no_token = model_validator(mode="before")(no_token)
 
     _seen: dict[bool, Seen] = PrivateAttr(default_factory=dict)
     """What the Hub says of the repository: as an adapter's, and as a model's."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import StringConstraints, model_validator
 
 from tuneforge import Adapter, Field, Finding, Gguf, GgufAdapter, Known, Model, QuantizedModel, Release, Report, Step
 from tuneforge.artifacts import read_json
+from tuneforge.kit.hub import no_token
 
 from ..carded import Carded, HubName
 
@@ -59,6 +60,8 @@ class Hub(Carded):
     dry_run: bool = Field(
         False, description="Changes nothing: logs which files would be added, changed and removed.", also=("dry",)
     )
+
+    _no_token = model_validator(mode="before")(no_token)
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
