@@ -21,6 +21,7 @@ from .launch.options import Launch, settle
 from .plugins import told
 from .recipe import REGISTRY, Recipe, StepSpec
 from .redaction import redacted, secrets_of
+from .shareable import without_places
 from .sources import Digests
 from .stages import Known, Method, Publish
 from .sweeps.repeats import told_once
@@ -130,7 +131,8 @@ class Plan:
         step.result = stored(self.registry, digest, self.recipe.plugins.kinds)
 
     def lineage(self, step: PlannedStep) -> dict[str, Any]:
-        """How everything before a step was made: an entry a step, in the order of making. A function of content."""
+        """How everything before a step was made: the recipe, and an entry a step in the order of making. A function of
+        content, and fit to be shown to others."""
         wanted: list[str] = []
 
         def visit(wire: str) -> None:
@@ -143,8 +145,14 @@ class Plan:
         for wires in step.spec.inputs.values():
             for wire in wires:
                 visit(wire)
-        told = {"recipe": self.recipe.name, "steps": [self._entry(wire) for wire in wanted]}
-        known: dict[str, Any] = redacted(told, secrets_of(self.recipe.document.data))
+        document = self.recipe.document
+        told = {
+            "recipe": self.recipe.name,
+            "text": without_places(document.text),
+            "settings": [without_places(setting) for setting in document.settings],
+            "steps": [self._entry(wire) for wire in wanted],
+        }
+        known: dict[str, Any] = redacted(told, secrets_of(document.data))
         return known
 
     def _entry(self, wire: str) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from tuneforge import Field, Source, Step, TextData
 
 from .options import PATHS, Columns, DataFormat
-from .reading import TABLES, Rows, texts
+from .reading import TABLES, Readers, texts
 from .shapes import TEXT_SHAPES
 
 
@@ -47,16 +48,11 @@ class Completion(DataFormat):
     needs = ("ijson>=3.2", "pyarrow>=20")
     shapes = TEXT_SHAPES
 
-    path: Source = Field(
+    path: Source | None = Field(
+        None,
         description="A file of text (.txt, .md) or of rows (.json, .jsonl, .csv, .tsv), also with .gz, or .parquet; or "
         "a folder of such files.",
         also=PATHS,
-    )
-    files: str = Field(
-        "**/*",
-        min_length=1,
-        description='Which files of a folder are read, as a pattern: "*.md", "chapters/**/*.txt".',
-        also=("glob", "pattern", "file_pattern"),
     )
     separator: str | None = Field(
         None,
@@ -79,11 +75,14 @@ class Completion(DataFormat):
     @property
     def holds_out_prompts(self) -> bool:
         tables = {".gz", *TABLES}
-        documents = self.path.suffix.lower() not in tables or self.columns.text is not None or self.shape == "text"
+        seen = self._seen.names if self._seen else ()
+        name = self.path.name if self.path else next(iter(seen), "")
+        documents = Path(name).suffix.lower() not in tables or self.columns.text is not None or self.shape == "text"
         return not documents
 
-    def rows(self) -> Rows:
-        return Rows(self.path, self.files, {**texts(self.separator), **TABLES})
+    @property
+    def readers(self) -> Readers:
+        return {**texts(self.separator), **TABLES}
 
     def run(self, *, step: Step) -> None:
         self.collect(step)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+from pydantic import PrivateAttr, model_validator
 
 from tuneforge import Adapter, Config, Facts, Field, Finding, Format, Known, Model, Source, Step, StepError
+from tuneforge.kit.hub import CLIENT, no_token
 
 from .advice import expected, on_columns, on_length, on_rows
-from .reading import Rows
+from .hub import EVERYTHING, Seen, Wanted
+from .reading import TABLES, Readers, Rows
 from .shapes import Recogniser, Row, Shape
 
 PATHS = ("data", "data_files", "data_path", "dataset", "datasets", "dataset_name", "dataset_path", "train_file")
@@ -39,9 +43,29 @@ class DataFormat(Format):
     shapes: ClassVar[tuple[Shape, ...]]
     """The shapes of rows that this method knows."""
 
-    path: Source = Field(
+    path: Source | None = Field(
+        None,
         description="A file of rows (.json, .jsonl, .csv, .tsv, also with .gz; .parquet), or a folder of such files.",
         also=PATHS,
+    )
+    repo: str | None = Field(
+        None,
+        min_length=1,
+        description="In place of path, a data set of the Hugging Face Hub, `owner/name`, with such files.",
+        also=("repo_id", "hub_id", "hf_dataset", "hf_hub_url"),
+    )
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="A branch, a tag or a full commit of repo; by default main. What a branch or tag stands for is "
+        "looked up at every plan.",
+        also=("dataset_revision", "hf_revision"),
+    )
+    files: str = Field(
+        EVERYTHING,
+        min_length=1,
+        description='Which files of a folder or repo are read, as a pattern: "data/train-*.parquet", "*.md".',
+        also=("glob", "pattern", "file_pattern", "split", "dataset_split"),
     )
     shape: str = "auto"
     columns: Columns = Columns()
@@ -71,13 +95,65 @@ class DataFormat(Format):
         """Whether what is held out are prompts, which other data steps may have, too."""
         return True
 
+    _no_token = model_validator(mode="before")(no_token)
+
+    _seen: Seen | None = PrivateAttr(None)
+
+    @property
+    def readers(self) -> Readers:
+        """The files that can be read, by the end of their names."""
+        return TABLES
+
+    def requires(self, facts: Known) -> tuple[str, ...]:
+        return (*self.needs, CLIENT) if self.repo else self.needs
+
+    def pin(self) -> Self:
+        wanted = self._wanted()
+        if wanted is None:
+            return self
+        seen = self._look(wanted)
+        pinned = self.model_copy(update={"revision": seen.commit})
+        pinned._seen = seen
+        return pinned
+
     def foresee(self, facts: Known) -> Facts:
+        if self._unread:
+            return Facts(self.output)
         rows, row_bytes = expected(self.rows, self.recogniser(), self.limit, self.holdout)
         return Facts(self.output, rows=rows, row_bytes=row_bytes)
 
     def rows(self) -> Rows:
-        """The raw rows. Raises StepError for what is not there."""
-        return Rows(self.path)
+        """The raw rows. Raises StepError for what is not there; what is on the Hub is fetched."""
+        wanted = self._wanted()
+        if wanted is not None:
+            seen = self._seen
+            folder, names = (seen.folder, seen.names) if seen and seen.folder else wanted.fetch()
+            return Rows(folder, readers=self.readers, only=names)
+        if self.path is None:
+            raise StepError("there is no data: neither path nor repo is given", "Give one of them.")
+        return Rows(self.path, self.files, self.readers)
+
+    @property
+    def called(self) -> str:
+        """What a person knows the data by."""
+        return self.repo or (self.path.name if self.path else "")
+
+    @property
+    def _unread(self) -> bool:
+        """Whether a plan cannot look at the rows: they are nowhere, or on the Hub and not here."""
+        wanted = self._wanted()
+        return self.path is None if wanted is None else self._look(wanted).folder is None
+
+    def _wanted(self) -> Wanted | None:
+        if self.repo is None:
+            return None
+        return Wanted(self.repo, self.revision or "main", self.files, frozenset(self.readers))
+
+    def _look(self, wanted: Wanted) -> Seen:
+        """What the Hub says, asked once."""
+        if self._seen is None:
+            self._seen = wanted.look()
+        return self._seen
 
     def recogniser(self) -> Recogniser:
         """Of the shapes, those that the configuration leaves: renamed columns must mean something to them."""
@@ -90,11 +166,22 @@ class DataFormat(Format):
         return Recogniser(shapes, renames)
 
     def check(self, facts: Known) -> Iterable[Finding]:
+        wanted = self._wanted()
+        if (self.path is None) == (wanted is None):
+            given = "both path and repo are" if wanted else "neither path nor repo is"
+            yield Finding(f"{given} given, and data is read from one of them", "Give one of them.", field="path")
+            return
+        if self.revision and wanted is None:
+            yield Finding("revision is of a data set of the Hub, and path is none", "Take it out.", field="revision")
+        if wanted is not None:
+            yield from self._look(wanted).findings
         recogniser = self.recogniser()
         yield from on_columns(self.shape, recogniser, self.shapes)
-        if recogniser.shapes:
+        if recogniser.shapes and not self._unread:
             called = self.columns.called()
-            yield from on_rows(self.path.name, self.rows, recogniser, called, self.limit, self.max_left_out)
+            found = on_rows(self.called, self.rows, recogniser, called, self.limit, self.max_left_out)
+            for finding in found:
+                yield replace(finding, field="repo") if wanted and finding.field == "path" else finding
 
     def collect(self, step: Step, fits: Callable[[Row], None] | None = None) -> None:
         """Reads, converts, splits and writes the rows; `fits` raises LeftOutError for one that does not."""

@@ -34,13 +34,16 @@ Readers = Mapping[str, Callable[[IO[bytes]], Numbered]]
 class Rows:
     """The rows of a file, or of those data files of a folder that match `files`, in the order of their names.
 
+    Of a folder that others write into as well, `only` names the files.
     Iterating yields (place, row); `done` of `total` bytes are read so far. Raises StepError for what is not there or
     cannot be read as a whole; a single broken line is a row that is left out.
     """
 
-    def __init__(self, path: Path, files: str = "**/*", readers: Readers | None = None) -> None:
+    def __init__(
+        self, path: Path, files: str = "**/*", readers: Readers | None = None, only: Sequence[str] | None = None
+    ) -> None:
         self._readers = TABLES if readers is None else readers
-        self.files = _data_files(path, files, self._readers)
+        self.files = _data_files(path, files, self._readers) if only is None else [path / name for name in only]
         self.total = sum(file.stat().st_size for file in self.files)
         self.done = 0
 
@@ -101,7 +104,8 @@ def _data_files(path: Path, pattern: str, readers: Readers) -> list[Path]:
 
 def _nearest(path: Path, readers: Readers) -> str:
     if not path.parent.is_dir():
-        return "Its folder does not exist either; a path is relative to the recipe."
+        fix = "Its folder does not exist either; a path is relative to the recipe"
+        return f"{fix}, and a data set of the Hub is given as repo: owner/name."
     names = sorted(file.name for file in path.parent.iterdir() if _suffix(file) in readers or file.is_dir())
     near = get_close_matches(path.name, names, 1, 0.6)
     if near:

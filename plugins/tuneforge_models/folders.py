@@ -18,11 +18,7 @@ CONFIG, INDEX, TOKENIZER = "config.json", "model.safetensors.index.json", "token
 TOKENIZER_CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 _TEMPLATES = ("chat_template.*", "additional_chat_templates/*.jinja")
 
-# A README is no part: a base model whose page was reworded is still the same model, and nothing is trained anew.
-SETTINGS = (
-    CONFIG,
-    "generation_config.json",
-    INDEX,
+TOKENIZER_FILES = (
     TOKENIZER,
     "tokenizer.model",
     TOKENIZER_CONFIG,
@@ -31,9 +27,10 @@ SETTINGS = (
     "vocab.json",
     "merges.txt",
     *_TEMPLATES,
-    "LICENSE*",
-    "NOTICE*",
 )
+
+# A README is no part: a base model whose page was reworded is still the same model, and nothing is trained anew.
+SETTINGS = (CONFIG, "generation_config.json", INDEX, *TOKENIZER_FILES, "LICENSE*", "NOTICE*")
 """Patterns of every file that makes a model, but its weights."""
 
 _SAVED = "Name a model as save_pretrained writes it."
@@ -47,13 +44,13 @@ def weights(folder: Path) -> list[str]:
     return sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
 
 
-def parts(folder: Path) -> list[str]:
-    """Every file that makes the model."""
+def settings_of(folder: Path) -> list[str]:
+    """Every file that makes the model, but its weights."""
     found = (file for pattern in SETTINGS for file in folder.glob(pattern) if file.is_file())
     settings = {file.relative_to(folder).as_posix() for file in found}
     if (folder / "model.safetensors").exists():
         settings.discard(INDEX)  # transformers does not look at it then
-    return sorted(settings) + weights(folder)
+    return sorted(settings)
 
 
 def problems(folder: Path) -> list[Finding]:
@@ -73,7 +70,7 @@ def lacking(names: Collection[str], what: str) -> Iterator[Finding]:
         if deeper:
             fix = f"Did you mean its folder {deeper}?" if "," not in deeper else f"Name one of its folders: {deeper}."
         elif "adapter_config.json" in names:
-            fix = "It is a PEFT adapter, not a model: load the base model it belongs to."
+            fix = "It is a PEFT adapter: load its base model, and give that step as model: here."
         elif like("*.gguf"):
             fix = "It holds GGUF files, which cannot be trained: load the model they were made of."
         else:
@@ -91,7 +88,7 @@ def lacking(names: Collection[str], what: str) -> Iterator[Finding]:
             yield Finding(
                 f"{what} has its weights as pickles alone ({pickles}), which can run code when they are opened",
                 "Where you trust them, save them once as safetensors: "
-                "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...).",
+                f"AutoModelForCausalLM.from_pretrained(...).save_pretrained(...), or name them: pickles: [{pickles}].",
             )
         else:
             yield Finding(f"{what} has no weights: model.safetensors is not there", _SAVED)
@@ -120,7 +117,7 @@ def damaged(folder: Path) -> Iterator[Finding]:
         if name in missing:
             continue
         try:
-            _header(folder / name)
+            read_header(folder / name)
         except ValueError as error:
             yield Finding(f"{name} {error}", "Get the file again.")
 
@@ -152,7 +149,7 @@ def unreadable(template: Path | None) -> Iterator[Finding]:
 def facts(folder: Path, template: Path | None = None) -> Facts:
     """The facts of a sound folder, with `template` in place of its own; no tensors while its weights are not there."""
     files = [folder / name for name in weights(folder)]  # and no others that lie beside them
-    headers = [_header(file) for file in files] if all(file.exists() for file in files) else []
+    headers = [read_header(file) for file in files] if all(file.exists() for file in files) else []
     tensors = {
         name: Tensor(entry["dtype"], tuple(entry["shape"])) for header in headers for name, entry in header.items()
     }
@@ -166,7 +163,16 @@ def take_over(
     """Brings every file that makes the model into `out`; `template` takes the place of every template it has."""
     for finding in problems(folder):
         raise StepError(finding.problem, finding.fix)
-    for name in parts(folder):
+    for name in weights(folder):
+        bring(folder / name, out / name)
+    bring_settings(folder, out, bring, template)
+
+
+def bring_settings(
+    folder: Path, out: Path, bring: Callable[[Path, Path], object] = shutil.copyfile, template: Path | None = None
+) -> None:
+    """Brings every file that makes the model into `out`, but its weights."""
+    for name in settings_of(folder):
         if template and any(fnmatch(name, pattern) for pattern in _TEMPLATES):
             continue
         target = out / name
@@ -181,7 +187,7 @@ def take_over(
         shutil.copyfile(template, out / TEMPLATE)
 
 
-def _header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, Any]:
     """The tensors that a safetensors file holds, from its header. ValueError tells how the file is damaged."""
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -6,14 +6,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tuneforge import Artifact, Report, Step
 
-from .card import Metadata, card
+from .card import card
+from .carded import Carded
 from .lineage import Lineage
+from .metadata import Metadata
 from .parts import Part, copy_part, lay_out
-from .release import written
-from .to_folder import Served, ToFolder
+from .release import Draft, written
+from .to_folder import Served
 from .verdicts import refuse_failed
 
 
@@ -31,7 +34,7 @@ class Dressing:
 class Bundle:
     """Artifacts laid out for a release. Raises StepError when one of them failed a report."""
 
-    def __init__(self, method: ToFolder, artifacts: Sequence[Artifact], reports: Sequence[Report], step: Step) -> None:
+    def __init__(self, method: Carded, artifacts: Sequence[Artifact], reports: Sequence[Report], step: Step) -> None:
         self.method, self.reports, self.step = method, reports, step
         self.lineage = Lineage(step.lineage)
         refuse_failed(artifacts, reports, self.lineage, method.despite, step)
@@ -48,19 +51,24 @@ class Bundle:
         several = [self.title] if part.folder == "." else [self.title, part.name]
         return re.sub(r"[^a-z0-9._-]+", "-", "-".join(several).lower()).strip("-._") or "model"
 
-    def release(self, dressing: Dressing) -> None:
+    def fill(self, draft: Draft, dressing: Dressing) -> None:
+        """Puts everything into a draft."""
+        step = self.step
+        for path, text in dressing.files.items():
+            draft.write(path, text)
+        for done, part in enumerate(self.parts, 1):
+            copy_part(part, draft)
+            step.progress(done, len(self.parts))
+        metadata = Metadata.of(self.method, self.title)
+        draft.write("README.md", card(metadata, self.parts, self.lineage, self.reports, dressing.use))
+        draft.write("lineage.json", json.dumps(step.lineage, indent=2, ensure_ascii=False) + "\n")
+
+    def release(self, to: Path, dressing: Dressing) -> None:
         """Writes the folder and its receipt."""
-        method, step = self.method, self.step
-        metadata = Metadata(self.title, method.license, method.language, method.base_model, method.datasets)
-        with written(method.to) as draft:
-            for path, text in dressing.files.items():
-                draft.write(path, text)
-            for done, part in enumerate(self.parts, 1):
-                copy_part(part, draft)
-                step.progress(done, len(self.parts))
-            draft.write("README.md", card(metadata, self.parts, self.lineage, self.reports, dressing.use))
-            draft.write("lineage.json", json.dumps(step.lineage, indent=2, ensure_ascii=False) + "\n")
+        step = self.step
+        with written(to) as draft:
+            self.fill(draft, dressing)
         receipt = {"files": dict(sorted(draft.files.items()))}
         (step.out / "receipt.json").write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
         step.metrics(files=len(draft.files), bytes=sum(file["size"] for file in draft.files.values()))
-        step.log(f"released to {method.to}")
+        step.log(f"released to {to}")

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import yaml
 
-from tuneforge import Adapter, Gguf, GgufAdapter, Model, QuantizedModel, Report
+from tuneforge import Report
 from tuneforge.kit.quantized import quant_method
 
 from .lineage import DATA, Lineage
+from .metadata import Metadata, front_matter
 from .parts import Part
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What only a person can say of a model."""
-
-    title: str
-    license: str
-    language: Sequence[str]
-    base_model: str | None
-    datasets: Sequence[str]
 
 
 def card(
@@ -33,10 +24,11 @@ def card(
     """The whole card, in Markdown. `use` tells how to run what is there."""
     released = [part for part in parts if part.released]
     sections = [
-        front_matter(metadata, released, lineage),
+        front_matter(metadata, released, lineage, reports),
         f"# {metadata.title}",
         f"Made with tuneforge by the recipe `{lineage.recipe}`.",
         _contents(parts, lineage),
+        *([f"## Intended use\n\n{metadata.intended_use.strip()}"] if metadata.intended_use.strip() else []),
         "## Use",
         *use,
         *_scores(reports, lineage),
@@ -44,30 +36,10 @@ def card(
         "\n".join(["```text", *_trees(released, lineage), "```"]),
         *_data(lineage),
         *_parameters(lineage),
+        *_recipe(lineage),
         "## Check the files\n\n```sh\nsha256sum -c SHA256SUMS\n```",
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def front_matter(metadata: Metadata, released: Sequence[Part], lineage: Lineage) -> str:
-    """The YAML block on top. What is not known is left out: the Hub takes every key for a statement."""
-    kinds = {type(part.artifact) for part in released}
-    library = "transformers" if kinds & {Model, QuantizedModel} else "peft" if Adapter in kinds else "gguf"
-    tags = ["tuneforge"]
-    tags += ["gguf"] if kinds & {Gguf, GgufAdapter} else []
-    tags += sorted({quant_method(part.facts.config) for part in released} - {""})
-    tags += ["conversational"] if any(part.facts.template for part in released) else []
-    values: dict[str, Any] = {
-        "license": metadata.license,
-        "language": list(metadata.language),
-        "base_model": metadata.base_model or [repo for repo, _ in lineage.from_hub().values()],
-        "datasets": list(metadata.datasets),
-        "library_name": library,
-        "pipeline_tag": "text-generation",
-        "tags": tags,
-    }
-    known = {name: value for name, value in values.items() if value}
-    return f"---\n{yaml.safe_dump(known, sort_keys=False, allow_unicode=True)}---"
 
 
 def _contents(parts: Sequence[Part], lineage: Lineage) -> str:
@@ -97,21 +69,31 @@ def _how(entry: dict[str, Any] | None) -> str:
 
 
 def _scores(reports: Sequence[Report], lineage: Lineage) -> Iterator[str]:
-    if reports:
-        yield "## Scores"
-    for report in reports:
-        told = Report.summary(report.path)
-        scores: dict[str, dict[str, Any]] = told["scores"]
+    told = {report: Report.summary(report.path) for report in reports}
+    heading = ""
+    # A report with a reference compares forms of one model, and says nothing of how good that is.
+    for report, summary in sorted(told.items(), key=lambda one: "reference" in one[1]):
+        about = "## Parity" if "reference" in summary else "## Scores"
+        if about != heading:
+            yield about
+            heading = about
+        scores: dict[str, dict[str, Any]] = summary["scores"]
+        entry = lineage.entry(report.digest)
+        by = f" ({_how(entry)})" if entry and "stage" in entry else ""
+        if "reference" in summary:
+            against = f": {summary['format']} against {summary['reference']}"
+            on = f"{against}, at {summary['positions']} positions" if summary.get("positions") else against
+        else:
+            split = f" of the {summary['split'].replace('_', '-')} part" if "split" in summary else ""
+            on = f", on {summary['rows']} rows{split}" if "rows" in summary else ""
         metrics = list(dict.fromkeys(metric for subject in scores.values() for metric in subject))
         rows = [
             (lineage.name(subject), *(_figure(scores[subject].get(metric)) for metric in metrics))
-            for subject in told["subjects"]
+            for subject in summary["subjects"]
         ]
-        split = f" of the {told['split'].replace('_', '-')} part" if "split" in told else ""
-        on = f", on {told['rows']} rows{split}" if "rows" in told else ""
-        entry = lineage.entry(report.digest)
-        by = f" ({_how(entry)})" if entry and "stage" in entry else ""
-        yield f"**{lineage.name(report.digest)}**{by}{on}:"
+        if summary.get("required"):
+            rows.append(("required", *(_figure(summary["required"].get(metric)) for metric in metrics)))
+        yield f"**{lineage.name(report.digest)}**{by}{on}{'' if summary['passed'] else '; it failed'}:"
         yield _table(("", *(metric.replace("_", " ") for metric in metrics)), rows)
 
 
@@ -166,6 +148,16 @@ def _parameters(lineage: Lineage) -> Iterator[str]:
         text = yaml.safe_dump(step, sort_keys=False, allow_unicode=True, width=110)
         about = f"# method version {entry['version']}, seed {entry['seed']}"
         yield f"```yaml\n{about}\n{text}```"
+
+
+def _recipe(lineage: Lineage) -> Iterator[str]:
+    """The recipe as it was written, to be run again; absolute paths in it are of another machine, and shortened."""
+    if lineage.text:
+        fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", lineage.text)), default=0))
+        given = "".join(f" --set {shlex.quote(setting)}" for setting in lineage.settings)
+        yield "## Make it again\n\nWith this recipe, and the data that it names:"
+        yield f"{fence}yaml\n{lineage.text.rstrip()}\n{fence}"
+        yield f"```console\n$ tuneforge run {lineage.recipe}.yaml{given}\n```"
 
 
 def _set(config: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Folder(ToFolder):
     """
 
     name = "folder"
-    version = 2
+    version = 3
 
     def run(
         self,
@@ -35,4 +35,4 @@ class Folder(ToFolder):
         from .usage import usage
 
         bundle = Bundle(self, artifacts, reports or [], step)
-        bundle.release(Dressing(["Run these from within this folder.", *usage(bundle.parts, bundle.lineage)]))
+        bundle.release(self.to, Dressing(["Run these from within this folder.", *usage(bundle.parts, bundle.lineage)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tuneforge import ChatData, PreferenceData, Report, TextData
@@ -16,6 +16,8 @@ class Lineage:
 
     def __init__(self, told: Mapping[str, Any]) -> None:
         self.recipe: str = told.get("recipe", "")
+        self.text: str = told.get("text", "")
+        self.settings: list[str] = told.get("settings", [])
         self.steps: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in told.get("steps", [])}
 
     def entry(self, digest: str) -> dict[str, Any] | None:
@@ -39,6 +41,15 @@ class Lineage:
             if entry.get("stage") == "load_model" and {"repo", "revision"} <= entry["config"].keys()
         }
 
+    def data_from_hub(self, steps: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The data sets of the Hub that such of these steps read as gave rows."""
+        named = [entry["config"].get("repo") for entry in steps if entry["kind"] in DATA and "config" in entry]
+        return [repo for repo in named if repo]
+
+    def models(self, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The models, adapters and such that a step was made of."""
+        return [source for _, source in self.sources(entry) if source["kind"] not in (*DATA, Report.kind)]
+
     def sources(self, entry: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """What a step was made of: the input's name, and the step that it was wired to."""
         wires = [(parameter, wire) for parameter, wired in entry.get("inputs", {}).items() for wire in wired]
@@ -49,6 +60,6 @@ class Lineage:
         yield digest
         entry = self.entry(digest)
         if entry and entry.get("stage") in _SAME_MODEL:
-            models = [source for _, source in self.sources(entry) if source["kind"] not in (*DATA, Report.kind)]
+            models = self.models(entry)
             if len(models) == 1:
                 yield from self.forms(models[0]["digest"])

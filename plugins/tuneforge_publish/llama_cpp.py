@@ -18,7 +18,7 @@ class LlamaCpp(Served):
     """
 
     name = "llama_cpp"
-    version = 2
+    version = 3
     needs = ("filelock>=4", "gguf>=0.19", "jinja2>=3.1", "pyyaml>=6.0", "xllamacpp>=2026.10")
 
     def run(self, artifacts: list[Gguf | GgufAdapter], reports: list[Report] | None = None, *, step: Step) -> None:
@@ -32,4 +32,4 @@ class LlamaCpp(Served):
             if not model.base:  # which is served by itself as well
                 verify_template(model.file, threads=step.threads)
             use += model.usage(self.context)
-        bundle.release(Dressing(use))
+        bundle.release(self.to, Dressing(use))

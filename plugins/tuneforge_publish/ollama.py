@@ -21,7 +21,7 @@ class Ollama(Served):
     """
 
     name = "ollama"
-    version = 2
+    version = 3
     needs = ("filelock>=4", "gguf>=0.19", "jinja2>=3.1", "pyyaml>=6.0")
 
     system: str = Field("", description="What the model is told ahead of each conversation that does not say itself.")
@@ -60,7 +60,7 @@ class Ollama(Served):
             path = model.part.path("Modelfile")
             files[path] = modelfile(model, self.context, self.system)
             use += usage(model, path, bundle, self.context)
-        bundle.release(Dressing(use, files))
+        bundle.release(self.to, Dressing(use, files))
 
 
 REMEDY = "Serve it with `publish: llama_cpp`, which renders the model's own template, or train with a simpler one."

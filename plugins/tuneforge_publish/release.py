@@ -53,6 +53,10 @@ class Draft:
         target.write_bytes(content)
         self.files[path] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
+    def sum_up(self) -> None:
+        """Adds SHA256SUMS, when everything else is there."""
+        self.write(SUMS, "".join(f"{file['sha256']}  {path}\n" for path, file in sorted(self.files.items())))
+
 
 @contextmanager
 def written(to: Path) -> Iterator[Draft]:
@@ -75,8 +79,7 @@ def written(to: Path) -> Iterator[Draft]:
             draft.mkdir()
             release = Draft(draft)
             yield release
-            lines = [f"{file['sha256']}  {path}\n" for path, file in sorted(release.files.items())]
-            release.write(SUMS, "".join(lines))
+            release.sum_up()
             persist(draft)
             _refuse(obstacle(to))  # copying took its time: a person may have worked there meanwhile
             _swap(draft, to, earlier)

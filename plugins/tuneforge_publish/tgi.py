@@ -21,7 +21,7 @@ class Tgi(Served):
     """
 
     name = "tgi"
-    version = 2
+    version = 3
     # TGI has minijinja 2.8, as Python has it from 2.12 on with Python's methods; newer ones write `True`, this `true`.
     needs = ("filelock>=4", "jinja2>=3.1", "minijinja~=2.12.0", "pyyaml>=6.0")
 
@@ -43,4 +43,4 @@ class Tgi(Served):
 
         bundle = Bundle(self, artifacts, reports or [], step)
         server = server_of(bundle, NAME)
-        bundle.release(Dressing(list(usage(server, self.context)), files(server, self.context)))
+        bundle.release(self.to, Dressing(list(usage(server, self.context)), files(server, self.context)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tuneforge import Gguf, GgufAdapter, StepError
@@ -14,6 +14,9 @@ from tuneforge.kit.quantized import needs_of
 from .lineage import Lineage
 from .parts import Part
 
+Where = Callable[[str], str]
+"""How a folder of a release, or a name on the Hub, is given to `from_pretrained`: its arguments, in Python."""
+
 
 def usage(parts: Sequence[Part], lineage: Lineage) -> Iterator[str]:
     """Markdown for each released part, models and adapters with transformers, GGUF files with llama.cpp."""
@@ -21,7 +24,7 @@ def usage(parts: Sequence[Part], lineage: Lineage) -> Iterator[str]:
         if part.released:
             gguf = isinstance(part.artifact, (Gguf, GgufAdapter))
             yield f"### {part.name}, with {'llama.cpp' if gguf else 'transformers'}"
-            yield from llama_cpp(part, gguf_base(part, parts, lineage)) if gguf else _transformers(part)
+            yield from llama_cpp(part, gguf_base(part, parts, lineage)) if gguf else transformers(part)
 
 
 def gguf_file(part: Part) -> str:
@@ -54,9 +57,15 @@ def gguf_base(part: Part, parts: Sequence[Part], lineage: Lineage) -> Part | Non
     )
 
 
-def llama_cpp(part: Part, base: Part | None = None, context: int | None = None) -> Iterator[str]:
-    """A chat and a server with llama.cpp, of a GGUF model or of an adapter on its `base`."""
-    model = f"-m {gguf_file(base)} --lora {gguf_file(part)}" if base else f"-m {gguf_file(part)}"
+def llama_cpp(
+    part: Part, base: Part | None = None, context: int | None = None, model: str | None = None
+) -> Iterator[str]:
+    """A chat and a server with llama.cpp, of a GGUF model or of an adapter on its `base`.
+
+    `model` are the options that name it, where it does not lie here.
+    """
+    if model is None:
+        model = f"-m {gguf_file(base)} --lora {gguf_file(part)}" if base else f"-m {gguf_file(part)}"
     given = {name: json.loads(value) for name, value in template_options(template_of(_first(base or part))).items()}
     # llama.cpp passes more to some templates than the model was trained with.
     template = f" --chat-template-kwargs '{json.dumps(given)}'" if given else ""
@@ -82,7 +91,8 @@ def block(language: str, *lines: str) -> str:
     return "\n".join([f"```{language}", *lines, "```"])
 
 
-def _transformers(part: Part) -> Iterator[str]:
+def transformers(part: Part, where: Where = '"{}"'.format) -> Iterator[str]:
+    """An answer of a model or adapter with transformers, as a script; by default from within the released folder."""
     revision = f', revision="{part.revision}"' if part.revision else ""
     own_tokenizer = (part.artifact.path / "tokenizer.json").exists()
     lines = ["from peft import PeftModel"] if part.base else []
@@ -93,11 +103,11 @@ def _transformers(part: Part) -> Iterator[str]:
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
         *(["bottleneck.register()"] if bottleneck else []),
-        f'tokenizer = AutoTokenizer.from_pretrained("{part.folder if own_tokenizer else part.base}")',
-        f'model = AutoModelForCausalLM.from_pretrained("{part.base or part.folder}"{revision}, dtype="auto")',
+        f"tokenizer = AutoTokenizer.from_pretrained({where(str(part.folder if own_tokenizer else part.base))})",
+        f'model = AutoModelForCausalLM.from_pretrained({where(part.base or part.folder)}{revision}, dtype="auto")',
     ]
     if part.base:
-        lines.append(f'model = PeftModel.from_pretrained(model, "{part.folder}")')
+        lines.append(f"model = PeftModel.from_pretrained(model, {where(part.folder)})")
     if part.facts.template:
         lines += [
             'messages = [{"role": "user", "content": "Hello"}]',

@@ -19,7 +19,7 @@ class Vllm(Served):
     """
 
     name = "vllm"
-    version = 2
+    version = 3
 
     def check(self, facts: Known) -> Iterator[Finding]:
         from tuneforge.kit.vllm_checks import vllm_findings
@@ -41,4 +41,4 @@ class Vllm(Served):
         bundle = Bundle(self, artifacts, reports or [], step)
         server = server_of(bundle, "vLLM")
         use = list(usage(bundle, server, self.context))
-        bundle.release(Dressing(use, {"compose.yaml": compose_file(bundle, server, self.context)}))
+        bundle.release(self.to, Dressing(use, {"compose.yaml": compose_file(bundle, server, self.context)}))

@@ -62,4 +62,4 @@ def test_an_engine_is_a_module_of_its_plugin() -> None:
             package = offered.__module__.partition(".")[0]
             assert offered.engine.partition(".")[0] == package, "another plugin's would not be lent to an environment"
             folder = importlib.util.find_spec(package).submodule_search_locations[0]  # type: ignore[union-attr,index]
-            assert (Path(folder) / f"{offered.engine.partition('.')[2]}.py").exists(), offered
+            assert Path(folder, *offered.engine.split(".")[1:]).with_suffix(".py").exists(), offered

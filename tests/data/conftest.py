@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.hubs import hub, served  # noqa: F401 - fixtures
 from tuneforge import Model, Step
 from tuneforge.kit.rows import read_rows
 from tuneforge_data.options import DataFormat

@@ -7,16 +7,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from tuneforge import Finding, Model, Step, StepError
+from tuneforge import Adapter, Finding, Model, Step, StepError
 from tuneforge.keys import step_key
 from tuneforge.sources import Digests
 from tuneforge_models import folders
@@ -277,9 +279,9 @@ def test_an_unreachable_hub_and_an_empty_cache_is_an_error(hub: SmallHub, step: 
 def test_a_hub_that_does_not_answer_is_not_waited_for(
     hub: SmallHub, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tuneforge_models import hub_client
+    from tuneforge.kit import hub_client
 
-    monkeypatch.setattr(hub_client, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(hub_client, "TIMEOUT", 0.2)
     monkeypatch.setattr(_Answers, "_about", lambda *_: time.sleep(9))
     started = time.monotonic()
     (error,) = _errors(Hub(repo="kim/lamps").pin())
@@ -341,6 +343,57 @@ def test_code_of_its_own_is_refused_before_weights_come(hub: SmallHub, model: Pa
     assert "never run" in error.problem
 
 
+def _pickled(model: Path, extra: object = None) -> Path:
+    """The model with its weights as a pickle, and something else in it."""
+    import torch
+    from safetensors.torch import load_file
+
+    tensors: dict[str, object] = dict(load_file(model / "model.safetensors"))
+    (model / "model.safetensors").unlink()
+    torch.save(tensors | ({"more": extra} if extra is not None else {}), model / "pytorch_model.bin")
+    return model
+
+
+@pytest.mark.slow  # imports torch
+def test_a_pickle_that_is_named_becomes_safetensors(hub: SmallHub, model: Path, saved: Path, step: Step) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    hub.push(_pickled(model))
+    (error,) = _errors(Hub(repo="kim/lamps").pin())
+    assert "pickles alone" in error.problem and "pickles: [pytorch_model.bin]" in error.fix
+    method = Hub(repo="kim/lamps", pickles=("pytorch_model.bin",)).pin()
+    assert list(method.check({})) == [] and any(need.startswith("torch") for need in method.requires({}))
+    method.run(step=step)
+    assert {file.name for file in step.out.iterdir()} >= {"model.safetensors", "config.json", "tokenizer.json"}
+    assert not list(step.out.glob("*.bin"))
+    came, was = (load_file(folder / "model.safetensors") for folder in (step.out, saved))
+    assert came.keys() == was.keys() and all(torch.equal(came[name], was[name]) for name in was)
+    (error,) = _errors(Hub(repo="kim/lamps", pickles=("weights.bin",)).pin())
+    assert error.field == "pickles" and "has no weights.bin" in error.problem
+
+
+class Planted:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch /tmp/planted-by-a-pickle",)
+
+
+@pytest.mark.slow  # imports torch
+def test_a_pickle_with_code_in_it_is_refused_though_it_is_named(hub: SmallHub, model: Path, step: Step) -> None:
+    hub.push(_pickled(model, Planted()))
+    with pytest.raises(StepError, match=r"pytorch_model.bin is refused"):
+        Hub(repo="kim/lamps", pickles=("pytorch_model.bin",)).pin().run(step=step)
+    assert not Path("/tmp/planted-by-a-pickle").exists()
+
+
+def test_pickles_are_not_named_for_nothing(hub: SmallHub, model: Path) -> None:
+    hub.push(model)
+    (error,) = _errors(Hub(repo="kim/lamps", pickles=("pytorch_model.bin",)).pin())
+    assert error.field == "pickles" and "as safetensors" in error.problem
+
+
 def test_a_template_replaces_the_models_own(
     hub: SmallHub, cache: Path, model: Path, step: Step, tmp_path: Path
 ) -> None:
@@ -362,6 +415,67 @@ def test_progress_is_told_in_bytes(hub: SmallHub, model: Path, tmp_path: Path) -
     Hub(repo="kim/lamps").pin().run(step=Step("base", tmp_path / "out", tmp_path, 1, 1, sent.append))
     size = (model / "model.safetensors").stat().st_size
     assert [event["done"] for event in sent if event["event"] == "progress"][-1] == size
+
+
+def _lora(model: Path, width: int | None = None) -> Path:
+    """A LoRA adapter on one layer of a model; of another width, it is one on another model."""
+    folder = model.parent / "lora"
+    folder.mkdir()
+    layer = next(name for name in Model.facts(model).tensors if name.endswith("q_proj.weight"))
+    high, wide = Model.facts(model).tensors[layer].shape
+    of = f"base_model.model.{layer.removesuffix('.weight')}"
+    tensors = {
+        f"{of}.lora_A.weight": np.zeros((2, width or wide), np.float32),
+        f"{of}.lora_B.weight": np.zeros((high, 2), np.float32),
+    }
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "org/base", "r": 2}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_an_adapter_comes_with_its_base_as_input(hub: SmallHub, model: Path, step: Step) -> None:
+    hub.push(_lora(model))
+    base = Model(model, "b" * 64)
+    method = Hub(repo="kim/lamps").pin()
+    assert method.writes({"model": [Model]}) is Adapter and method.writes({}) is Model
+    assert list(method.check({"model": [Model.facts(model)]})) == []
+    method.run(model=base, step=step)
+    assert list(Adapter.missing(step.out)) == [] and step.base == base.digest
+    config = json.loads((step.out / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == f"sha256:{base.digest}"
+    assert list(method.check({"model": [Model.facts(model)]})) == [], "now with its weights in the cache"
+
+
+def test_an_adapter_of_another_model_is_refused(hub: SmallHub, model: Path, step: Step) -> None:
+    hub.push(_lora(model, width=7))
+    with pytest.raises(StepError, match="does not fit its base") as told:
+        Hub(repo="kim/lamps").pin().run(model=Model(model, "b" * 64), step=step)
+    assert told.value.finding.fix == "It was trained on org/base."
+    (error,) = Hub(repo="kim/lamps").pin().check({"model": [Model.facts(model)]})
+    assert error.level == "error" and "does not fit its base" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda folder: (folder / "adapter_config.json").unlink(), "has no adapter_config.json"),
+        (lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"), "pickle alone"),
+        (lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": ""}'), "names no peft_type"),
+        (
+            lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "task_type": "SEQ_CLS"}'),
+            "is for SEQ_CLS",
+        ),
+    ],
+)
+def test_what_is_no_adapter_is_told_at_once(
+    hub: SmallHub, model: Path, change: Callable[[Path], object], problem: str
+) -> None:
+    folder = _lora(model)
+    change(folder)
+    hub.push(folder)
+    (error,) = Hub(repo="kim/lamps").pin().check({"model": [Model.facts(model)]})
+    assert problem in error.problem and error.field == "repo"
 
 
 _OFFLINE = """

@@ -36,6 +36,26 @@ def _shard(folder: Path) -> None:
     (folder / folders.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
+@pytest.mark.slow  # imports torch
+def test_pickles_that_are_named_become_safetensors(folder: Path, saved: Path, step: Step) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    halves = {f"pytorch_model-{part}.bin": sorted(tensors)[part::2] for part in (0, 1)}
+    for name, held in halves.items():
+        torch.save({key: tensors[key] for key in held}, folder / name)
+    (error,) = Local(path=folder).check({})
+    assert "pickles: [pytorch_model-0.bin, pytorch_model-1.bin]" in error.fix
+    method = Local(path=folder, pickles=tuple(halves))
+    assert list(method.check({})) == [] and any(need.startswith("torch") for need in method.requires({}))
+    method.run(step=step)
+    assert Model.facts(step.out).tensors == Model.facts(saved).tensors
+    came = load_file(step.out / "model.safetensors")
+    assert all(torch.equal(came[name], tensors[name]) for name in tensors)
+
+
 def test_a_model_is_copied_and_loads(folder: Path, step: Step) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.gguf.small_models import rewrite
+from tests.hubs import hub, served  # noqa: F401 - fixtures
 from tuneforge import Adapter, ChatData, Gguf, GgufAdapter, Model, Publish, QuantizedModel, Release, Report, Step
 from tuneforge.kit.models import load_model, load_tokenizer, save_adapter
 from tuneforge_publish import Folder
@@ -101,6 +102,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     write_report(report, passed=True, scores={base.digest: {"exact_match": 0.0}, adapter.digest: {"exact_match": 0.81}})
     lineage = {
         "recipe": "orders",
+        "text": "name: orders\nsteps:\n  base: {load_model: builtin}\n",
+        "settings": ["steps.sft.with.learning_rate=1e-4"],
         "steps": [
             entry("base", base.digest, Model.kind, "load_model: builtin", config={"model": "tiny"}),
             entry(
@@ -127,7 +130,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
                 {"model": ["sft"]},
                 config={"type": "q8_0", "rows": 0, "matrix": None, "more": {"a": None}},
             ),
-            entry("scores", report.digest, Report.kind, "evaluate: generation", {"models": ["base", "sft"]}),
+            entry(
+                "scores",
+                report.digest,
+                Report.kind,
+                "evaluate: generation",
+                {"models": ["base", "sft"], "data": ["chats"]},
+            ),
         ],
     }
     return Made(base, adapter, gguf, report, lineage)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from tuneforge import Adapter, Model
 from tuneforge_publish.lineage import Lineage
@@ -39,15 +39,35 @@ def card(release: Path) -> str:
 
 
 def test_the_metadata_is_what_the_hub_reads(release: Path) -> None:
-    data = ModelCard.load(release / "README.md").data  # offline; checks types and known keys
-    assert data.to_dict() == {
+    card = ModelCard.load(release / "README.md")  # offline; checks types and known keys
+    known = card.data.to_dict()
+    assert known.pop("model-index")[0]["name"] == "Order taker"
+    assert known == {
         "license": "apache-2.0",
         "language": ["en"],
         "datasets": ["org/orders"],
         "library_name": "peft",
         "pipeline_tag": "text-generation",
-        "tags": ["tuneforge", "gguf", "conversational"],
+        "tags": ["tuneforge", "gguf", "lora", "sft", "conversational"],
     }
+
+
+def test_scores_become_the_hubs_evaluation_results(release: Path) -> None:
+    card = ModelCard.load(release / "README.md")
+    (result,) = card.data.eval_results
+    assert result == EvalResult(
+        task_type="text-generation",
+        task_name="scores",
+        dataset_type="orders",
+        dataset_name="orders.jsonl",
+        dataset_split="held_out",
+        metric_type="exact_match",
+        metric_name="exact match",
+        metric_value=0.81,
+    ), "of the adapter; the base was scored as well, and is not released"
+    again = ModelCardData(model_name=card.data.model_name, eval_results=card.data.eval_results)
+    assert again.to_dict()["model-index"] == card.data.to_dict()["model-index"]
+    assert ModelCard(card.content).content == card.content
 
 
 def test_nothing_is_stated_that_nobody_said(made: Any, tmp_path: Path) -> None:

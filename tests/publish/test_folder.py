@@ -57,7 +57,7 @@ def test_a_base_on_the_hub_is_named_with_its_commit_and_not_released(made: Any, 
     assert not (tmp_path / "out" / "base").exists()
     card = (tmp_path / "out" / "README.md").read_text()
     assert f'from_pretrained("org/tiny", revision="{commit}", dtype="auto")' in card
-    assert "base_model:\n- org/tiny\n" in card
+    assert "base_model: org/tiny\nbase_model_relation: adapter\n" in card
 
 
 def test_two_artifacts_that_are_called_alike_are_kept_apart(made: Any, tmp_path: Path) -> None:

@@ -1,0 +1,3 @@
+"""A Hub for recipes that publish to one."""
+
+from tests.hubs import hub, served  # noqa: F401 - fixtures
