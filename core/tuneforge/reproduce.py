@@ -11,15 +11,16 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tuneforge_registry import Registry
 
 from . import __version__
-from .environments import closure, pinned
-from .errors import Finding, RefusedError
-from .events import Observer
+from .environments import closure, make, pinned
+from .errors import Finding, RefusedError, StepError
+from .events import Logged, Observer
 from .keys import shown_config
 from .plan import Plan, PlannedStep, make_plan
 from .provenance import machine, packages
@@ -80,7 +81,17 @@ class Reproduction:
     told: list[Finding]
 
     def carry_out(self, observer: Observer) -> tuple[dict[str, Any], list[Agreement]]:
-        """Runs it, and compares every step with what was recorded; gives the new record too."""
+        """Runs it, and compares every step with what was recorded; gives the new record too.
+
+        Raises RefusedError when an environment cannot be made as it was.
+        """
+        for step in _to_run(self.plan):
+            if step.environment and step.environment.pins:
+                try:
+                    make(step.environment, self.plan.registry.home, partial(_say, observer, step.name))
+                except StepError as error:
+                    fix = "--with-present-packages does with the versions that are here."
+                    raise RefusedError(error.finding.problem, fix, f"step {step.name}") from error
         threads = self.recorded.record.get("threads") or 1
         made = Run(self.plan, observer, threads).carry_out()
         now = {step["name"]: step.get("digest") for step in made["steps"]}
@@ -90,6 +101,10 @@ class Reproduction:
             for name, step in self.plan.steps.items()
             if name in then and step.status != "skipped"
         ]
+
+
+def _say(observer: Observer, step: str, text: str) -> None:
+    observer(Logged(step, text))
 
 
 def recorded(registry: Registry, digest: str) -> Recorded:

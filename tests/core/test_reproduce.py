@@ -224,6 +224,16 @@ def test_an_environment_is_made_with_the_versions_of_then(bench: Bench) -> None:
     assert (bench.home / "envs").is_dir(), "kept where the next one finds it"
 
 
+@pytest.mark.network
+def test_versions_that_are_not_to_be_had_any_more(bench: Bench) -> None:
+    made = bench.run(RECIPE)
+    edit_record(bench, made["id"], lambda record: record["environments"]["this"].update(pluggy="0.0.0.1"))
+    ended = bench.command("registry", "reproduce", "team/roses")
+    assert ended.code == 2
+    assert "step words: the environment could not be made: " in ended.err
+    assert ended.err.endswith("    --with-present-packages does with the versions that are here.\n")
+
+
 def test_the_packages_that_count_are_those_that_needs_bring() -> None:
     names = closure(("click>=8",))
     assert {"click", "pydantic", "pydantic_core", "pluggy", "packaging"} <= names
