@@ -83,6 +83,7 @@ def application(registry: Registry, kinds: Kinds, terms: Terms) -> ASGIApp:
         _reads("/v2/{id:repository}/manifests/{tag}", gguf.manifest),
         _writes(f"{api}/xet-write-token/{{revision}}", xet.token, "GET"),
         _writes(f"{UPLOADS}lfs/{{oid}}", uploads.receive, "PUT"),
+        _writes(f"{UPLOADS}xet/{{session}}/v1/chunks/{{prefix}}/{{hash}}", xet.chunk, "GET"),
         _writes(f"{UPLOADS}xet/{{session}}/v1/xorbs/default/{{hash}}", xet.xorb),
         _writes(f"{UPLOADS}xet/{{session}}/v1/shards", xet.shard),
     ]

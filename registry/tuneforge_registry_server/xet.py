@@ -1,8 +1,9 @@
 """Uploads by Xet, which huggingface_hub uses wherever its package hf_xet is installed, whatever a server offers.
 
 A client gets an address of its own for each upload: it remembers what it has sent to an address, and would not send
-that again to one that has long made files of it. What it sends is unpacked into whole files, which are checked by
-their sha256 and wait for their commit as if they had come by LFS. Downloads have no need of Xet.
+that again to one that has long made files of it. Instead it is told what is here when it asks (see `chunks`). What it
+sends is unpacked into whole files, which are checked by their sha256 and wait for their commit as if they had come by
+LFS. Downloads have no need of Xet.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 
 from tuneforge_registry import FileEntry
 from tuneforge_registry.manifests import is_digest
-from tuneforge_registry_server import uploads, xorbs
+from tuneforge_registry_server import chunks, uploads, xorbs
 from tuneforge_registry_server.addresses import UPLOADS, part, repository_of
 from tuneforge_registry_server.errors import HubError, bad
 from tuneforge_registry_server.reading import base
@@ -72,32 +74,61 @@ class Xet:
                 raise bad(str(error)) from None
         return JSONResponse({"result": 1})
 
+    def chunk(self, request: Request) -> Response:
+        """Tells of a chunk, and of those around it, that they are here."""
+        self._session(request)
+        name = part(request, "hash")
+        found = chunks.around(self._registry, name) if is_digest(name) else None
+        if found is None:
+            raise HubError(404, "no file that came by Xet has this chunk")
+        return Response(found, media_type="application/octet-stream")
+
     def _make(self, session: str, room: Path) -> None:
         folder = self._folder(session)
         made = False
         with ExitStack() as opened:
             known: dict[str, xorbs.Xorb] = {}
-            for described in xorbs.read_shard((room / "shard").read_bytes()):
-                if uploads.holds(self._registry, FileEntry(described.sha256, described.bytes)):
-                    continue
-                taken = hashlib.sha256()
-                with (room / "part").open("xb") as file:
-                    for segment in described.segments:
-                        if segment.xorb not in known:
-                            if not (folder / segment.xorb).exists():
-                                raise xorbs.BrokenError("a file is made of a xorb that has not come")
-                            known[segment.xorb] = opened.enter_context(closing(xorbs.Xorb(folder / segment.xorb)))
-                        for content in known[segment.xorb].unpacked(segment):
-                            taken.update(content)
-                            file.write(content)
-                    uploads.settle(file)
-                if taken.hexdigest() != described.sha256:
-                    raise xorbs.BrokenError(f"a file has the sha256 {taken.hexdigest()}, not {described.sha256}")
-                made = True
-                uploads.keep(self._registry, room / "part", FileEntry(described.sha256, described.bytes))
-                (uploads.waiting(self._registry, described.sha256).parent / "from").write_text(session)
+            shard = xorbs.read_shard((room / "shard").read_bytes())
+            for described in shard.files:
+                entry = FileEntry(described.sha256, described.bytes)
+                if not uploads.holds(self._registry, entry):
+                    for xorb in {segment.xorb for segment in described.segments} - known.keys():
+                        if (folder / xorb).exists():
+                            known[xorb] = opened.enter_context(closing(xorbs.Xorb(folder / xorb)))
+                    self._put_together(described, known, room / "part")
+                    made = True
+                    uploads.keep(self._registry, room / "part", entry)
+                    (uploads.waiting(self._registry, described.sha256).parent / "from").write_text(session)
+                self._remember(described, shard)
         if not made:  # the client sends what it has before it asks whether that is new
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _put_together(self, described: xorbs.Described, known: Mapping[str, xorbs.Xorb], target: Path) -> None:
+        """Writes a file out of the xorbs that came, and of those that clients were told of."""
+        taken = hashlib.sha256()
+        with target.open("xb") as file:
+            for segment in described.segments:
+                if segment.xorb in known:
+                    pieces = known[segment.xorb].unpacked(segment)
+                else:
+                    pieces = chunks.unpacked(self._registry, segment)
+                for content in pieces:
+                    taken.update(content)
+                    file.write(content)
+            uploads.settle(file)
+        if taken.hexdigest() != described.sha256:
+            raise xorbs.BrokenError(f"a file has the sha256 {taken.hexdigest()}, not {described.sha256}")
+
+    def _remember(self, described: xorbs.Described, shard: xorbs.Shard) -> None:
+        """Notes of which chunks a file is made, as far as that is told. Wrong notes would only cost an upload."""
+        made: list[xorbs.Chunk] = []
+        for segment in described.segments:
+            row = shard.xorbs.get(segment.xorb) or chunks.listed(self._registry, segment.xorb)
+            if row is None or not segment.start < segment.end <= len(row):
+                return
+            made += row[segment.start : segment.end]
+        if sum(chunk.bytes for chunk in made) == described.bytes:
+            chunks.remember(self._registry, described.sha256, made)
 
     def _session(self, request: Request) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

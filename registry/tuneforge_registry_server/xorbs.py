@@ -8,7 +8,7 @@ Source: https://huggingface.co/docs/xet and github.com/huggingface/xet-core (xet
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ _HEADER = struct.Struct("<32sQQ")
 _FILE = struct.Struct("<32sIIQ")
 _SEGMENT = struct.Struct("<32sIIII")
 _VERIFIED, _EXTENDED = 1 << 31, 1 << 30
+_SHARD_END = struct.Struct("<9Q32s2Q9QQ")
 _END = b"\xff" * 32
 _CHUNK = struct.Struct("<B3sB3s")
 _FOOTER = b"XETBLOB"
@@ -55,18 +56,33 @@ class Described:
         return sum(segment.bytes for segment in self.segments)
 
 
-def read_shard(content: bytes) -> Iterator[Described]:
-    """The files that a shard describes. Raises BrokenError."""
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk by Xet's hash of it, and how many bytes it has."""
+
+    hash: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    files: tuple[Described, ...]
+    xorbs: Mapping[str, tuple[Chunk, ...]]
+    """The chunks of the xorbs that it tells of, by the xorb's hash."""
+
+
+def read_shard(content: bytes) -> Shard:
+    """What a shard tells. Raises BrokenError."""
     try:
         tag, version, _ = _HEADER.unpack_from(content)
         if tag != _TAG or version != _VERSION:
             raise BrokenError("it is no shard of this version")
-        position = _HEADER.size
+        files, position = [], _HEADER.size
         while True:
             name, flags, count, _ = _FILE.unpack_from(content, position)
             position += _FILE.size
             if name == _END:
-                return
+                break
             following = count * (2 if flags & _VERIFIED else 1) + bool(flags & _EXTENDED)
             if position + following * _SEGMENT.size > len(content):
                 raise BrokenError("the shard is cut short")
@@ -74,9 +90,46 @@ def read_shard(content: bytes) -> Iterator[Described]:
                 raise BrokenError("the shard tells no sha256 of a file")
             segments = tuple(_segment(content, position + at * _SEGMENT.size) for at in range(count))
             position += following * _SEGMENT.size
-            yield Described(_hex(content[position - _SEGMENT.size : position - _SEGMENT.size + 32]), segments)
+            sha256 = _hex(content[position - _SEGMENT.size : position - _SEGMENT.size + 32])
+            files.append(Described(sha256, segments))
+        return Shard(tuple(files), _read_xorbs(content, position))
     except struct.error:
         raise BrokenError("the shard is cut short") from None
+
+
+def _read_xorbs(content: bytes, position: int) -> dict[str, tuple[Chunk, ...]]:
+    found: dict[str, tuple[Chunk, ...]] = {}
+    while True:
+        xorb, _, count, _, _ = _SEGMENT.unpack_from(content, position)
+        position += _SEGMENT.size
+        if xorb == _END:
+            return found
+        if position + count * _SEGMENT.size > len(content):
+            raise BrokenError("the shard is cut short")
+        chunks = []
+        for at in range(position, position + count * _SEGMENT.size, _SEGMENT.size):
+            name, _, size, _, _ = _SEGMENT.unpack_from(content, at)
+            chunks.append(Chunk(_hex(name), size))
+        found[_hex(xorb)] = tuple(chunks)
+        position += count * _SEGMENT.size
+
+
+def write_shard(xorbs: Mapping[str, Sequence[Chunk]], made: int, ends: int) -> bytes:
+    """A shard that tells of xorbs alone, for a client to find there what it has; valid until `ends`, in seconds."""
+    parts = [_HEADER.pack(_TAG, _VERSION, _SHARD_END.size), _END + bytes(16)]
+    for xorb, chunks in xorbs.items():
+        size = sum(chunk.bytes for chunk in chunks)
+        parts.append(_SEGMENT.pack(_raw(xorb), 0, len(chunks), size, size))
+        position = 0
+        for chunk in chunks:
+            parts.append(_SEGMENT.pack(_raw(chunk.hash), position, chunk.bytes, 0, 0))
+            position += chunk.bytes
+    parts.append(_END + bytes(16))
+    end, first = sum(map(len, parts)), _HEADER.size
+    # The tables by which files, xorbs and chunks are looked up are empty: a client then reads the list itself.
+    offsets = (1, first, first + _FILE.size, end, 0, end, 0, end, 0)
+    parts.append(_SHARD_END.pack(*offsets, bytes(32), made, ends, *[0] * 9, end))
+    return b"".join(parts)
 
 
 def _segment(content: bytes, position: int) -> Segment:
@@ -87,6 +140,10 @@ def _segment(content: bytes, position: int) -> Segment:
 def _hex(raw: bytes) -> str:
     """A hash as Xet writes it: four numbers of eight bytes, the least significant byte first."""
     return "".join(raw[at : at + 8][::-1].hex() for at in range(0, 32, 8))
+
+
+def _raw(text: str) -> bytes:
+    return b"".join(bytes.fromhex(text[at : at + 16])[::-1] for at in range(0, 64, 16))
 
 
 class Xorb:

@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.registry_server.conftest import Serve, Served, read
+from tests.registry_server.conftest import MODEL, Serve, Served, read
 from tests.trl.colours import CHATS
 from tuneforge.kit.rows import write_rows
 
@@ -70,36 +69,22 @@ def environment(shop: Served, folder: Path, **settings: str) -> dict[str, str]:
     return kept | {"HF_ENDPOINT": shop.url, "HF_HOME": str(folder / "hf"), "HF_TOKEN": "hf_any", **settings}
 
 
-@pytest.fixture
-def hf(shop: Served, tmp_path: Path) -> Callable[..., str]:
-    """The `hf` command."""
-
-    def run(*arguments: str, **settings: str) -> str:
-        ended = subprocess.run(
-            [str(Path(sys.executable).with_name("hf")), *arguments],
-            env=environment(shop, tmp_path, **settings),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    return run
-
-
 @pytest.mark.slow
-def test_the_hf_command(shop: Served, hf: Callable[..., str], tmp_path: Path) -> None:
+def test_the_hf_command(served: Served, tmp_path: Path) -> None:
+    def hf(*arguments: str) -> None:
+        command = [str(Path(sys.executable).with_name("hf")), *arguments]
+        ended = subprocess.run(command, env=environment(served, tmp_path), capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 0, ended.stderr
+
+    served.put("orders", MODEL, alias="production")
+    served.put("orders", {**MODEL, "README.md": b"# Orders"})
     folder = tmp_path / "here"
     hf("download", "orders", "--revision", "production", "--local-dir", str(folder))
-    tree = shop.registry.tree(shop.registry.resolve("orders@production"))
-    found = {path: content for path, content in read(folder).items() if not path.startswith(".cache")}
-    assert found == read(tree)
-    (tree_copy := tmp_path / "copy").mkdir()
-    for path, content in found.items():
-        (tree_copy / path).write_bytes(content)
-    hf("upload", "_/copy", str(tree_copy))
-    assert shop.registry.resolve("copy") == shop.registry.resolve("orders@v1"), "the same bytes are the same artifact"
+    assert {path: content for path, content in read(folder).items() if not path.startswith(".cache")} == MODEL
+    hf("upload", "_/copy", str(folder), "--exclude", ".cache/*")
+    assert served.registry.resolve("copy") == served.registry.resolve("orders@v1"), (
+        "the same bytes are the same artifact"
+    )
 
 
 @pytest.mark.whole

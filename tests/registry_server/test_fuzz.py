@@ -199,7 +199,8 @@ queries = st.sampled_from(
 ) | (st.binary(max_size=30))
 
 
-@settings(max_examples=250, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "X"]), paths | known, queries, headers, bodies)
 def test_no_request_breaks_the_server(
     home: Home, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
@@ -209,7 +210,8 @@ def test_no_request_breaks_the_server(
     home.told[status] += 1
 
 
-@settings(max_examples=250, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
 @given(known, bodies)
 def test_no_change_breaks_the_registry(home: Home, path: str, body: bytes) -> None:
     status, answer = home.ask("POST", path.encode(), b"", [], body)
@@ -217,6 +219,7 @@ def test_no_change_breaks_the_registry(home: Home, path: str, body: bytes) -> No
     home.told[status] += 1
 
 
+@pytest.mark.slow
 def test_afterwards_the_registry_is_whole_and_nothing_lies_outside(home: Home) -> None:
     assert {200, 400, 404} <= home.told.keys(), "what was sent was not all nonsense"
     assert home.registry.verify() == []

@@ -15,7 +15,7 @@ from lz4.frame import compress
 from tests.registry_server.conftest import MODEL, Served, safetensors
 from tests.registry_server.test_reading import get
 from tests.registry_server.test_writing import post
-from tuneforge_registry_server.xorbs import BrokenError, Segment, Xorb, read_shard
+from tuneforge_registry_server.xorbs import BrokenError, Chunk, Segment, Xorb, read_shard, write_shard
 
 Folder = Callable[..., Path]
 _MANY = (5 << 20) + 4
@@ -45,12 +45,36 @@ def test_what_is_uploaded_by_xet_is_what_was_sent(served: Served, folder: Folder
     api.upload_folder(repo_id="_/orders", folder_path=made)
     assert served.asked("/v1/shards 200")
     assert served.snapshot("orders") == files
-    assert list((served.registry.home / "scratch").iterdir()) == []
+    rooms = {path.name.rpartition("-")[0] for path in (served.registry.home / "scratch").iterdir()}
+    assert rooms == {"upload-chunk", "upload-chunks"}, "what was sent is gone, which chunks it had is known"
     api.upload_folder(repo_id="_/orders", folder_path=made)
     assert list(served.registry.names()["orders"].versions) == [1]
-    assert list((served.registry.home / "scratch").iterdir()) == []
     assert served.registry.verify() == []
-    assert served.registry.gc(dry_run=True, older_than=timedelta(0)).garbage == ()
+
+
+@pytest.mark.slow
+def test_what_is_here_is_not_sent_again(served: Served, folder: Folder) -> None:
+    api, content = served.api(), random.Random(2).randbytes(16 << 20)
+    api.create_repo("orders")
+    api.upload_folder(repo_id="_/orders", folder_path=folder({"large": content}))
+    assert len(served.asked("/xorbs/default/")) == 1
+    api.create_repo("other")
+    api.upload_folder(repo_id="_/other", folder_path=folder({"again": content}))
+    assert served.asked("/xorbs/default/") == []
+    assert served.download("other", "again") == content
+    changed = content[: 8 << 20] + b"changed" + content[8 << 20 :]
+    assert api.upload_folder(repo_id="_/other", folder_path=folder({"changed": changed}))
+    assert served.download("other", "changed") == changed
+    api.upload_folder(repo_id="_/other", folder_path=folder({"again": changed, "large": changed + content}))
+    assert served.snapshot("other") == {"again": changed, "changed": changed, "large": changed + content}
+    assert served.registry.verify() == []
+    # What it knows of chunks is gc's to take; then everything is sent, and is right.
+    served.registry.gc(dry_run=False, older_than=timedelta(0))
+    assert list((served.registry.home / "scratch").iterdir()) == []
+    served.lines.clear()
+    api.upload_folder(repo_id="_/other", folder_path=folder({"more": content + b"more"}))
+    assert served.asked("/xorbs/default/")
+    assert served.download("other", "more") == content + b"more"
 
 
 def test_an_upload_needs_the_token_that_was_given_for_it(served: Served) -> None:
@@ -79,15 +103,34 @@ END = b"\xff" * 32 + bytes(16)
 
 
 def test_a_shard_that_is_broken_is_told() -> None:
-    assert list(read_shard(HEADER + END)) == []
+    assert read_shard(HEADER + END + END).files == ()
     one = bytes(32) + struct.pack("<IIQ", 1 << 30, 1, 0) + bytes(32) + struct.pack("<IIII", 0, 5, 0, 1) + bytes(48)
-    (described,) = read_shard(HEADER + one + END)
+    (described,) = read_shard(HEADER + one + END + END).files
     assert (described.sha256, described.bytes) == ("0" * 64, 5)
     huge = bytes(32) + struct.pack("<IIQ", 3 << 30, 0xFFFFFFFF, 0)
     bare = bytes(32) + struct.pack("<IIQ", 0, 0, 0)
-    for broken in (b"", HEADER, HEADER[:-1] + END, HEADER + one, HEADER + huge + END, HEADER + bare + END, END * 2):
+    for broken in (
+        b"",
+        HEADER,
+        HEADER[:-1] + END * 2,
+        HEADER + one,
+        HEADER + huge + END * 2,
+        HEADER + bare + END * 2,
+        HEADER + END,
+        END * 2,
+    ):
         with pytest.raises(BrokenError):
-            list(read_shard(broken))
+            read_shard(broken)
+
+
+def test_a_shard_that_is_written_is_read() -> None:
+    xorbs = {
+        "0123456789abcdef" * 4: (Chunk("fedcba9876543210" * 4, 5), Chunk("a" * 64, 7)),
+        "b" * 64: (Chunk("c" * 64, 1),),
+    }
+    written = write_shard(xorbs, 1, 2)
+    assert (read_shard(written).files, read_shard(written).xorbs) == ((), xorbs)
+    assert len(written) == 48 * (1 + 1 + 2 + 3 + 1) + 200
 
 
 def test_a_xorb_that_is_broken_is_told(tmp_path: Path) -> None:
