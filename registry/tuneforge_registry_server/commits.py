@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from tuneforge_registry import FileEntry, Registry, RegistryError, blobs
 from tuneforge_registry.manifests import is_digest
+from tuneforge_registry.notes import About
 from tuneforge_registry_server import checks, pointers, uploads
 from tuneforge_registry_server.errors import HubError, bad
 from tuneforge_registry_server.repositories import MAIN, Kinds, Repositories, Repository, Type, Version
@@ -24,13 +25,15 @@ SMALL = 5 << 20
 """Bytes up to which a file comes within the commit; larger ones are uploaded before."""
 _LINE = SMALL * 4 // 3 + (64 << 10)
 _CHANGES = 25_000
+_NOTE = 10_000
 
 
 @dataclass
 class Change:
     """What a client asks for: files by path in the order given (None deletes), and on which commit it is founded."""
 
-    title: str = ""
+    note: str = ""
+    """The words of the commit: a title, and lines that explain it."""
     parent: str = ""
     steps: list[tuple[str, FileEntry | None, bool]] = field(default_factory=list)
     """Path, what is there from now on, and whether it is a folder."""
@@ -64,10 +67,8 @@ async def read(request: Request, room: Path, registry: Registry, allow_pickle: C
             raise bad("a line of a commit has a key and a value")
         key = text_of(item, "key")
         if key == "header":
-            change.title, change.parent = (
-                text_of(value, "summary", default=""),
-                text_of(value, "parentCommit", default=""),
-            )
+            change.note = _note(text_of(value, "summary", default=""), text_of(value, "description", default=""))
+            change.parent = text_of(value, "parentCommit", default="")
             continue
         if len(change.steps) >= _CHANGES:
             raise HubError(413, f"a commit has {_CHANGES} changes at most")
@@ -84,6 +85,13 @@ async def read(request: Request, room: Path, registry: Registry, allow_pickle: C
             case _:
                 raise bad(f"{key} is not offered in a commit here")
     return change
+
+
+def _note(title: str, description: str) -> str:
+    """As far as it can be a note, which is plain text of a bounded length."""
+    lines = [title, *([""] if description else []), *description.splitlines()]
+    plain = ("".join(sign if sign.isprintable() else " " for sign in line) for line in lines)
+    return "\n".join(plain).strip()[:_NOTE]
 
 
 def _small(value: dict[str, Any], path: str, room: Path, change: Change) -> FileEntry:
@@ -133,9 +141,9 @@ class Committing:
             entries = _applied(change, before)
             if not entries:
                 raise bad("a version holds at least one file")
-            checks.check_names(entries, before.files)
             if entries == dict(before.files):
                 return before
+            checks.check_names(sorted(entries), before.files)
             self._check_new(entries, before, change)
             kind, base = self._kind(entries, before, change, type, room)
             fresh = change.fresh | self._uploaded(entries)
@@ -145,6 +153,8 @@ class Committing:
             except RegistryError as error:
                 raise bad(f"{error.problem}: {error.fix}") from None
             number = self._name(repository, branch, digest)
+            if change.note and not repository.known.about.get(number, About()).note:
+                self._registry.describe(name, number, note=change.note)
             self._repositories.forget(name)
             for sha256 in fresh:
                 uploads.release(self._registry, sha256)
@@ -157,7 +167,7 @@ class Committing:
             return self._registry.tag(repository.name, digest, MAIN if MAIN in aliases else None)
         if MAIN not in aliases and repository.newest:
             # Until now `main` was the newest version, which from now on is another branch's.
-            pointers.point(self._registry, repository.name, MAIN, repository.newest)
+            self._registry.point(repository.name, repository.newest, MAIN)
         return self._registry.tag(repository.name, digest, branch)
 
     def _check_new(self, entries: dict[str, FileEntry], before: Version, change: Change) -> None:

@@ -94,7 +94,7 @@ def folder(
 
 def commits(history: Iterator[Version]) -> Iterator[dict[str, Any]]:
     for version in history:
-        yield {**commit(version), "message": "", "authors": [{"user": "tuneforge"}]}
+        yield {**commit(version), "message": version.message, "authors": [{"user": "tuneforge"}]}
 
 
 def commit(version: Version) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Branches: aliases of a name, which move."""
+"""Branches, which are aliases of a name and move, and tags, which are those of its versions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from tuneforge_registry import Registry, files, locks
+from tuneforge_registry import Registry
 from tuneforge_registry_server.errors import HubError, bad
 from tuneforge_registry_server.repositories import MAIN, Repository, Version
 
@@ -25,11 +24,16 @@ def alone(registry: Registry, name: str) -> Iterator[None]:
 
 def check(alias: str) -> str:
     """The alias itself. HubError if nothing can be called so."""
+    check_moving(alias)
+    if not _ALIAS.fullmatch(alias):
+        raise bad(f"{alias!r} cannot be a branch here: lower-case letters, digits, '.', '_' and '-'")
+    return alias
+
+
+def check_moving(alias: str) -> None:
+    """HubError if something that never changes is called so."""
     if _FIXED.fullmatch(alias):
         raise bad(f"{alias} is how a version or commit is called, which never changes: choose another name")
-    if not _ALIAS.fullmatch(alias):
-        raise bad(f"{alias!r} cannot be a branch or tag here: lower-case letters, digits, '.', '_' and '-'")
-    return alias
 
 
 def branch(repository: Repository, name: str) -> Version:
@@ -39,17 +43,3 @@ def branch(repository: Repository, name: str) -> Version:
     if repository.number(name) is not None:
         raise HubError(403, f"{name} never changes: commit to {MAIN} or to a branch")
     return repository.at(name)
-
-
-def point(registry: Registry, name: str, alias: str, number: int) -> None:
-    with locks.store(registry.home):
-        files.replace(registry.home, _place(registry, name, alias), f"v{number}\n")
-
-
-def remove(registry: Registry, name: str, alias: str) -> None:
-    with locks.store(registry.home):
-        _place(registry, name, alias).unlink(missing_ok=True)
-
-
-def _place(registry: Registry, name: str, alias: str) -> Path:
-    return registry.home / "refs" / name / f"@{check(alias)}"

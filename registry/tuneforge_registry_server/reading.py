@@ -43,7 +43,7 @@ class Reading:
             if search in repository.name and (not author or repository.name.startswith(f"{author}/"))
         ]
         if query.get("sort") not in ("id", "name"):
-            found.sort(key=lambda repository: repository.current.made, reverse=True)
+            found.sort(key=lambda repository: repository.made, reverse=True)
         size = min(_number(query.get("limit"), _PAGE) or 1, _PAGE)
         documented = (
             documents.repository(repository, repository.current, siblings=flag(request, "full")) for repository in found
@@ -96,10 +96,11 @@ class Reading:
         return JSONResponse(rows)
 
     def refs(self, request: Request) -> Response:
-        """Branches are `main` and the aliases, which move; tags are the versions, which never do."""
+        """Branches are `main` and the aliases, which move; tags are the versions, which never do, and their tags."""
         repository = self._asked(request)
         branches = {MAIN: repository.main} | dict(repository.known.aliases)
         tags = {f"v{number}": number for number in sorted(repository.known.versions)}
+        tags |= {tag: number for number, about in sorted(repository.known.about.items()) for tag in about.tags}
         document: dict[str, Any] = {
             "branches": [
                 _ref("heads", name, repository, number) for name, number in branches.items() if number or name == MAIN

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from tuneforge_registry import FileEntry, Manifest, Name, Registry, RegistryError, files, refs
+from tuneforge_registry import FileEntry, Manifest, Name, Registry, files, refs
+from tuneforge_registry.notes import About
 from tuneforge_registry_server.errors import HubError, no_repository, no_revision
 
 Type = Literal["model", "dataset"]
@@ -42,6 +44,7 @@ class Version:
     digest: str | None
     manifest: Manifest | None
     made: datetime
+    note: str = ""
 
     @property
     def commit(self) -> str:
@@ -53,7 +56,12 @@ class Version:
 
     @property
     def title(self) -> str:
-        return f"v{self.number}" if self.number else "an empty repository"
+        told = self.note.partition("\n")[0]
+        return told or (f"v{self.number}" if self.number else "an empty repository")
+
+    @property
+    def message(self) -> str:
+        return self.note.partition("\n")[2].strip()
 
 
 @dataclass(frozen=True)
@@ -74,14 +82,20 @@ class Repository:
     def main(self) -> int:
         return self.known.aliases.get(MAIN, self.newest)
 
+    @property
+    def made(self) -> datetime:
+        """When what `main` stands for became a version."""
+        return _made(self.registry, self.name, self.main)
+
     def version(self, number: int) -> Version:
         digest = self.known.versions.get(number)
         if digest is None:
             return Version(0, None, None, self.created)
-        return Version(number, digest, self.registry.manifest(digest), _made(self.registry, self.name, number))
+        note = self.known.about.get(number, About()).note
+        return Version(number, digest, self.registry.manifest(digest), _made(self.registry, self.name, number), note)
 
     def at(self, revision: str) -> Version:
-        """The version that a revision means: `main`, v3, an alias, or a commit."""
+        """The version that a revision means: `main`, v3, an alias, a tag (its newest version), or a commit."""
         number = self.number(revision)
         if number is None:
             raise no_revision(self.name, revision)
@@ -97,12 +111,18 @@ class Repository:
             return int(version[1]) if int(version[1]) in self.known.versions else None
         if revision in self.known.aliases:
             return self.known.aliases[revision]
+        if tagged := self.tagged(revision):
+            return tagged[-1]
         if revision == NOTHING and not self.known.versions:
             return 0
         if _COMMIT.fullmatch(revision):
             found = [number for number, digest in self.known.versions.items() if digest.startswith(revision)]
             return max(found, default=None)
         return None
+
+    def tagged(self, tag: str) -> list[int]:
+        """The versions with a tag, oldest first."""
+        return sorted(number for number, about in self.known.about.items() if tag in about.tags)
 
     def history(self, number: int) -> Iterator[Version]:
         """That version and those before it, newest first."""
@@ -138,14 +158,19 @@ class Repositories:
         return Repository(self.registry, begun[0], name, Name({}, {}), begun[1]) if begun else None
 
     def all(self, type: Type) -> Iterator[Repository]:
-        """Every repository of a type that has a version, by name."""
-        for name, known in sorted(self.registry.names().items()):
-            try:
-                found = self._repository(name, known)
-            except RegistryError:  # damaged, which `verify` reports
+        """Every repository of a type that has a version, by name, as the index has them: quick when there are many."""
+        kinds = {stored.digest: stored.kind for stored in self.registry.artifacts()}
+        for name, group in groupby(self.registry.versions(), lambda version: version.name):
+            versions = list(group)
+            kind = kinds.get(versions[-1].digest)  # of a damaged one, which `verify` reports, it is not known
+            if kind is None or (kind in self.kinds.data) != (type == "dataset"):
                 continue
-            if found.type == type:
-                yield found
+            known = Name(
+                {version.number: version.digest for version in versions},
+                {alias: version.number for version in versions for alias in version.aliases},
+                {version.number: About(version.tags, version.note) for version in versions},
+            )
+            yield Repository(self.registry, type, name, known, versions[0].named)
 
     def begin(self, type: Type, name: str) -> None:
         """Note that there is a repository without versions yet."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tuneforge_registry import FileEntry, blobs
+from tuneforge_registry import FileEntry, RegistryError, blobs
 from tuneforge_registry_server import checks, commits, documents, pointers
 from tuneforge_registry_server.addresses import NONE, called, flag, part, repository_of
 from tuneforge_registry_server.errors import HubError, bad, no_revision
@@ -130,44 +131,58 @@ class Writing:
         return JSONResponse({"errors": [], "warnings": []})
 
     async def add_branch(self, request: Request) -> Response:
-        asked = await _object(request)
-        start = text_of(asked, "startingPoint", default=MAIN)
-        return await run_in_threadpool(self._point, request, part(request, "branch"), start)
+        start = text_of(await _object(request), "startingPoint", default=MAIN)
+        return await run_in_threadpool(self._point, request, part(request, "branch"), start, tag=False)
 
     async def add_tag(self, request: Request) -> Response:
-        asked = await _object(request)
-        return await run_in_threadpool(self._point, request, text_of(asked, "tag"), part(request, "revision"))
+        tag = text_of(await _object(request), "tag")
+        return await run_in_threadpool(self._point, request, tag, part(request, "revision"), tag=True)
 
-    def _point(self, request: Request, alias: str, revision: str) -> Response:
-        kind, name = repository_of(request)
-        self._repositories.find(kind, name)  # before anything is made for it
-        with pointers.alone(self._registry, name):
-            repository = self._repositories.find(kind, name)
-            if alias == MAIN or repository.number(alias) is not None:
-                raise HubError(409, f"{name} has {alias} already")
-            pointers.check(alias)
+    def _point(self, request: Request, called: str, revision: str, *, tag: bool) -> Response:
+        with self._alone(request) as repository:
+            if called == MAIN or repository.number(called) is not None:
+                raise HubError(409, f"{repository.name} has {called} already")
+            (pointers.check_moving if tag else pointers.check)(called)
             number = repository.at(revision).number
             if not number:
-                raise bad(f"{name} has no version yet that {alias} could stand for")
-            pointers.point(self._registry, name, alias, number)
+                raise bad(f"{repository.name} has no version yet that {called} could stand for")
+            try:
+                if tag:
+                    self._registry.describe(repository.name, number, add=[called])
+                else:
+                    self._registry.point(repository.name, number, called)
+            except RegistryError as error:
+                raise bad(f"{error.problem}: {error.fix}") from None
         return JSONResponse({})
 
-    async def remove(self, request: Request) -> Response:
-        return await run_in_threadpool(self._remove, request, part(request, "alias"))
+    def remove_branch(self, request: Request) -> Response:
+        branch = part(request, "branch")
+        with self._alone(request) as repository:
+            if branch == MAIN:
+                raise HubError(403, f"{MAIN} is what everybody pulls: it stays")
+            if branch not in repository.known.aliases:
+                raise no_revision(repository.name, branch)
+            self._registry.remove_alias(repository.name, branch)
+        return JSONResponse({})
 
-    def _remove(self, request: Request, alias: str) -> Response:
+    def remove_tag(self, request: Request) -> Response:
+        tag = part(request, "tag")
+        with self._alone(request) as repository:
+            tagged = repository.tagged(tag)
+            if not tagged:
+                if repository.number(tag) is not None:
+                    raise HubError(403, f"{tag} is a version or a branch, and no tag")
+                raise no_revision(repository.name, tag)
+            for number in tagged:
+                self._registry.describe(repository.name, number, drop=[tag])
+        return JSONResponse({})
+
+    @contextmanager
+    def _alone(self, request: Request) -> Iterator[Repository]:
         kind, name = repository_of(request)
         self._repositories.find(kind, name)  # before anything is made for it
         with pointers.alone(self._registry, name):
-            repository: Repository = self._repositories.find(kind, name)
-            if alias == MAIN:
-                raise HubError(403, f"{MAIN} is what everybody pulls: it stays")
-            if alias not in repository.known.aliases:
-                if repository.number(alias) is not None:
-                    raise HubError(403, f"{alias} is a version, which never changes")
-                raise no_revision(name, alias)
-            pointers.remove(self._registry, name, alias)
-        return JSONResponse({})
+            yield self._repositories.find(kind, name)
 
 
 def _address(request: Request, kind: Type, name: str) -> str:

@@ -16,6 +16,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOpera
 from huggingface_hub.errors import BadRequestError, EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
 from tests.registry_server.conftest import MODEL, Serve, Served, safetensors
+from tuneforge_registry.notes import About
 
 Folder = Callable[..., Path]
 LARGE = safetensors(bytes(6 << 20))
@@ -63,6 +64,7 @@ def test_a_large_file_is_uploaded_once(served: Served) -> None:
     api.create_repo("other")
     api.upload_file(path_or_fileobj=stream(LARGE), path_in_repo="again.safetensors", repo_id="_/other")
     assert served.asked("PUT") == []
+    assert served.api().list_repo_commits("other")[0].title.startswith("Upload again.safetensors")
     assert served.download("other", "again.safetensors") == LARGE
     assert [path.stat().st_size for path in (served.registry.home / "blobs").rglob("*") if path.is_file()] == [
         len(LARGE)
@@ -186,16 +188,31 @@ def test_branches_and_tags(served: Served) -> None:
     main = api.upload_file(path_or_fileobj=b"3", path_in_repo="number", repo_id="_/orders").oid
     refs = {ref.name: ref.target_commit for ref in api.list_repo_refs("orders").branches}
     assert refs == {"main": main, "trial": trial}
+    api.create_tag("orders", tag="Release/1.0", revision="v1")
+    assert api.model_info("orders", revision="Release/1.0").sha == first
+    assert served.registry.names()["orders"].about[1].tags == ("Release/1.0",)
+    with pytest.raises(HfHubHTTPError, match="409"):
+        api.create_tag("orders", tag="Release/1.0")
     api.create_tag("orders", tag="1.0", revision="v1")
     assert api.model_info("orders", revision="1.0").sha == first
     api.create_tag("orders", tag="v1", revision="1.0", exist_ok=True)
     with pytest.raises(BadRequestError, match="v9 is how a version or commit is called"):
         api.create_tag("orders", tag="v9")
-    with pytest.raises(BadRequestError, match="cannot be a branch or tag here"):
+    with pytest.raises(BadRequestError, match="cannot be a tag"):
         api.create_tag("orders", tag="../../up")
+    with pytest.raises(BadRequestError, match="cannot be a branch here"):
+        api.create_branch("orders", branch="../../up")
+    with pytest.raises(HfHubHTTPError, match="trial is a version or a branch, and no tag"):
+        api.delete_tag("orders", tag="trial")
     with pytest.raises(HfHubHTTPError, match="v1 never changes: commit to main or to a branch"):
         api.upload_file(path_or_fileobj=b"4", path_in_repo="number", repo_id="_/orders", revision="v1")
+    tags = {ref.name: ref.target_commit for ref in api.list_repo_refs("orders").tags}
+    assert {name: tags[name] for name in ("v1", "1.0", "Release/1.0")} == dict.fromkeys(
+        ("v1", "1.0", "Release/1.0"), first
+    )
     api.delete_tag("orders", tag="1.0")
+    api.delete_tag("orders", tag="Release/1.0")
+    assert served.registry.names()["orders"].about.get(1, About()).tags == ()
     api.delete_branch("orders", branch="trial")
     assert [ref.name for ref in api.list_repo_refs("orders").branches] == ["main"]
     with pytest.raises(HfHubHTTPError, match="it stays"):
@@ -215,7 +232,7 @@ def test_what_must_not_come_in_is_refused_with_a_reason(served: Served) -> None:
     assert "pickle" in refused(served, "weights", b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.")
     assert "safetensors" in refused(served, "broken.safetensors", b"\xff" * 8 + b"{}")
     assert "safetensors" in refused(served, "short.safetensors", safetensors()[:-1])
-    assert "config.json would be a file and a folder" in refused(served, "config.json/inside")
+    assert "clashes with 'config.json'" in refused(served, "config.json/inside")
     with pytest.raises(ValueError, match="the metadata of the card is not YAML"):
         served.api().upload_file(path_or_fileobj=b"---\na: [\n---\n", path_in_repo="README.md", repo_id="_/orders")
     url = f"{served.url}/api/models/orders/commit/main"

@@ -11,7 +11,7 @@ import click
 from tuneforge_registry import Registry, RegistryError
 
 from ..errors import RefusedError
-from ..home import home_folder
+from .common import open_registry
 
 if TYPE_CHECKING:
     from tuneforge_registry_server import Kinds, Tokens
@@ -62,7 +62,7 @@ def serve(
 
     from tuneforge_registry_server import Terms, application
 
-    registry = Registry(home_folder(obj["home"]))
+    registry = open_registry(obj)
     hosts = ("localhost", "127.0.0.1", "[::1]", host.lower(), address.host)
     terms = Terms(known, read_only, allow_pickle, hosts, lambda line: click.echo(line))
     app = application(registry, kinds_of(registry), terms)
