@@ -56,7 +56,7 @@ def check(home: Path, progress: Progress | None, only: str | None = None) -> lis
     damages += _blobs(home, found, progress, everything=only is None)
     if only is None:
         damages += [*_names(home), *_steps(home), *_runs(home), *_ancestors(home)]
-    known = refs.names(home)
+    known = refs.names(home) if damages else {}
     return [_with_reach(home, damage, found, known) for damage in damages]
 
 
