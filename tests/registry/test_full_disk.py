@@ -140,7 +140,8 @@ def test_a_run_on_a_full_disk_is_told_and_goes_on(disk: Path, tmp_path: Path) ->
 
     fill(disk)
     more, out = str(disk / "more"), str(disk / "out")
-    for arguments in (("tag", "roses", "more"), ("export", "roses", more), ("import", out, "--as", "x")):
+    # A name takes so little that ext4 may still find room for it.
+    for arguments in (("export", "roses", more), ("import", out, "--as", "x")):
         ended = bench.command("registry", *arguments)
         assert (ended.code, ended.err.splitlines()[0]) == (1, "the disk is full, or your share of it"), arguments
     assert not list(disk.glob("more*"))
