@@ -79,6 +79,16 @@ def test_artifacts_are_searched(made: dict[str, str], ask: Ask) -> None:
     assert row.split()[-2:] == ["2", "team/roses@v1"]
 
 
+def test_a_table_has_so_many_rows_and_tells_that_there_are_more(
+    made: dict[str, str], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuneforge.registry_cli.ls._SHOWN", len(set(made.values())) - 1)
+    few, every = bench.command("registry", "ls"), bench.command("registry", "ls", "--limit", "0")
+    assert len(few.out.splitlines()) == len(every.out.splitlines()) - 1
+    assert "--limit 0 shows all" in few.err and not every.err
+    assert len(bench.command("registry", "ls", "--json").json) == len(set(made.values()))
+
+
 @pytest.mark.parametrize("condition", ["kept", ">=3", "kept>=x", "kept=>3"])
 def test_a_condition_that_is_none(bench: Bench, condition: str) -> None:
     ended = bench.command("registry", "ls", "--metric", condition)

@@ -16,6 +16,9 @@ from .common import json_option, minute, open_registry, print_json, print_table
 
 _CONDITION = re.compile(r"\s*([^<>=!]*[^<>=!\s])\s*(>=|<=|!=|=|>|<)\s*(\S+)\s*")
 
+_SHOWN = 100
+"""Rows of a table, unless told otherwise: who has thousands looks for some of them."""
+
 
 @click.command()
 @click.option("--kind", help="Only artifacts of this kind, such as model.")
@@ -26,7 +29,9 @@ _CONDITION = re.compile(r"\s*([^<>=!]*[^<>=!\s])\s*(>=|<=|!=|=|>|<)\s*(\S+)\s*")
 )
 @click.option("--base", metavar="MODEL", help="Only what was made of this model: a REF, or a repository of the Hub.")
 @click.option("--data", metavar="DATA", help="Only what was made of this data: a REF, a file, or a repository.")
-@click.option("--limit", type=click.IntRange(1), help="Only so many, the newest.")
+@click.option(
+    "--limit", type=click.IntRange(0), help="Only so many, the newest; 0 is all.  [100 in a table, all with --json]"
+)
 @json_option
 @click.pass_obj
 def ls(
@@ -50,7 +55,8 @@ def ls(
     collector.disable()  # all that is made here lives to the end: to look for garbage in it takes a quarter of the time
     registry = open_registry(obj)
     metrics = tuple(_condition(text) for text in conditions)
-    wanted = Wanted(kind, name, tag, metrics, _root(registry, base), _root(registry, data), limit)
+    most = limit if limit is not None else 0 if as_json else _SHOWN
+    wanted = Wanted(kind, name, tag, metrics, _root(registry, base), _root(registry, data), most + 1 if most else None)
     asked = list(dict.fromkeys(metric for metric, _, _ in metrics))
     rows, made, versions, judged = registry.ask(
         lambda: (
@@ -60,6 +66,8 @@ def ls(
             registry.scores() if asked or as_json else [],
         )
     )
+    more = bool(most) and len(rows) > most
+    rows = rows[: most or None]
     scores = _newest(judged)
     if as_json:
         print_json(
@@ -85,6 +93,8 @@ def ls(
         for stored in rows
     ]
     print_table(("digest", "kind", "size", "made", "made by", *asked, "names"), table, ("size", *asked))
+    if more:
+        click.secho(f"these are the newest {most}; --limit 0 shows all", dim=True, err=True)
 
 
 def _condition(text: str) -> tuple[str, Any, float]:
