@@ -24,8 +24,9 @@ _THREADS = "1"
 _OURS = """
 import sys
 from pathlib import Path
+from tuneforge.kit.memory import give_back
 from tuneforge_gguf.export import export
-from tuneforge_gguf.making import exact_type, give_back
+from tuneforge_gguf.making import exact_type
 from tuneforge_gguf.quantizing import quantize
 
 model, folder, converter, kind = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tuneforge import ChatData, Gguf, Model, Step, StepError, TextData
 from tuneforge.artifacts import read_tensors
 from tuneforge.kit.llamacpp import loaded
+from tuneforge.kit.memory import give_back
 
 from .converter import fetch_converter
 from .installed import IMATRIX, QUANTIZE, programs
@@ -62,12 +61,6 @@ def _convert(model: Path, folder: Path, type: str, cache: Path, step: Step) -> P
     from .export import export
 
     return export(model, folder, type, fetch_converter(cache, step.log), log=print)  # its many words: the step's log
-
-
-def give_back() -> None:
-    """Gives the system what the converter has freed: glibc keeps it, and what comes next would be on top of it."""
-    with contextlib.suppress(AttributeError):  # where another C library is used
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _verified(file: Path, model: Model | Gguf, step: Step) -> dict[str, Any]:

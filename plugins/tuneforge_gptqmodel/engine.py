@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from importlib import import_module
@@ -16,6 +15,7 @@ from tuneforge import ChatData, Model, Step, StepError, TextData
 from tuneforge.artifacts import read_json, read_tensors
 from tuneforge.kit.agreement import agreement, logits, tell
 from tuneforge.kit.folders import clean_json, copy_tokenizer, write_json
+from tuneforge.kit.memory import give_back
 from tuneforge.kit.packed import FLOATS
 
 from .calibration import Rows, calibration_rows, own_rows, probe_rows
@@ -87,7 +87,7 @@ def write(library: Library, options: Calibrated, model: Model, rows: Rows, step:
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, step.threads)))
     dtype = getattr(torch, FLOATS[options.rounding.held(read_tensors(model.path))])
     library.quantize(options, model.path, dtype, rows, step.out, step)
-    gc.collect()  # of what it used, cycles are left
+    give_back()
     _clean(step.out, model.path, options)
     _look_at(options, model.path, step.out)
 
