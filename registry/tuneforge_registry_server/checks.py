@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from tuneforge_registry import RegistryError, pickles, untrusted
@@ -19,9 +19,11 @@ def check_name(path: str, allow_pickle: Collection[str]) -> None:
     _refuse(found)
 
 
-def check_names(paths: Iterable[str], known: Collection[str]) -> None:
+def check_names(paths: Collection[str], known: Collection[str]) -> None:
     """HubError if a path that is not `known` already clashes with another on some system."""
-    _refuse([refusal for refusal in untrusted.name_problems(paths) if refusal.path not in known])
+    # Of two that clash the later one is told: new ones come last.
+    ordered = sorted(paths, key=lambda path: (path not in known, path))
+    _refuse([refusal for refusal in untrusted.name_problems(ordered) if refusal.path not in known])
 
 
 def check_content(path: str, file: Path, allow_pickle: Collection[str]) -> None:

@@ -48,7 +48,7 @@ def test_a_folder_that_is_uploaded_is_the_artifact_that_a_step_would_have_made(s
     assert served.snapshot("orders") == MODEL
     assert served.registry.verify() == []
     # Once more: nothing is sent, and nothing becomes a version.
-    served.lines.clear()
+    served.asked("")
     again = api.upload_folder(repo_id="_/orders", folder_path=folder(MODEL))
     assert again.oid == made.oid
     assert served.asked("/commit/") == []
@@ -232,7 +232,10 @@ def test_what_must_not_come_in_is_refused_with_a_reason(served: Served) -> None:
     assert "pickle" in refused(served, "weights", b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.")
     assert "safetensors" in refused(served, "broken.safetensors", b"\xff" * 8 + b"{}")
     assert "safetensors" in refused(served, "short.safetensors", safetensors()[:-1])
-    assert "clashes with 'config.json'" in refused(served, "config.json/inside")
+    assert "clashes with 'config.json', as nothing is" in refused(served, "config.json/inside")
+    assert "clashes with 'config.json' on systems that tell no case" in refused(served, "CONFIG.json")
+    assert "clashes with 'nested', as nothing is" in refused(served, "nested")
+    assert "adapter_config.json has more than" in refused(served, "adapter_config.json", bytes(5 << 20))
     with pytest.raises(ValueError, match="the metadata of the card is not YAML"):
         served.api().upload_file(path_or_fileobj=b"---\na: [\n---\n", path_in_repo="README.md", repo_id="_/orders")
     url = f"{served.url}/api/models/orders/commit/main"
@@ -300,6 +303,18 @@ def test_an_object_is_taken_only_whole_and_as_agreed(served: Served) -> None:
     status, told = post(f"{served.url}/api/models/orders/commit/main", json.dumps(line).encode())
     assert status == 400
     assert "the content of a is not here: upload it again, then commit" in told
+
+
+def test_a_file_that_lost_bytes_is_mended_by_who_uploads_it_again(served: Served) -> None:
+    served.put("orders", {"model.safetensors": LARGE})
+    sha256 = hashlib.sha256(LARGE).hexdigest()
+    blob = served.registry.home / "blobs" / sha256[:2] / sha256
+    blob.chmod(0o644)
+    blob.write_bytes(LARGE[:100])
+    assert served.registry.verify()
+    served.api().upload_file(path_or_fileobj=stream(LARGE), path_in_repo="again.safetensors", repo_id="_/orders")
+    assert served.registry.verify() == []
+    assert served.snapshot("orders") == {"model.safetensors": LARGE, "again.safetensors": LARGE}
 
 
 def test_a_file_within_a_commit_is_bounded(served: Served) -> None:
