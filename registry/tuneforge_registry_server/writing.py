@@ -22,6 +22,8 @@ from tuneforge_registry_server.repositories import MAIN, Repositories, Repositor
 from tuneforge_registry_server.requests import body, read_object, text_of, whole_of
 
 _FILES = 1000
+_BEFORE = (".parquet", ".arrow")
+"""Files that are uploaded before their commit however small they are, as to the Hub: datasets keeps none until then."""
 _CARD = 4 << 20
 """Bytes of a request to look at a card, which anybody may make."""
 _NO_REQUESTS = "there are no pull requests here: commit to a branch, and move an alias once it is looked at"
@@ -91,7 +93,7 @@ class Writing:
         there = pointers.branch(repository, part(request, "revision")).files
         told = []
         for path, size in wanted:
-            small = size <= commits.SMALL
+            small = size <= commits.SMALL and not path.endswith(_BEFORE)
             entry = there.get(path)
             told.append(
                 {

@@ -73,6 +73,19 @@ def test_a_large_file_is_uploaded_once(served: Served) -> None:
     assert served.registry.verify() == []
 
 
+def test_shards_of_datasets_are_uploaded_before_their_commit(served: Served, folder: Folder) -> None:
+    """`Dataset.push_to_hub` uploads each, and removes it before it commits."""
+    shards = {f"data/train-{number}.parquet": b"PAR1 %d" % number for number in range(2)}
+    written = folder(shards)
+    served.api().create_repo("rows", repo_type="dataset")
+    added = [CommitOperationAdd(path, written / path) for path in shards]
+    served.api().preupload_lfs_files("_/rows", added, repo_type="dataset")
+    for path in shards:
+        (written / path).unlink()
+    served.api().create_commit("_/rows", added, commit_message="the rows", repo_type="dataset")
+    assert served.snapshot("rows", repo_type="dataset") == shards
+
+
 def test_files_are_added_copied_and_deleted(served: Served) -> None:
     api = served.api()
     api.create_repo("orders", repo_type="model")
