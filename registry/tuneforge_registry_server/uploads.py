@@ -32,7 +32,7 @@ _OBJECTS = 1000
 """Objects that one batch may ask about."""
 _LASTS = 24 * 3600
 """Seconds for which a file may be sent to the address that a batch has given."""
-_BUFFER = 4 << 20
+_BUFFER = 1 << 20
 SESSION = "upload-xet-"
 """How the names of the folders begin in which pieces of files wait to be put together."""
 

@@ -24,6 +24,8 @@ from tuneforge_registry_server.requests import body, read_object, text_of, whole
 _FILES = 1000
 _BEFORE = (".parquet", ".arrow")
 """Files that are uploaded before their commit however small they are, as to the Hub: datasets keeps none until then."""
+_AT_A_TIME = 8
+"""Commits that are carried out, or wait for gc to end: fewer than there are threads, as who reads needs one too."""
 _CARD = 4 << 20
 """Bytes of a request to look at a card, which anybody may make."""
 _NO_REQUESTS = "there are no pull requests here: commit to a branch, and move an alias once it is looked at"
@@ -37,6 +39,7 @@ class Writing:
         self._registry = repositories.registry
         self._allow_pickle = allow_pickle
         self._committing = commits.Committing(repositories, allow_pickle)
+        self._carrying = asyncio.Semaphore(_AT_A_TIME)
         self._looking = asyncio.Semaphore(1)  # it takes a second of the worst cards, and asks for no token
 
     async def create(self, request: Request) -> Response:
@@ -123,7 +126,8 @@ class Writing:
         pointers.branch(found, revision)
         with self._registry.workspace() as room:
             change = await commits.read(request, room, self._registry, self._allow_pickle)
-            version = await run_in_threadpool(self._committing.carry_out, kind, name, revision, change, room)
+            async with self._carrying:
+                version = await run_in_threadpool(self._committing.carry_out, kind, name, revision, change, room)
         url = f"{_address(request, kind, name)}/commit/{version.commit}"
         return JSONResponse({"success": True, "commitOid": version.commit, "commitUrl": url, "hookOutput": ""})
 

@@ -80,8 +80,7 @@ class Served:
 
     def asked(self, words: str) -> list[str]:
         """The requests with these words, since the last time."""
-        while self.told < self.begun:  # a line comes after its answer
-            time.sleep(0.001)
+        until(lambda: self.told >= self.begun)  # a line comes after its answer
         found = [line for line in self.lines if words in line]
         self.lines.clear()
         return found
@@ -89,6 +88,14 @@ class Served:
 
 def read(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def until(found: Callable[[], object]) -> object:
+    end = time.monotonic() + 60
+    while not (value := found()):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    return value
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.registry_server.conftest import MODEL, Serve, Served
+from tests.registry_server.conftest import MODEL, Serve, Served, until
 from tests.registry_server.test_writing import batch
 from tuneforge_registry import Registry
 
@@ -191,11 +191,3 @@ def command(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
     threading.Thread(target=server.stdout.read, daemon=True).start()
     socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()  # it listens before it says so
     return server, url
-
-
-def until(found: Callable[[], object]) -> object:
-    end = time.monotonic() + 60
-    while not (value := found()):
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    return value

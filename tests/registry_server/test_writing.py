@@ -15,7 +15,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from huggingface_hub.errors import BadRequestError, EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
-from tests.registry_server.conftest import MODEL, Serve, Served, safetensors
+from tests.registry_server.conftest import MODEL, Serve, Served, safetensors, until
+from tuneforge_registry import locks
 from tuneforge_registry.notes import About
 
 Folder = Callable[..., Path]
@@ -152,6 +153,29 @@ def test_commits_without_a_parent_follow_each_other(served: Served) -> None:
         thread.join()
     assert served.snapshot("orders") == {f"{number}": b"1" for number in range(6)}
     assert list(served.registry.names()["orders"].versions) == [1, 2, 3, 4, 5, 6]
+
+
+def test_who_reads_is_answered_while_commits_wait(served: Served) -> None:
+    """As they do while `tuneforge registry gc` works: more of them than the server has threads."""
+    for number in range(50):
+        served.api().create_repo(f"orders-{number}")
+    line = json.dumps({"key": "file", "value": {"path": "a", "content": "MQ==", "encoding": "base64"}}).encode()
+    ended: list[int] = []
+
+    def commit(number: int) -> None:
+        ended.append(post(f"{served.url}/api/models/orders-{number}/commit/main", line)[0])
+
+    threads = [Thread(target=commit, args=(number,)) for number in range(50)]
+    with locks.store(served.registry.home):
+        for thread in threads:
+            thread.start()
+        until(lambda: len(list((served.registry.home / "tmp").glob("*/tree"))) >= 8)
+        with urllib.request.urlopen(f"{served.url}/api/models/orders-0", timeout=60) as answer:
+            assert answer.status == 200
+        assert ended == []
+    for thread in threads:
+        thread.join()
+    assert ended == [200] * 50
 
 
 def test_a_repository_is_created_once(served: Served) -> None:
