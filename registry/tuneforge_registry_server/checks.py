@@ -13,7 +13,7 @@ from tuneforge_registry_server.errors import bad
 def check_name(path: str, allow_pickle: Collection[str]) -> None:
     """HubError unless a file may be called so: before it is sent."""
     found = [*untrusted.name_problems([path])]
-    if path not in allow_pickle and path.lower().endswith(pickles.SUFFIXES):
+    if path not in allow_pickle and pickles.named(path):
         fix = f"save weights as safetensors; who trusts it starts the server with --allow-pickle {path}"
         found.append(Refusal(path, "is a pickle by its name, which runs code when it is loaded", fix))
     _refuse(found)

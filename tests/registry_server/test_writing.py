@@ -266,6 +266,7 @@ def test_pull_requests_are_refused_with_a_reason(served: Served) -> None:
 def test_what_must_not_come_in_is_refused_with_a_reason(served: Served) -> None:
     served.put("orders", MODEL)
     assert "is a pickle" in refused(served, "pytorch_model.bin.pkl")
+    assert "is a pickle by its name" in refused(served, "weights.PKL.gz")
     assert "pickle" in refused(served, "weights", b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.")
     assert "safetensors" in refused(served, "broken.safetensors", b"\xff" * 8 + b"{}")
     assert "safetensors" in refused(served, "short.safetensors", safetensors()[:-1])
