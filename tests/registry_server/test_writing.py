@@ -235,6 +235,8 @@ def test_branches_and_tags(served: Served) -> None:
     api.create_tag("orders", tag="v1", revision="1.0", exist_ok=True)
     with pytest.raises(BadRequestError, match="v9 is how a version or commit is called"):
         api.create_tag("orders", tag="v9")
+    with pytest.raises(BadRequestError, match="how clients write a branch or tag in full"):
+        api.create_tag("orders", tag="refs/tags/v10")  # nobody could ask for it: the beginning is taken off
     with pytest.raises(BadRequestError, match="cannot be a tag"):
         api.create_tag("orders", tag="../../up")
     with pytest.raises(BadRequestError, match="cannot be a branch here"):
