@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tuneforge_registry import Registry, RegistryError
@@ -30,6 +32,9 @@ from .artifacts import (
 DATA = (ChatData, PreferenceData, TextData, Dataset)
 _FOOTER = 64 << 10
 """Bytes at the end of a Parquet file within which its columns are named."""
+_CONFIGS = ("config.json", "adapter_config.json")
+_CONFIG = 4 << 20
+"""Bytes of one of these, which are read as a whole."""
 
 
 def recognised(folder: Path, kinds: Mapping[str, type[Artifact]], dataset: bool, before: str | None) -> type[Artifact]:
@@ -37,22 +42,33 @@ def recognised(folder: Path, kinds: Mapping[str, type[Artifact]], dataset: bool,
 
     What is no other kind is `Dataset` if it is a dataset's, and `Files` if not. Raises RegistryError for broken JSON.
     """
-    try:
+    with _readable(folder):
         kept = kinds.get(before or "", Files)
         if not issubclass(kept, Files | Dataset) and not any(kept.missing(folder)):
             return kept
         known = _OF_DATA if dataset else _OF_MODELS
         fitting = (kind for kind, fits in known if not any(kind.missing(folder)) and fits(folder))
         return next(fitting, Dataset if dataset else Files)
-    except (ValueError, AttributeError, TypeError) as error:
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """RegistryError for files that cannot be what their names say; they come from anywhere."""
+    for name in _CONFIGS:
+        if (folder / name).exists() and (folder / name).stat().st_size > _CONFIG:
+            raise RegistryError(f"{name} has more than {_CONFIG} bytes", "keep data out of it")
+    try:
+        yield
+    except (ValueError, AttributeError, TypeError, LookupError, RecursionError, struct.error) as error:
         raise RegistryError(f"a file of the folder cannot be read: {error}", "mend the file") from None
 
 
 def base_of(folder: Path, kind: type[Artifact], registry: Registry) -> str | None:
-    """The digest of what an adapter sits on, where it names an artifact of the registry."""
+    """The digest of what an adapter sits on, where it names an artifact of the registry. RegistryError as above."""
     if not issubclass(kind, Adapter | RewardAdapter):
         return None
-    config = read_json(folder / "adapter_config.json")
+    with _readable(folder):
+        config = read_json(folder / "adapter_config.json")
     name, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(name, str):
         return None

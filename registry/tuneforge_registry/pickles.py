@@ -18,6 +18,8 @@ from typing import IO, Any
 
 SUFFIXES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill", ".pt2", ".ptl")
 """Of files that their readers take for pickles, whatever is in them. `.bin` is judged by its content."""
+_PACKED = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4|z|zip)$")
+"""After a suffix: pandas, joblib and others unpack such a file and load what is in it."""
 
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 _LENGTHS = {
@@ -45,13 +47,19 @@ _TELLS_NAMES = (b"L", b"K", b"x", b"g", b"X")
 _ARRAY_HEADER = 10_000  # bytes, as numpy has it
 
 
+def named(path: str) -> str | None:
+    """Of a path that is a pickle's by its name, packed or not, the suffix that says so; else None."""
+    plain = _PACKED.sub("", path.lower())
+    return next((suffix for suffix in SUFFIXES if plain.endswith(suffix)), None)
+
+
 def found(file: Path, path: str) -> str | None:
     """What `file` is, if it is a pickle or carries one, as words that go after "is"; None if it does not.
 
     `path` is its name in the artifact. Reads a few kilobytes, more only of what is a pickle so far.
     """
-    if path.lower().endswith(SUFFIXES):
-        return f"a pickle by its name (*{Path(path).suffix.lower()})"
+    if suffix := named(path):
+        return f"a pickle by its name (*{suffix})"
     if file.stat().st_size == 0:
         return None
     with file.open("rb") as stream:
@@ -170,7 +178,7 @@ def _in_zip(file: Path, content: Any) -> str | None:
     try:
         with zipfile.ZipFile(file) as archive:
             for member in archive.namelist():
-                if member.lower().endswith(SUFFIXES):
+                if named(member):
                     return f"an archive with a pickle ({member[:80]})"
                 if member.lower().endswith(".npy"):
                     with archive.open(member) as array:

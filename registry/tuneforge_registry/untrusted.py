@@ -79,7 +79,9 @@ def name_problems(paths: Iterable[str]) -> Iterator[Refusal]:
             first = folders.setdefault(_folded(above), above)
             clash = clash or taken.get(_folded(above)) or (first if first != above else None)
         if clash:
-            yield Refusal(path, f"clashes with {clash!r} on systems that tell no case", "rename one of them")
+            same = clash == path or path.startswith(f"{clash}/")
+            why = ", as nothing is a file and a folder" if same else " on systems that tell no case"
+            yield Refusal(path, f"clashes with {clash!r}{why}", "rename one of them")
         taken.setdefault(_folded(path), path)
 
 

@@ -16,6 +16,9 @@ NONE = "_"
 """The namespace of names that have none, where the client cannot do without: no name of the registry begins so."""
 
 
+VALIDATE = "/api/validate-yaml"
+"""Where a card is looked at, whoever asks: huggingface_hub's `ModelCard.validate` shows no token."""
+
 UPLOADS = "/-/uploads/"
 """Where files are sent: addresses that carry the right to do so themselves, as the client shows no token there."""
 

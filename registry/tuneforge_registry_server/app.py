@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tuneforge_registry import Registry, RegistryError
-from tuneforge_registry_server.addresses import UPLOADS, AsSent
+from tuneforge_registry_server.addresses import UPLOADS, VALIDATE, AsSent
 from tuneforge_registry_server.door import Door
 from tuneforge_registry_server.errors import HubError
 from tuneforge_registry_server.gguf import Gguf
@@ -63,7 +63,7 @@ def application(registry: Registry, kinds: Kinds, terms: Terms) -> ASGIApp:
         _writes("/api/repos/create", writing.create),
         _writes("/api/repos/delete", writing.delete, "DELETE"),
         _writes("/api/repos/move", writing.move),
-        _reads("/api/validate-yaml", writing.validate, "POST"),
+        _reads(VALIDATE, writing.validate, "POST"),
         _reads("/api/{types:types}", reading.listing),
         _reads(f"{api}/revision/{{revision}}", reading.repository),
         _reads(f"{api}/tree/{{revision}}", reading.tree),
@@ -94,11 +94,18 @@ def application(registry: Registry, kinds: Kinds, terms: Terms) -> ASGIApp:
             _writes(f"{prefix}{git}/batch", uploads.batch),
             _writes(f"{prefix}{git}/{{oid}}/verify", uploads.verify),
         ]
+
+    async def damaged(request: Request, error: Exception) -> Response:
+        """What is damaged is told without where the registry lies on this machine."""
+        assert isinstance(error, RegistryError)
+        told = f"{error.problem}: {error.fix}".replace(str(registry.home), "the registry")
+        return HubError(500, told).response()
+
     app = Starlette(
         routes=routes,
         exception_handlers={
             HubError: _refuse,
-            RegistryError: _damaged,
+            RegistryError: damaged,
             OSError: _system,
             HTTPException: _unknown,
             ClientDisconnect: _gone,
@@ -147,11 +154,6 @@ async def _who(request: Request) -> Response:
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)
     return error.response()
-
-
-async def _damaged(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RegistryError)
-    return HubError(500, f"{error.problem}: {error.fix}").response()
 
 
 async def _system(request: Request, error: Exception) -> Response:

@@ -143,7 +143,7 @@ class Committing:
                 raise bad("a version holds at least one file")
             if entries == dict(before.files):
                 return before
-            checks.check_names(sorted(entries), before.files)
+            checks.check_names(entries, before.files)
             self._check_new(entries, before, change)
             kind, base = self._kind(entries, before, change, type, room)
             fresh = change.fresh | self._uploaded(entries)
@@ -194,13 +194,12 @@ class Committing:
         return kind, base
 
     def _bytes(self, entry: FileEntry, change: Change) -> Path:
-        for place in (
-            change.fresh.get(entry.sha256),
-            blobs.location(self._registry.home, entry.sha256),
-            uploads.waiting(self._registry, entry.sha256),
-        ):
-            if place is not None and place.exists():
-                return place
+        if entry.sha256 in change.fresh:
+            return change.fresh[entry.sha256]
+        if blobs.holds(self._registry.home, entry):
+            return blobs.location(self._registry.home, entry.sha256)
+        if (place := uploads.waiting(self._registry, entry.sha256)).exists():
+            return place
         raise bad("some of its content is not here any more: upload it again, then commit")
 
     def _uploaded(self, entries: dict[str, FileEntry]) -> dict[str, Path]:

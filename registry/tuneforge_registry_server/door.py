@@ -9,7 +9,7 @@ from contextlib import suppress
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tuneforge_registry_server.addresses import UPLOADS
+from tuneforge_registry_server.addresses import UPLOADS, VALIDATE
 from tuneforge_registry_server.errors import HubError
 from tuneforge_registry_server.tokens import Right, Tokens
 
@@ -24,7 +24,8 @@ class Door:
     A page of another site that is open in a browser can send requests here, and one whose own name was made to point
     to this machine can read the answers, both without a token where none is asked for. So the name under which the
     server is called must be one of its own (unless tokens are asked for: such a page has none), and what a browser
-    sends for a page is refused if it would change something.
+    sends for a page is refused if it would change something. What the page of another site loads from here is
+    refused too, as whether that works would tell it which names there are; a link may be followed.
     """
 
     def __init__(self, app: ASGIApp, tokens: Tokens | None, read_only: bool, hosts: Sequence[str], say: Say) -> None:
@@ -70,6 +71,8 @@ class Door:
             right, who = self._most, "-"
         elif scope["path"].startswith(UPLOADS):
             right, who = self._most, "-"  # given to who may write; what is sent there has its signature checked
+        elif scope["path"] == VALIDATE and "authorization" not in headers:
+            right, who = "read", "-"  # what is sent there is looked at and forgotten
         else:
             known = self._tokens.bearer(headers.get("authorization", ""))
             if known is None:
@@ -79,6 +82,8 @@ class Door:
         foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         if scope["method"] not in ("GET", "HEAD") and ("origin" in headers or foreign):
             raise HubError(403, "a page in a browser may not change anything here")
+        if foreign and headers.get("sec-fetch-mode") != "navigate":
+            raise HubError(403, "a page of another site may not ask for anything here")
         return right, who
 
     def _tell(self, scope: Scope, who: str, status: int, sent: int, seconds: float) -> None:

@@ -34,6 +34,8 @@ def check_moving(alias: str) -> None:
     """HubError if something that never changes is called so."""
     if _FIXED.fullmatch(alias):
         raise bad(f"{alias} is how a version or commit is called, which never changes: choose another name")
+    if alias.startswith("refs/"):
+        raise bad(f"{alias} is how clients write a branch or tag in full: choose another name")
 
 
 def branch(repository: Repository, name: str) -> Version:

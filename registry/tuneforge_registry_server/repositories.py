@@ -165,6 +165,8 @@ class Repositories:
             kind = kinds.get(versions[-1].digest)  # of a damaged one, which `verify` reports, it is not known
             if kind is None or (kind in self.kinds.data) != (type == "dataset"):
                 continue
+            if any(MAIN in version.aliases and version.digest not in kinds for version in versions):
+                continue
             known = Name(
                 {version.number: version.digest for version in versions},
                 {alias: version.number for version in versions for alias in version.aliases},

@@ -28,12 +28,12 @@ class Body:
         return read_object(self.content)
 
 
-async def body(request: Request) -> Body:
+async def body(request: Request, most: int = _LARGEST) -> Body:
     content = bytearray()
     async for piece in request.stream():
         content += piece
-        if len(content) > _LARGEST:
-            raise HubError(413, f"the body is longer than {_LARGEST} bytes")
+        if len(content) > most:
+            raise HubError(413, f"the body is longer than {most} bytes")
     return Body(bytes(content))
 
 

@@ -32,7 +32,7 @@ _OBJECTS = 1000
 """Objects that one batch may ask about."""
 _LASTS = 24 * 3600
 """Seconds for which a file may be sent to the address that a batch has given."""
-_BUFFER = 4 << 20
+_BUFFER = 1 << 20
 SESSION = "upload-xet-"
 """How the names of the folders begin in which pieces of files wait to be put together."""
 
@@ -180,7 +180,8 @@ def holds(registry: Registry, entry: FileEntry) -> bool:
 
 def size_of(registry: Registry, sha256: str) -> int | None:
     """How many bytes an object has; None if it is not here."""
-    for place in (blobs.location(registry.home, sha256), waiting(registry, sha256)):
+    # What waits has just been hashed; a blob may have lost bytes, which is why it is sent again.
+    for place in (waiting(registry, sha256), blobs.location(registry.home, sha256)):
         try:
             return place.stat().st_size
         except FileNotFoundError:

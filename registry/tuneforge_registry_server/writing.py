@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Collection, Iterator
@@ -18,9 +19,15 @@ from tuneforge_registry_server.addresses import NONE, called, flag, part, reposi
 from tuneforge_registry_server.errors import HubError, bad, no_revision
 from tuneforge_registry_server.reading import base
 from tuneforge_registry_server.repositories import MAIN, Repositories, Repository, Type, check_name
-from tuneforge_registry_server.requests import body, text_of, whole_of
+from tuneforge_registry_server.requests import body, read_object, text_of, whole_of
 
 _FILES = 1000
+_BEFORE = (".parquet", ".arrow")
+"""Files that are uploaded before their commit however small they are, as to the Hub: datasets keeps none until then."""
+_AT_A_TIME = 8
+"""Commits that are carried out, or wait for gc to end: fewer than there are threads, as who reads needs one too."""
+_CARD = 4 << 20
+"""Bytes of a request to look at a card, which anybody may make."""
 _NO_REQUESTS = "there are no pull requests here: commit to a branch, and move an alias once it is looked at"
 
 
@@ -32,6 +39,8 @@ class Writing:
         self._registry = repositories.registry
         self._allow_pickle = allow_pickle
         self._committing = commits.Committing(repositories, allow_pickle)
+        self._carrying = asyncio.Semaphore(_AT_A_TIME)
+        self._looking = asyncio.Semaphore(1)  # it takes a second of the worst cards, and asks for no token
 
     async def create(self, request: Request) -> Response:
         kind, name = _named(await _object(request))
@@ -87,7 +96,7 @@ class Writing:
         there = pointers.branch(repository, part(request, "revision")).files
         told = []
         for path, size in wanted:
-            small = size <= commits.SMALL
+            small = size <= commits.SMALL and not path.endswith(_BEFORE)
             entry = there.get(path)
             told.append(
                 {
@@ -117,15 +126,17 @@ class Writing:
         pointers.branch(found, revision)
         with self._registry.workspace() as room:
             change = await commits.read(request, room, self._registry, self._allow_pickle)
-            version = await run_in_threadpool(self._committing.carry_out, kind, name, revision, change, room)
+            async with self._carrying:
+                version = await run_in_threadpool(self._committing.carry_out, kind, name, revision, change, room)
         url = f"{_address(request, kind, name)}/commit/{version.commit}"
         return JSONResponse({"success": True, "commitOid": version.commit, "commitUrl": url, "hookOutput": ""})
 
     async def validate(self, request: Request) -> Response:
         """Whether the metadata at the top of a card can be read."""
-        content = text_of(await _object(request), "content", default="")
+        content = (await body(request, _CARD)).content
         try:
-            documents.front_matter(content)
+            async with self._looking:
+                await run_in_threadpool(_front_matter, content)
         except ValueError as error:
             return JSONResponse({"errors": [{"message": str(error)}], "warnings": []}, 400)
         return JSONResponse({"errors": [], "warnings": []})
@@ -193,6 +204,10 @@ def _address(request: Request, kind: Type, name: str) -> str:
 
 async def _object(request: Request) -> dict[str, Any]:
     return (await body(request)).json()
+
+
+def _front_matter(content: bytes) -> None:
+    documents.front_matter(text_of(read_object(content), "content", default=""))
 
 
 def _named(asked: dict[str, Any]) -> tuple[Type, str]:

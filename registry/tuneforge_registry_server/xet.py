@@ -8,14 +8,15 @@ LFS. Downloads have no need of Xet.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -33,6 +34,8 @@ from tuneforge_registry_server.repositories import Repositories
 _LASTS = 24 * 3600
 _LARGEST = 96 << 20
 """Bytes of a xorb or shard; the client makes none above 64 MiB."""
+_OPENED = 16
+"""Xorbs of which it is known at a time where their chunks lie."""
 _SESSION = re.compile(r"[0-9a-f]{32}")
 
 
@@ -43,6 +46,7 @@ class Xet:
         self._repositories = repositories
         self._registry = repositories.registry
         self._secret = secrets.token_bytes(32)
+        self._making = asyncio.Semaphore(2)  # what a large shard tells takes hundreds of megabytes
 
     def token(self, request: Request) -> Response:
         """Where to send an upload, and the token for it."""
@@ -69,7 +73,8 @@ class Xet:
         with self._registry.workspace() as room:
             await uploads.received(request, room / "shard", _LARGEST)
             try:
-                await run_in_threadpool(self._make, session, room)
+                async with self._making:
+                    await run_in_threadpool(self._make, session, room)
             except xorbs.BrokenError as error:
                 raise bad(str(error)) from None
         return JSONResponse({"result": 1})
@@ -86,30 +91,28 @@ class Xet:
     def _make(self, session: str, room: Path) -> None:
         folder = self._folder(session)
         made = False
-        with ExitStack() as opened:
-            known: dict[str, xorbs.Xorb] = {}
-            shard = xorbs.read_shard((room / "shard").read_bytes())
-            for described in shard.files:
-                entry = FileEntry(described.sha256, described.bytes)
-                if not uploads.holds(self._registry, entry):
-                    for xorb in {segment.xorb for segment in described.segments} - known.keys():
-                        if (folder / xorb).exists():
-                            known[xorb] = opened.enter_context(closing(xorbs.Xorb(folder / xorb)))
-                    self._put_together(described, known, room / "part")
-                    made = True
-                    uploads.keep(self._registry, room / "part", entry)
-                    (uploads.waiting(self._registry, described.sha256).parent / "from").write_text(session)
-                self._remember(described, shard)
+        opened = lru_cache(_OPENED)(xorbs.Xorb)
+        shard = xorbs.read_shard((room / "shard").read_bytes())
+        for described in shard.files:
+            entry = FileEntry(described.sha256, described.bytes)
+            if not uploads.holds(self._registry, entry):
+                self._put_together(described, folder, opened, room / "part")
+                made = True
+                uploads.keep(self._registry, room / "part", entry)
+                (uploads.waiting(self._registry, described.sha256).parent / "from").write_text(session)
+            self._remember(described, shard)
         if not made:  # the client sends what it has before it asks whether that is new
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _put_together(self, described: xorbs.Described, known: Mapping[str, xorbs.Xorb], target: Path) -> None:
+    def _put_together(
+        self, described: xorbs.Described, folder: Path, opened: Callable[[Path], xorbs.Xorb], target: Path
+    ) -> None:
         """Writes a file out of the xorbs that came, and of those that clients were told of."""
         taken = hashlib.sha256()
         with target.open("xb") as file:
             for segment in described.segments:
-                if segment.xorb in known:
-                    pieces = known[segment.xorb].unpacked(segment)
+                if (folder / segment.xorb).exists():
+                    pieces = opened(folder / segment.xorb).unpacked(segment)
                 else:
                     pieces = chunks.unpacked(self._registry, segment)
                 for content in pieces:

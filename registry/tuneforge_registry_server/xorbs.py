@@ -27,6 +27,8 @@ _CHUNK = struct.Struct("<B3sB3s")
 _FOOTER = b"XETBLOB"
 _LARGEST_CHUNK = 1 << 20
 """Bytes of a chunk; the client makes none above 128 KiB."""
+_MOST_CHUNKS = 1 << 16
+"""Chunks of a xorb; the client makes 8192 at most."""
 NONE, LZ4, GROUPED = 0, 1, 2
 
 
@@ -150,12 +152,16 @@ class Xorb:
     """The chunks of a xorb file. Raises BrokenError."""
 
     def __init__(self, file: Path) -> None:
-        self._file: BinaryIO = file.open("rb")
+        self._file = file  # not kept open: a large file is made of more of them than a process may have open
         self._chunks: list[tuple[int, int, int, int]] = []  # offset, bytes there, compression, bytes when unpacked
-        size, position = file.stat().st_size, 0
+        with file.open("rb") as opened:
+            self._read(opened, file.stat().st_size)
+
+    def _read(self, file: BinaryIO, size: int) -> None:
+        position = 0
         while position < size:
-            self._file.seek(position)
-            header = self._file.read(_CHUNK.size)
+            file.seek(position)
+            header = file.read(_CHUNK.size)
             if header[: len(_FOOTER)] == _FOOTER:
                 break
             if len(header) < _CHUNK.size:
@@ -163,13 +169,12 @@ class Xorb:
             version, packed, compression, unpacked = _CHUNK.unpack(header)
             there, length = int.from_bytes(packed, "little"), int.from_bytes(unpacked, "little")
             position += _CHUNK.size
+            if len(self._chunks) == _MOST_CHUNKS:
+                raise BrokenError(f"a xorb has more than {_MOST_CHUNKS} chunks")
             if version or compression > GROUPED or length > _LARGEST_CHUNK or position + there > size:
                 raise BrokenError("a chunk of a xorb is cut short or of another version")
             self._chunks.append((position, there, compression, length))
             position += there
-
-    def close(self) -> None:
-        self._file.close()
 
     def unpacked(self, segment: Segment) -> Iterator[bytes]:
         """The bytes of a segment, chunk by chunk."""
@@ -177,9 +182,10 @@ class Xorb:
             raise BrokenError("a file is made of chunks that its xorb has not")
         if sum(chunk[3] for chunk in self._chunks[segment.start : segment.end]) != segment.bytes:
             raise BrokenError("the chunks of a file have another length than it tells")
-        for position, there, compression, length in self._chunks[segment.start : segment.end]:
-            self._file.seek(position)
-            yield _unpacked(self._file.read(there), compression, length)
+        with self._file.open("rb") as file:
+            for position, there, compression, length in self._chunks[segment.start : segment.end]:
+                file.seek(position)
+                yield _unpacked(file.read(there), compression, length)
 
 
 def _unpacked(content: bytes, compression: int, length: int) -> bytes:

@@ -55,6 +55,7 @@ def test_pickles_and_broken_weights(registry: Registry) -> None:
         ("pytorch_model.bin", evil, "is a pickle, which runs code"),
         ("model.pt", b"x", "by its name"),
         ("deep/.PKL", b"x", "by its name"),
+        ("frame.pkl.gz", b"x", "by its name"),
         ("model.safetensors", b"x", "longer than the file"),
     ):
         refused(registry, forged(*model({"config.json": data, path: data, "x": data})), problem)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 from huggingface_hub import HfApi
+from starlette.types import Receive, Scope, Send
 
 from tuneforge.registry_cli.serve import kinds_of
 from tuneforge_registry import Registry
@@ -45,7 +46,17 @@ class Served:
     url: str
     cache: Path
     lines: list[str] = field(default_factory=list)
-    """What the server says of requests."""
+    """What the server says of requests, when each is done."""
+    begun: int = 0
+    """How many requests have come."""
+    told: int = 0
+    hear: Callable[[str], None] = lambda line: None
+    """Called with each line, before the server goes on."""
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        self.hear(line)
+        self.told += 1
 
     def api(self, token: str | bool = False) -> HfApi:
         return HfApi(endpoint=self.url, token=token)
@@ -69,7 +80,7 @@ class Served:
 
     def asked(self, words: str) -> list[str]:
         """The requests with these words, since the last time."""
-        time.sleep(0.02)  # a line comes after its answer
+        until(lambda: self.told >= self.begun)  # a line comes after its answer
         found = [line for line in self.lines if words in line]
         self.lines.clear()
         return found
@@ -77,6 +88,14 @@ class Served:
 
 def read(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def until(found: Callable[[], object]) -> object:
+    end = time.monotonic() + 60
+    while not (value := found()):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    return value
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +106,12 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         folder = folder or tmp_path_factory.mktemp("served")
         registry = Registry(folder / "home")
         served = Served(registry, "", folder / "cache")
-        app = application(registry, kinds_of(registry), Terms(say=served.lines.append, **terms))
+        served_by = application(registry, kinds_of(registry), Terms(say=served.say, **terms))
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            served.begun += 1
+            await served_by(scope, receive, send)
+
         config = uvicorn.Config(app, port=0, http="h11", ws="none", lifespan="off", log_level="error", access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)

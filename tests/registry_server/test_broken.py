@@ -10,14 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.registry_server.conftest import MODEL, Serve, Served
+from tests.registry_server.conftest import MODEL, Serve, Served, until
 from tests.registry_server.test_writing import batch
 from tuneforge_registry import Registry
 
@@ -88,7 +88,6 @@ def test_a_download_that_breaks_goes_on_where_it_ended(served: Served, cutting: 
     served.url = cutting.url
     assert served.download("orders", "large") == content
     assert cutting.cuts == 1
-    time.sleep(0.1)
     asked = served.asked(" GET /orders/resolve/")
     (rest,) = [line.split(" 206 ")[1] for line in asked if " 206 " in line]
     assert len(asked) == 2
@@ -118,10 +117,11 @@ def test_a_client_that_is_killed_while_it_uploads(serve: Serve, tmp_path: Path, 
     for path, content in files.items():
         (tmp_path / "folder" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "folder" / path).write_bytes(content)
+    # Within the line, so that nothing more is answered before: it would commit meanwhile.
+    served.hear = lambda line: client.kill() if " 200 " in line and "/-/uploads/" in line else None
     client = upload(served.url, tmp_path, xet)
-    until(lambda: any(" 200 " in line and "/-/uploads/" in line for line in served.lines))
-    client.kill()
-    client.wait()
+    assert client.wait() == -signal.SIGKILL
+    served.hear = lambda line: None
     assert "orders" not in served.registry.names(), "killed too late to tell anything"
     assert upload(served.url, tmp_path, xet).wait() == 0
     assert served.snapshot("orders") == files
@@ -189,22 +189,5 @@ def command(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
     assert server.stdout
     url = server.stdout.readline().split(" at ")[1].split(";")[0].split()[0]
     threading.Thread(target=server.stdout.read, daemon=True).start()
-    until(lambda: answers(url))
+    socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))).close()  # it listens before it says so
     return server, url
-
-
-def answers(url: str) -> bool:
-    host, port = url.removeprefix("http://").split(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def until(found: Callable[[], object]) -> object:
-    end = time.monotonic() + 60
-    while not (value := found()):
-        assert time.monotonic() < end
-        time.sleep(0.005)
-    return value

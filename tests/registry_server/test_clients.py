@@ -34,11 +34,13 @@ tuned.push_to_hub("_/orders-adapter", private=True)
 again = AutoModelForCausalLM.from_pretrained("_/orders", revision="production")
 loaded = PeftModel.from_pretrained(again, "_/orders-adapter").eval()
 rows = load_dataset("_/questions", split="train", revision="v1")
+rows.push_to_hub("_/pushed-rows", private=True)
 json.dump({
     "equal": equal and tokenizer("red blue") == AutoTokenizer.from_pretrained(tree)("red blue"),
     "same": bool(torch.equal(loaded(ids).logits, expected)),
     "rows": rows.num_rows,
     "columns": rows.column_names,
+    "pushed": load_dataset("_/pushed-rows", split="train").to_list() == rows.to_list(),
 }, open(out, "w"))
 """
 
@@ -104,8 +106,10 @@ def test_transformers_peft_and_datasets(shop: Served, tmp_path: Path) -> None:
         "same": True,
         "rows": len(CHATS),
         "columns": ["messages", "tools"],
+        "pushed": True,
     }
     adapter = shop.registry.manifest(shop.registry.resolve("orders-adapter"))
     assert adapter.kind == "adapter"
+    assert shop.registry.manifest(shop.registry.resolve("pushed-rows")).kind == "dataset"
     assert adapter.base == shop.registry.resolve("orders"), "PEFT writes the name that it was given"
     assert not [line for line in shop.lines if " 500 " in line]

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.registry_server.conftest import MODEL, safetensors
@@ -200,7 +200,7 @@ queries = st.sampled_from(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "X"]), paths | known, queries, headers, bodies)
 def test_no_request_breaks_the_server(
     home: Home, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
@@ -211,7 +211,7 @@ def test_no_request_breaks_the_server(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(known, bodies)
 def test_no_change_breaks_the_registry(home: Home, path: str, body: bytes) -> None:
     status, answer = home.ask("POST", path.encode(), b"", [], body)

@@ -56,7 +56,7 @@ def test_a_snapshot_lies_under_the_commit_that_was_asked_for(shop: Served) -> No
 
 
 def test_nothing_is_downloaded_twice(shop: Served, tmp_path: Path) -> None:
-    shop.lines.clear()
+    shop.asked("")
     shop.snapshot("orders", revision="v1", cache_dir=tmp_path)
     assert len(shop.asked(" GET /orders/resolve/")) == len(MODEL)
     shop.snapshot("orders", revision="v1", cache_dir=tmp_path)
@@ -247,6 +247,19 @@ def test_a_blob_that_is_gone_is_told(served: Served) -> None:
     status, _, body = get(f"{served.url}/orders/resolve/main/config.json")
     assert status == 410
     assert b"gone or cut short: see `tuneforge registry verify`" in body
+
+
+def test_a_damaged_repository_hides_no_other_and_tells_no_folder(served: Served) -> None:
+    served.put("orders", MODEL)
+    first = served.put("damaged", {"number": b"1"}, alias="main")
+    served.put("damaged", {"number": b"2"})
+    manifest = served.registry.home / "manifests" / f"{first}.json"
+    manifest.chmod(0o644)
+    manifest.write_text("{}")
+    assert [found.id for found in served.api().list_models()] == ["orders"]
+    status, _, told = get(f"{served.url}/api/models/damaged")
+    assert (status, b"is damaged" in told) == (500, True)
+    assert str(served.registry.home).encode() not in told
 
 
 def test_what_is_not_offered_is_told(shop: Served) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from tests.registry_server.conftest import MODEL, Serve, Served
@@ -75,6 +77,21 @@ def test_without_a_token_or_with_a_wrong_one_nobody_comes_in(shop: Served) -> No
     assert "asks for a token" in get(f"{shop.url}/health")[2].decode()
 
 
+def test_a_card_is_looked_at_whoever_asks(shop: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub shows no token there."""
+    monkeypatch.setattr(constants, "ENDPOINT", shop.url)
+    ModelCard("---\nlicense: mit\n---\n# Orders").validate()
+    address = f"{shop.url}/api/validate-yaml"
+    status, told = post(address, json.dumps({"content": "---\na: [\n---\n"}).encode())
+    assert (status, "the metadata of the card is not YAML" in told) == (400, True)
+    assert post(address, b"[]")[0] == 400
+    assert post(address, bytes(5 << 20))[0] == 413
+    assert post(address, b"{}", Authorization="Bearer hf_wrong")[0] == 401
+    assert get(address)[0] == 405
+    for path in ("/api/repos/create", "/api/validate-yaml/", "/api/models/../validate-yaml"):
+        assert post(shop.url + path, b"{}")[0] == 401
+
+
 def test_files_are_sent_to_addresses_that_carry_their_own_right(shop: Served) -> None:
     content = bytes(6 << 20)
     writer = shop.api(WRITER)
@@ -88,7 +105,7 @@ def test_no_token_and_no_signature_is_told_to_whoever_watches(shop: Served) -> N
     shop.api(WRITER).upload_file(path_or_fileobj=stream(bytes(6 << 20)), path_in_repo="large", repo_id="_/orders")
     status(lambda: shop.api("hf_a-wrong-token-it-is").model_info("orders"))
     shop.api(READER).model_info("orders")
-    said = "\n".join(shop.lines)
+    said = "\n".join(shop.asked(""))
     assert not any(secret in said for secret in (READER, WRITER, "hf_a-wrong-token", "signed="))
     assert " kim GET /api/models/orders 200" in said
     assert " the release job POST /api/models/_/orders/commit/main 200" in said
@@ -114,6 +131,11 @@ def test_pages_in_a_browser_change_nothing_and_read_nothing(served: Served) -> N
     create = f"{served.url}/api/repos/create"
     for headers in ({"Origin": "https://evil.example"}, {"Origin": served.url}, {"Sec-Fetch-Site": "cross-site"}):
         assert post(create, b'{"name": "other"}', **headers)[0] == 403
+    for name in ("orders", "nothing"):  # or whether it can be loaded would tell which names there are
+        loaded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+        assert get(f"{served.url}/api/models/{name}", **loaded)[0] == 403
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert get(f"{served.url}/api/models/orders", **followed)[0] == 200
     assert post(create, b'{"name": "other"}')[0] == 200
     # A name of another site that was made to point here.
     port = served.url.rpartition(":")[2]

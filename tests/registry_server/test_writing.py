@@ -15,7 +15,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 from huggingface_hub.errors import BadRequestError, EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
 
-from tests.registry_server.conftest import MODEL, Serve, Served, safetensors
+from tests.registry_server.conftest import MODEL, Serve, Served, safetensors, until
+from tuneforge_registry import locks
 from tuneforge_registry.notes import About
 
 Folder = Callable[..., Path]
@@ -48,7 +49,7 @@ def test_a_folder_that_is_uploaded_is_the_artifact_that_a_step_would_have_made(s
     assert served.snapshot("orders") == MODEL
     assert served.registry.verify() == []
     # Once more: nothing is sent, and nothing becomes a version.
-    served.lines.clear()
+    served.asked("")
     again = api.upload_folder(repo_id="_/orders", folder_path=folder(MODEL))
     assert again.oid == made.oid
     assert served.asked("/commit/") == []
@@ -71,6 +72,19 @@ def test_a_large_file_is_uploaded_once(served: Served) -> None:
     ]
     assert list((served.registry.home / "scratch").iterdir()) == []
     assert served.registry.verify() == []
+
+
+def test_shards_of_datasets_are_uploaded_before_their_commit(served: Served, folder: Folder) -> None:
+    """`Dataset.push_to_hub` uploads each, and removes it before it commits."""
+    shards = {f"data/train-{number}.parquet": b"PAR1 %d" % number for number in range(2)}
+    written = folder(shards)
+    served.api().create_repo("rows", repo_type="dataset")
+    added = [CommitOperationAdd(path, written / path) for path in shards]
+    served.api().preupload_lfs_files("_/rows", added, repo_type="dataset")
+    for path in shards:
+        (written / path).unlink()
+    served.api().create_commit("_/rows", added, commit_message="the rows", repo_type="dataset")
+    assert served.snapshot("rows", repo_type="dataset") == shards
 
 
 def test_files_are_added_copied_and_deleted(served: Served) -> None:
@@ -141,6 +155,29 @@ def test_commits_without_a_parent_follow_each_other(served: Served) -> None:
     assert list(served.registry.names()["orders"].versions) == [1, 2, 3, 4, 5, 6]
 
 
+def test_who_reads_is_answered_while_commits_wait(served: Served) -> None:
+    """As they do while `tuneforge registry gc` works: more of them than the server has threads."""
+    for number in range(50):
+        served.api().create_repo(f"orders-{number}")
+    line = json.dumps({"key": "file", "value": {"path": "a", "content": "MQ==", "encoding": "base64"}}).encode()
+    ended: list[int] = []
+
+    def commit(number: int) -> None:
+        ended.append(post(f"{served.url}/api/models/orders-{number}/commit/main", line)[0])
+
+    threads = [Thread(target=commit, args=(number,)) for number in range(50)]
+    with locks.store(served.registry.home):
+        for thread in threads:
+            thread.start()
+        until(lambda: len(list((served.registry.home / "tmp").glob("*/tree"))) >= 8)
+        with urllib.request.urlopen(f"{served.url}/api/models/orders-0", timeout=60) as answer:
+            assert answer.status == 200
+        assert ended == []
+    for thread in threads:
+        thread.join()
+    assert ended == [200] * 50
+
+
 def test_a_repository_is_created_once(served: Served) -> None:
     api = served.api()
     api.create_repo("orders")
@@ -198,6 +235,8 @@ def test_branches_and_tags(served: Served) -> None:
     api.create_tag("orders", tag="v1", revision="1.0", exist_ok=True)
     with pytest.raises(BadRequestError, match="v9 is how a version or commit is called"):
         api.create_tag("orders", tag="v9")
+    with pytest.raises(BadRequestError, match="how clients write a branch or tag in full"):
+        api.create_tag("orders", tag="refs/tags/v10")  # nobody could ask for it: the beginning is taken off
     with pytest.raises(BadRequestError, match="cannot be a tag"):
         api.create_tag("orders", tag="../../up")
     with pytest.raises(BadRequestError, match="cannot be a branch here"):
@@ -229,10 +268,14 @@ def test_pull_requests_are_refused_with_a_reason(served: Served) -> None:
 def test_what_must_not_come_in_is_refused_with_a_reason(served: Served) -> None:
     served.put("orders", MODEL)
     assert "is a pickle" in refused(served, "pytorch_model.bin.pkl")
+    assert "is a pickle by its name" in refused(served, "weights.PKL.gz")
     assert "pickle" in refused(served, "weights", b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94.")
     assert "safetensors" in refused(served, "broken.safetensors", b"\xff" * 8 + b"{}")
     assert "safetensors" in refused(served, "short.safetensors", safetensors()[:-1])
-    assert "clashes with 'config.json'" in refused(served, "config.json/inside")
+    assert "clashes with 'config.json', as nothing is" in refused(served, "config.json/inside")
+    assert "clashes with 'config.json' on systems that tell no case" in refused(served, "CONFIG.json")
+    assert "clashes with 'nested', as nothing is" in refused(served, "nested")
+    assert "adapter_config.json has more than" in refused(served, "adapter_config.json", bytes(5 << 20))
     with pytest.raises(ValueError, match="the metadata of the card is not YAML"):
         served.api().upload_file(path_or_fileobj=b"---\na: [\n---\n", path_in_repo="README.md", repo_id="_/orders")
     url = f"{served.url}/api/models/orders/commit/main"
@@ -300,6 +343,18 @@ def test_an_object_is_taken_only_whole_and_as_agreed(served: Served) -> None:
     status, told = post(f"{served.url}/api/models/orders/commit/main", json.dumps(line).encode())
     assert status == 400
     assert "the content of a is not here: upload it again, then commit" in told
+
+
+def test_a_file_that_lost_bytes_is_mended_by_who_uploads_it_again(served: Served) -> None:
+    served.put("orders", {"model.safetensors": LARGE})
+    sha256 = hashlib.sha256(LARGE).hexdigest()
+    blob = served.registry.home / "blobs" / sha256[:2] / sha256
+    blob.chmod(0o644)
+    blob.write_bytes(LARGE[:100])
+    assert served.registry.verify()
+    served.api().upload_file(path_or_fileobj=stream(LARGE), path_in_repo="again.safetensors", repo_id="_/orders")
+    assert served.registry.verify() == []
+    assert served.snapshot("orders") == {"model.safetensors": LARGE, "again.safetensors": LARGE}
 
 
 def test_a_file_within_a_commit_is_bounded(served: Served) -> None:

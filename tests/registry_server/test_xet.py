@@ -71,7 +71,7 @@ def test_what_is_here_is_not_sent_again(served: Served, folder: Folder) -> None:
     # What it knows of chunks is gc's to take; then everything is sent, and is right.
     served.registry.gc(dry_run=False, older_than=timedelta(0))
     assert list((served.registry.home / "scratch").iterdir()) == []
-    served.lines.clear()
+    served.asked("")
     api.upload_folder(repo_id="_/other", folder_path=folder({"more": content + b"more"}))
     assert served.asked("/xorbs/default/")
     assert served.download("other", "more") == content + b"more"
@@ -145,11 +145,7 @@ def test_a_xorb_that_is_broken_is_told(tmp_path: Path) -> None:
 
     def unpacked(content: bytes, bytes: int = 3, start: int = 0, end: int = 1) -> bytes:
         file.write_bytes(content)
-        xorb = Xorb(file)
-        try:
-            return b"".join(xorb.unpacked(Segment("a" * 64, start, end, bytes)))
-        finally:
-            xorb.close()
+        return b"".join(Xorb(file).unpacked(Segment("a" * 64, start, end, bytes)))
 
     good = chunk(b"abc", 0) + chunk(b"def", 0)
     assert unpacked(good, 6, 0, 2) == unpacked(good + b"XETBLOB" + b"\xff" * 9, 6, 0, 2) == b"abcdef"
@@ -168,6 +164,8 @@ def test_a_xorb_that_is_broken_is_told(tmp_path: Path) -> None:
     for content in broken:
         with pytest.raises(BrokenError):
             unpacked(content)
+    with pytest.raises(BrokenError, match="more than 65536 chunks"):
+        unpacked(chunk(b"", 0) * 65_537)
     bomb = compress(bytes(1 << 22))
     with pytest.raises(BrokenError):
         unpacked(chunk(bomb, 1, 3))

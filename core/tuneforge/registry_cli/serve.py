@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,13 +47,13 @@ def serve(
     tuneforge registry serve
     HF_ENDPOINT=http://127.0.0.1:8800 hf download support-bot --revision production
     """
-    from ..serve.address import free_address
+    from ..serve.address import listening
 
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise RefusedError(f"{' and '.join(missing)} are not installed", "pip install 'tuneforge[server]' brings them.")
-    address = free_address(host, port)
     known = _tokens(tokens) if tokens else None
+    listener, address = listening(host, port)
     if not address.loopback and known is None:
         raise RefusedError(
             f"--host {host} can be reached from other machines, and nobody would be asked for a token",
@@ -65,15 +66,9 @@ def serve(
     registry = open_registry(obj)
     hosts = ("localhost", "127.0.0.1", "[::1]", host.lower(), address.host)
     terms = Terms(known, read_only, allow_pickle, hosts, lambda line: click.echo(line))
-    app = application(registry, kinds_of(registry), terms)
-    click.echo(f"serving {registry.home} at {address.url}{' read-only' if read_only else ''}; Ctrl-C ends it")
-    click.echo(f"\nexport HF_ENDPOINT={address.url}\n")
-    # h11 bounds the headers of a request, which httptools does not.
-    uvicorn.run(
-        app,
-        host=address.host,
-        port=address.port,
-        http="h11",
+    config = uvicorn.Config(
+        application(registry, kinds_of(registry), terms),
+        http="h11",  # which bounds the headers of a request; httptools does not
         ws="none",
         lifespan="off",
         log_level="error",
@@ -81,6 +76,11 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=3,
     )
+    # From here on who connects is answered: connections wait until they are taken.
+    click.echo(f"serving {registry.home} at {address.url}{' read-only' if read_only else ''}; Ctrl-C ends it")
+    click.echo(f"\nexport HF_ENDPOINT={address.url}\n")
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _tokens(file: Path) -> Tokens:

@@ -13,6 +13,7 @@ from ..errors import RefusedError
 
 # What is asked is this machine: a proxy of the person's has no business in between.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_WAITING = 128
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,29 @@ class Address:
 
 def free_address(host: str, port: int) -> Address:
     """The address, where nobody listens yet; port 0 becomes one that is free. Raises RefusedError."""
+    listener, address = listening(host, port)
+    listener.close()
+    return address
+
+
+def listening(host: str, port: int) -> tuple[socket.socket, Address]:
+    """A socket that listens there, whose connections wait for whoever takes them, and where that is. As above."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
         raise RefusedError(f"--host {host} is no address of this machine: {error.strerror}") from error
-    with socket.socket(family, kind, protocol) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was left a minute ago is free
-        try:
-            listener.bind(place)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                fix = "Give another one with --port; --port 0 takes one that is free."
-                raise RefusedError(f"port {port} of {host} is in use", fix) from error
-            raise RefusedError(f"nothing can listen at port {port} of {host}: {error.strerror}") from error
-        return Address(str(place[0]), listener.getsockname()[1])
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was left a minute ago is free
+    try:
+        listener.bind(place)
+        listener.listen(_WAITING)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            fix = "Give another one with --port; --port 0 takes one that is free."
+            raise RefusedError(f"port {port} of {host} is in use", fix) from error
+        raise RefusedError(f"nothing can listen at port {port} of {host}: {error.strerror}") from error
+    return listener, Address(str(place[0]), listener.getsockname()[1])
 
 
 def ready(address: Address) -> bool:
