@@ -11,7 +11,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from tuneforge import Finding, StepError
 from tuneforge.kit.hub import COMMIT
-from tuneforge.kit.hub_client import AWAY, bar, commit_of, line, noted, refusal, why_away
+from tuneforge.kit.hub_client import AWAY, asking, bar, commit_of, line, noted, refusal, why_away
 
 from .hub import Seen, Wanted, refuse
 
@@ -29,18 +29,24 @@ def look(wanted: Wanted) -> Seen:
     try:
         if COMMIT.fullmatch(revision) and (seen := _cached(wanted, revision)):
             return seen
-        commit = commit_of(repo, revision, "dataset")
-        if seen := _cached(wanted, commit):
-            return seen
-        sizes = _sizes(repo, commit)
-        found = tuple(wanted.problems(sizes))
-        names = tuple(wanted.of(sizes))
-        if found or sum(sizes[name] for name in names) > _AT_ONCE:
-            return Seen(commit, names, findings=found)
-        return Seen(commit, names, _fetch(repo, commit, names))
+        with asking():
+            return _ask(wanted)
     except (*AWAY, HFValidationError) as error:
         refused = refusal(error, repo, revision, "dataset")
         return Seen(revision, findings=(refused,)) if refused else _offline(wanted, error)
+
+
+def _ask(wanted: Wanted) -> Seen:
+    repo = wanted.repo
+    commit = commit_of(repo, wanted.revision, "dataset")
+    if seen := _cached(wanted, commit):
+        return seen
+    sizes = _sizes(repo, commit)
+    found = tuple(wanted.problems(sizes))
+    names = tuple(wanted.of(sizes))
+    if found or sum(sizes[name] for name in names) > _AT_ONCE:
+        return Seen(commit, names, findings=found)
+    return Seen(commit, names, _fetch(repo, commit, names))
 
 
 def fetch(wanted: Wanted) -> tuple[Path, Sequence[str]]:

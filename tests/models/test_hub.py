@@ -335,6 +335,14 @@ def test_a_repository_of_pickles_is_refused_by_its_listing(hub: SmallHub, model:
     assert "pytorch_model.bin" in error.problem
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "tokenizer_config.json"])
+def test_settings_that_are_broken_are_told_at_once(hub: SmallHub, model: Path, name: str) -> None:
+    (model / name).write_text("{")
+    hub.push(model)
+    (error,) = _errors(Hub(repo="kim/lamps").pin())
+    assert error.problem.startswith(f"{name} is not JSON")
+
+
 def test_code_of_its_own_is_refused_before_weights_come(hub: SmallHub, model: Path) -> None:
     config = {"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.OwnForCausalLM"}}
     (model / "config.json").write_text(json.dumps(config))
@@ -352,6 +360,17 @@ def _pickled(model: Path, extra: object = None) -> Path:
     (model / "model.safetensors").unlink()
     torch.save(tensors | ({"more": extra} if extra is not None else {}), model / "pytorch_model.bin")
     return model
+
+
+@pytest.mark.slow  # imports torch
+def test_a_pickle_that_is_no_dictionary_is_refused(hub: SmallHub, model: Path, step: Step) -> None:
+    import torch
+
+    (model / "model.safetensors").unlink()
+    torch.save([torch.zeros(2)], model / "pytorch_model.bin")
+    hub.push(model)
+    with pytest.raises(StepError, match="no tensors by name"):
+        Hub(repo="kim/lamps", pickles=("pytorch_model.bin",)).pin().run(step=step)
 
 
 @pytest.mark.slow  # imports torch
@@ -462,6 +481,7 @@ def test_an_adapter_of_another_model_is_refused(hub: SmallHub, model: Path, step
         (lambda folder: (folder / "adapter_config.json").unlink(), "has no adapter_config.json"),
         (lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"), "pickle alone"),
         (lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": ""}'), "names no peft_type"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), "is not JSON"),
         (
             lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "task_type": "SEQ_CLS"}'),
             "is for SEQ_CLS",

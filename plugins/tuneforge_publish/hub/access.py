@@ -21,7 +21,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # which are pu
 )
 
 from tuneforge import Finding
-from tuneforge.kit.hub_client import AWAY, TIMEOUT, line, page, why_away
+from tuneforge.kit.hub_client import AWAY, TIMEOUT, asking, line, page, why_away
 
 if TYPE_CHECKING:
     from . import Hub
@@ -40,8 +40,9 @@ def findings(method: Hub) -> Iterator[Finding]:
         )
         return
     try:
-        yield from _access(HfApi(), method)
-        yield from _card(method)
+        with asking():
+            found = [*_access(HfApi(), method), *_card(method)]
+        yield from found
     except HFValidationError as error:
         yield Finding(f"{repo} cannot be a repository: {line(error)}", "Write owner/name.", field="repo")
     except HfHubHTTPError as error:
@@ -61,10 +62,9 @@ def stands(repo: str, branch: str, tag: str | None, receipt: Mapping[str, Any]) 
     api = HfApi()
     try:
         revisions = [branch, *([tag] if tag else [])]
-        return all(
-            api.model_info(repo, revision=revision, timeout=TIMEOUT).sha == receipt.get("commit")
-            for revision in revisions
-        )
+        with asking():
+            heads = [api.model_info(repo, revision=revision, timeout=TIMEOUT).sha for revision in revisions]
+        return all(head == receipt.get("commit") for head in heads)
     except (*AWAY, RepositoryNotFoundError, RevisionNotFoundError, HFValidationError, OfflineModeIsEnabled):
         return False
 
