@@ -44,9 +44,9 @@ def _ask(wanted: Wanted) -> Seen:
     sizes = _sizes(repo, commit)
     found = tuple(wanted.problems(sizes))
     names = tuple(wanted.of(sizes))
-    if found or sum(sizes[name] for name in names) > _AT_ONCE:
+    if any(finding.level == "error" for finding in found) or sum(sizes[name] for name in names) > _AT_ONCE:
         return Seen(commit, names, findings=found)
-    return Seen(commit, names, _fetch(repo, commit, names))
+    return Seen(commit, names, _fetch(repo, commit, names), found)
 
 
 def fetch(wanted: Wanted) -> tuple[Path, Sequence[str]]:

@@ -15,7 +15,7 @@ from tests.publish.conftest import entry
 from tuneforge import Adapter, ChatData, Gguf, GgufAdapter, Model, QuantizedModel, Report, Step
 from tuneforge_publish import Folder, Hub
 from tuneforge_publish.bundle import Bundle
-from tuneforge_publish.hub.usage import usage
+from tuneforge_publish.hub.usage import Place, usage
 from tuneforge_publish.lineage import Lineage
 from tuneforge_publish.metadata import model_index, relation
 from tuneforge_publish.parts import Part
@@ -56,6 +56,27 @@ def test_a_quantized_model_that_was_tuned_is_a_tuned_one() -> None:
     small = entry("small", "c" * 64, Gguf.kind, "quantize: gguf", {"model": ["tuned"]})
     assert relation([part(Gguf, "c" * 64)], lineage(BASE, tuned, small)) == "finetune"
     assert relation([part(Model, "b" * 64)], lineage(BASE, tuned)) is None, "it is the base"
+
+
+def test_a_merge_of_what_was_tuned_from_one_base_is_tuned() -> None:
+    one = entry("one", "1" * 64, Model.kind, "train: sft", {"model": ["base"]})
+    two = entry("two", "2" * 64, Model.kind, "train: sft", {"model": ["base"]})
+    merged = entry("both", "a" * 64, Model.kind, "merge: ties", {"models": ["one", "two"]})
+    assert relation([part(Model, "a" * 64)], lineage(BASE, one, two, merged)) == "finetune"
+    other = entry("two", "2" * 64, Model.kind, "load_model: hub", config={"repo": "org/two", "revision": COMMIT})
+    assert relation([part(Model, "a" * 64)], lineage(BASE, one, other, merged)) == "merge"
+    lora = entry("lora", "3" * 64, Adapter.kind, "load_model: hub", {"model": ["base"]}, config=other["config"])
+    whole = entry("whole", "a" * 64, Model.kind, "merge: adapter", {"model": ["lora"]})
+    assert relation([part(Model, "a" * 64)], lineage(BASE, lora, whole)) == "finetune", "somebody has tuned it"
+
+
+@pytest.mark.parametrize("origin", ["registry", "load_model: path"])
+def test_a_model_of_unknown_origin_is_not_said_to_be_quantized_from_its_base(origin: str) -> None:
+    base = entry("base", "b" * 64, Model.kind, "load_model: path")
+    if origin == "registry":
+        base = {name: base[name] for name in ("name", "digest", "kind", "base", "summary")}
+    small = entry("small", "c" * 64, Gguf.kind, "quantize: gguf", {"model": ["base"]})
+    assert relation([part(Gguf, "c" * 64)], lineage(base, small)) is None
 
 
 def card_of(made: Any, tmp_path: Path, *artifacts: Any, reports: Any = (), **options: Any) -> ModelCard:
@@ -133,9 +154,9 @@ def test_the_recipe_makes_it_again(made: Any, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "lineage.json").read_text())["text"] == text
 
 
-def run_by_name(made: Any, tmp_path: Path, *artifacts: Any) -> str:
+def run_by_name(made: Any, tmp_path: Path, *artifacts: Any, branch: str | None = None) -> str:
     step = Step("release", tmp_path, tmp_path, 0, 1, lambda event: None, made.lineage)
-    return "\n\n".join(usage(Bundle(Hub(repo="org/orders"), artifacts, [], step), "org/orders"))
+    return "\n\n".join(usage(Bundle(Hub(repo="org/orders"), artifacts, [], step), Place("org/orders", branch)))
 
 
 def test_forms_in_folders_are_run_by_the_repositorys_name(made: Any, tmp_path: Path) -> None:
@@ -146,6 +167,19 @@ def test_forms_in_folders_are_run_by_the_repositorys_name(made: Any, tmp_path: P
     assert "--lora-modules sft=orders-sft/sft" in told
     assert "llama-server -hf org/orders --hf-file small/model-q8_0.gguf --jinja" in told
     assert "echo 'FROM ./small/model-q8_0.gguf' > Modelfile\nollama create orders-small" in told
+
+
+def test_what_is_on_another_branch_is_run_from_there(made: Any, tmp_path: Path) -> None:
+    told = run_by_name(made, tmp_path, made.base, branch="next")
+    assert 'AutoTokenizer.from_pretrained("org/orders", revision="next")' in told
+    assert 'AutoModelForCausalLM.from_pretrained("org/orders", revision="next", dtype="auto")' in told
+    assert "vllm serve org/orders --revision next " in told
+    adapter = run_by_name(made, tmp_path, made.adapter, branch="next")
+    assert 'PeftModel.from_pretrained(model, "org/orders", revision="next")' in adapter
+    assert "hf download org/orders --revision next --local-dir orders\n" in adapter
+    gguf = run_by_name(made, tmp_path, made.gguf, branch="next")
+    assert "hf download org/orders model-q8_0.gguf --revision next --local-dir .\n" in gguf
+    assert "llama-cli -m model-q8_0.gguf" in gguf and "-hf " not in gguf and "hf.co" not in gguf
 
 
 def test_one_form_at_the_top_is_run_by_the_repositorys_name(
