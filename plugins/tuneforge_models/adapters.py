@@ -88,6 +88,8 @@ def misfits(adapter: Facts) -> Iterator[Finding]:
     for name, tensor in adapter.tensors.items():
         found = _LORA.fullmatch(name)
         layer: Tensor | None = base.get(f"{found[1]}.weight") if found and base else tensor
+        if layer is None and found and found[1].rpartition(".")[2] == "lm_head":
+            continue  # tied to the embeddings, a head has no tensor of its own
         if layer is None or (found and len(layer.shape) == 2 and tensor.shape[1] not in layer.shape):
             wrong.append(str(found and found[1]))
     if wrong:

@@ -69,7 +69,7 @@ def front_matter(metadata: Metadata, released: Sequence[Part], lineage: Lineage,
         "language": list(metadata.language),
         "base_model": base,
         "base_model_relation": (metadata.relation or relation(released, lineage)) if base else None,
-        "datasets": list(dict.fromkeys((*metadata.datasets, *lineage.data_from_hub(before)))),
+        "datasets": list(dict.fromkeys((*metadata.datasets, *lineage.data_from_hub(_learnt(before, lineage))))),
         "library_name": library,
         "pipeline_tag": _TASK,
         "tags": _tags(released, kinds, before),
@@ -92,7 +92,7 @@ def relation(released: Sequence[Part], lineage: Lineage) -> str | None:
     if {type(part.artifact) for part in released} <= {Adapter, GgufAdapter}:
         return "adapter"
     begun = {entry["digest"] for entry in before if entry["kind"] == Model.kind and not lineage.models(entry)}
-    tuned = any(entry["stage"] in _TUNED or entry["kind"] == Adapter.kind for entry in made)
+    tuned = any(entry.get("stage") in _TUNED or entry["kind"] == Adapter.kind for entry in before)
     if any(entry["stage"] == "merge" and len(lineage.models(entry)) > 1 for entry in made) and not (
         tuned and len(begun) == 1
     ):
@@ -159,6 +159,11 @@ def _before(released: Sequence[Part], lineage: Lineage) -> Iterator[dict[str, An
             seen.add(entry["name"])
             yield entry
             todo += [source for _, source in lineage.sources(entry)]
+
+
+def _learnt(before: Sequence[Mapping[str, Any]], lineage: Lineage) -> list[dict[str, Any]]:
+    """What these steps were given, but for what quantizing was calibrated with: no model has learnt that."""
+    return [source for entry in before if entry.get("stage") != "quantize" for _, source in lineage.sources(entry)]
 
 
 def _tags(released: Sequence[Part], kinds: set[type], before: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -466,6 +466,17 @@ def test_an_adapter_comes_with_its_base_as_input(hub: SmallHub, model: Path, ste
     assert list(method.check({"model": [Model.facts(model)]})) == [], "now with its weights in the cache"
 
 
+def test_an_adapter_on_a_tied_head_fits(hub: SmallHub, model: Path, step: Step) -> None:
+    assert "lm_head.weight" not in Model.facts(model).tensors
+    folder = _lora(model)
+    (wide,) = {tensor.shape[1] for name, tensor in Model.facts(model).tensors.items() if "q_proj" in name}
+    head = {"base_model.model.lm_head.lora_A.weight": np.zeros((2, wide), np.float32)}
+    save_file(head, folder / "adapter_model.safetensors")
+    hub.push(folder)
+    Hub(repo="kim/lamps").pin().run(model=Model(model, "b" * 64), step=step)
+    assert list(Adapter.missing(step.out)) == []
+
+
 def test_an_adapter_of_another_model_is_refused(hub: SmallHub, model: Path, step: Step) -> None:
     hub.push(_lora(model, width=7))
     with pytest.raises(StepError, match="does not fit its base") as told:

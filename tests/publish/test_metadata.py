@@ -101,6 +101,15 @@ def test_bases_and_data_of_the_hub_are_named_and_those_of_a_report_are_not(made:
     assert (result.dataset_type, result.dataset_revision) == ("org/rows", COMMIT)
 
 
+def test_data_that_quantizing_was_calibrated_with_is_not_learnt(made: Any, tmp_path: Path) -> None:
+    calibration = DATA | {"name": "more", "config": {"repo": "org/calibration", "revision": COMMIT}}
+    data = [one | {"summary": {"kept": {"train": 8}, "left_out": {}}} for one in (DATA, calibration)]
+    tuned = entry("tuned", made.base.digest, Model.kind, "train: sft", {"model": ["base"], "data": ["rows"]})
+    small = entry("small", made.gguf.digest, Gguf.kind, "quantize: gguf", {"model": ["tuned"], "data": ["more"]})
+    told = replace(made, lineage={"recipe": "r", "steps": [BASE, *data, tuned, small]})
+    assert card_of(told, tmp_path, made.gguf).data.datasets == ["org/rows"]
+
+
 def test_what_a_person_says_stands_and_what_nobody_said_does_not(made: Any, tmp_path: Path) -> None:
     options = {
         "license": "other",
