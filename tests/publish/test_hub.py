@@ -263,6 +263,16 @@ def test_options_that_contradict_each_other() -> None:
     assert problems(license="other", license_name="mine", license_link="LICENSE") == []
 
 
+def test_a_branch_of_what_is_not_there_is_told_by_the_plan(hub: Served, made: Any, tmp_path: Path) -> None:
+    (warning,) = found(Hub(repo="unmade-yet", branch="next"), "warning")
+    assert warning.field == "branch" and warning.fix == f"Publish to main first, if {hub.url} is one."
+    with pytest.raises(StepError, match="a branch has nothing to begin with"):
+        made.publish(tmp_path / "1", [made.base], method=Hub, repo="unmade-yet", branch="next")
+    made.publish(tmp_path / "2", [made.base], method=Hub, repo="unmade-yet")
+    assert found(Hub(repo="unmade-yet", branch="next"), "warning") == []
+    made.publish(tmp_path / "3", [made.base], method=Hub, repo="unmade-yet", branch="next")
+
+
 def test_two_publications_to_one_branch_are_found() -> None:
     from types import SimpleNamespace
 

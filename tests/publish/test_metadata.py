@@ -126,6 +126,8 @@ def test_what_a_person_says_stands_and_what_nobody_said_does_not(made: Any, tmp_
         "intended_use": "",
     }
     assert "## Intended use\n\nFor lamps.\n\nNot for chairs.\n" in card.text
+    planted = card_of(made, tmp_path / "planted", made.base, intended_use=f"Ask with Bearer hf_{'a1B2' * 8}.")
+    assert "a1B2" not in planted.text and "Ask with" in planted.text
     plain = card_of(made, tmp_path / "plain", made.base)
     assert "Intended use" not in plain.text and "base_model_relation" not in plain.data.to_dict()
 

@@ -121,8 +121,8 @@ def why_away(error: Exception) -> str:
 
 
 def page(repo: str, kind: RepoType = "model") -> str:
-    """Where a person finds a repository."""
-    return redacted_text(f"{HfApi().endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}")
+    """Where a person finds a repository; without one, the Hub's own address."""
+    return redacted_text(f"{HfApi().endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}".rstrip("/"))
 
 
 def line(error: Exception) -> str:

@@ -79,6 +79,13 @@ def _access(api: HfApi, method: Hub) -> Iterator[Finding]:
         if there is None:
             yield Finding(f"{repo} is not there, or may not be seen: all files are new", level="warning", field="repo")
         return
+    if there is None and method.branch != constants.DEFAULT_REVISION and not ours:
+        yield Finding(
+            f"{repo} is not there, and a registry that is served makes no branch in what is empty",
+            f"Publish to main first, if {page('')} is one.",
+            level="warning",
+            field="branch",
+        )
     if there is not None:
         api.auth_check(repo, write=True)
         if there.private is not None and there.private != method.private and "private" in method.model_fields_set:
@@ -95,7 +102,7 @@ def _access(api: HfApi, method: Hub) -> Iterator[Finding]:
         yield Finding(f"there is no token to make {repo} with", _LOGIN, field="repo")
     else:
         yield Finding(
-            f"{repo} is not there, and without a token it is not known whether {api.endpoint} lets it be made",
+            f"{repo} is not there, and without a token it is not known whether {page('')} lets it be made",
             "Set HF_TOKEN if it asks for one.",
             level="warning",
             field="repo",
