@@ -98,8 +98,10 @@ class Wanted:
 
     def _holds_rows(self, name: str) -> bool:
         path = PurePosixPath(name)
-        hidden = any(part.startswith(".") for part in path.parts)
-        return not hidden and path.name.lower() not in _ABOUT and suffix(name) in self.suffixes
+        hidden = any(part.startswith(".") for part in path.parts)  # or out of the repository
+        return (
+            not hidden and not path.is_absolute() and path.name.lower() not in _ABOUT and suffix(name) in self.suffixes
+        )
 
 
 def refuse(found: Sequence[Finding]) -> None:

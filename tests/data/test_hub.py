@@ -131,6 +131,13 @@ def test_patterns_are_those_of_a_folder(tmp_path: Path, pattern: str, names: lis
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob(pattern) if path.is_file()) == names
 
 
+def test_names_that_lead_out_of_the_repository_are_no_files_of_it() -> None:
+    from tuneforge_data.hub import Wanted
+
+    names = ["/etc/rows.jsonl", "../rows.jsonl", "data/../../rows.jsonl", "data/rows.jsonl"]
+    assert Wanted("a/b", "main", "**/*", frozenset({".jsonl"})).of(names) == ["data/rows.jsonl"]
+
+
 def test_preferences(hub: Served, tmp_path: Path) -> None:
     pairs = [{"prompt": "Lamps?", "chosen": "Yes.", "rejected": "No."}]
     push("preferred-lamps", train_jsonl=lines(pairs))
