@@ -51,6 +51,7 @@ class Served:
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(f"{self.url}{mark}", timeout=30)
         while not any(mark in line for line in self.lines):
+            assert self.process.poll() is None, "the server has ended"
             time.sleep(0.002)
 
     def __repr__(self) -> str:
@@ -82,6 +83,7 @@ def serve(home: Path, *options: str, tokens: bool = True) -> Served:
         if found := re.search(r"HF_ENDPOINT=(\S+)", line):
             served = Served(home, process, found[1])
             while not _answers(served.url):
+                assert process.poll() is None, f"the server ended: {said}"
                 time.sleep(0.01)
             threading.Thread(target=served.lines.extend, args=(process.stdout,), daemon=True).start()
             return served
@@ -93,7 +95,7 @@ def _answers(url: str) -> bool:
         urllib.request.urlopen(f"{url}/health", timeout=30)
     except urllib.error.HTTPError:  # it asks for a token, and so is there
         return True
-    except urllib.error.URLError:
+    except OSError:
         return False
     return True
 

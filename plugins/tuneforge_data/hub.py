@@ -20,6 +20,10 @@ _SPLITS = {
     "test": ("test", "testing"),
     "validation": ("validation", "valid", "val", "dev", "eval", "evaluation"),
 }
+_UNREAD = frozenset(
+    {".arrow", ".feather", ".avro", ".orc", ".zst", ".lz4", ".bz2", ".xz", ".7z", ".zip", ".tar", ".tgz"}
+)
+"""Files that hold rows, as a rule, and that are not read here."""
 _WORD = {word: split for split, words in _SPLITS.items() for word in words}
 
 
@@ -74,6 +78,14 @@ class Wanted:
             there = sorted(name for name in names if self._holds_rows(name))
             fix = f"It has {', '.join(there[:5])}." if there else f"Rows are read from {known}."
             yield Finding(f"{self.repo} holds no file of rows{which}", fix, field="files" if which else "repo")
+        unread = [name for name in sorted(names) if suffix(name) in _UNREAD]
+        if wanted and unread and self.pattern == EVERYTHING:
+            yield Finding(
+                f"{self.repo} has {len(unread)} files that are not read here, such as {unread[0]}",
+                f"Rows are read from {known} alone: say which files are meant, such as files: '{wanted[0]}'.",
+                level="warning",
+                field="files",
+            )
         splits = Counter(split for name in wanted if (split := _split(name)))
         if len(splits) > 1 and self.pattern == EVERYTHING:
             told = ", ".join(f"{split} ({count} file{'s' if count > 1 else ''})" for split, count in splits.items())
@@ -86,8 +98,10 @@ class Wanted:
 
     def _holds_rows(self, name: str) -> bool:
         path = PurePosixPath(name)
-        hidden = any(part.startswith(".") for part in path.parts)
-        return not hidden and path.name.lower() not in _ABOUT and suffix(name) in self.suffixes
+        hidden = any(part.startswith(".") for part in path.parts)  # or out of the repository
+        return (
+            not hidden and not path.is_absolute() and path.name.lower() not in _ABOUT and suffix(name) in self.suffixes
+        )
 
 
 def refuse(found: Sequence[Finding]) -> None:
@@ -110,5 +124,14 @@ def _split(name: str) -> str | None:
 def _pattern(pattern: str) -> re.Pattern[str]:
     """A pattern of files as a folder's `glob` has it."""
     signs = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    return re.compile("".join(signs.get(part, re.escape(part)) for part in parts))
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]/]+\])", pattern)
+    return re.compile("".join(signs.get(part) or _letters(part) or re.escape(part) for part in parts))
+
+
+def _letters(part: str) -> str:
+    """One letter of several, `[0-4]` or `[!0-4]`; empty for anything else."""
+    if not (part.startswith("[") and part.endswith("]") and len(part) > 2):
+        return ""
+    among = part[1:-1]
+    inside = among.removeprefix("!").replace("\\", "\\\\").replace("^", "\\^").replace("[", "\\[")
+    return f"[^/{inside}]" if among.startswith("!") else f"[{inside}]"

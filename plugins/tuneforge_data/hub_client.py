@@ -11,7 +11,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from tuneforge import Finding, StepError
 from tuneforge.kit.hub import COMMIT
-from tuneforge.kit.hub_client import AWAY, bar, commit_of, line, noted, refusal, why_away
+from tuneforge.kit.hub_client import AWAY, asking, bar, commit_of, line, noted, refusal, why_away
 
 from .hub import Seen, Wanted, refuse
 
@@ -29,18 +29,24 @@ def look(wanted: Wanted) -> Seen:
     try:
         if COMMIT.fullmatch(revision) and (seen := _cached(wanted, revision)):
             return seen
-        commit = commit_of(repo, revision, "dataset")
-        if seen := _cached(wanted, commit):
-            return seen
-        sizes = _sizes(repo, commit)
-        found = tuple(wanted.problems(sizes))
-        names = tuple(wanted.of(sizes))
-        if found or sum(sizes[name] for name in names) > _AT_ONCE:
-            return Seen(commit, names, findings=found)
-        return Seen(commit, names, _fetch(repo, commit, names))
+        with asking():
+            return _ask(wanted)
     except (*AWAY, HFValidationError) as error:
         refused = refusal(error, repo, revision, "dataset")
         return Seen(revision, findings=(refused,)) if refused else _offline(wanted, error)
+
+
+def _ask(wanted: Wanted) -> Seen:
+    repo = wanted.repo
+    commit = commit_of(repo, wanted.revision, "dataset")
+    if seen := _cached(wanted, commit):
+        return seen
+    sizes = _sizes(repo, commit)
+    found = tuple(wanted.problems(sizes))
+    names = tuple(wanted.of(sizes))
+    if any(finding.level == "error" for finding in found) or sum(sizes[name] for name in names) > _AT_ONCE:
+        return Seen(commit, names, findings=found)
+    return Seen(commit, names, _fetch(repo, commit, names), found)
 
 
 def fetch(wanted: Wanted) -> tuple[Path, Sequence[str]]:
@@ -65,6 +71,7 @@ def _sizes(repo: str, commit: str) -> Mapping[str, int]:
 
 
 def _fetch(repo: str, commit: str, names: Sequence[str], cached: bool = False) -> Path:
+    """The folder of the cache, with these files; `cached`, with what is there."""
     # A name is a pattern here: what would be one of another file is made plain.
     plain = [name.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]") for name in names]
     return Path(
@@ -84,7 +91,7 @@ def _cached(wanted: Wanted, commit: str) -> Seen | None:
     try:
         tree = get_cached_repo_tree(wanted.repo, repo_type="dataset", revision=commit)
         names = wanted.of([entry.path for entry in tree])
-        folder = _fetch(wanted.repo, commit, names, cached=True)
+        folder = _fetch(wanted.repo, commit, (), cached=True)  # the client looks for thousands of names in minutes
     except (CachedRepoTreeNotFoundError, LocalEntryNotFoundError):
         return None
     if not all((folder / name).exists() for name in names):

@@ -13,7 +13,7 @@ from tuneforge import Adapter, Facts, Finding, Model, StepError
 from tuneforge.artifacts import Tensor, read_json
 from tuneforge.kit.adapters import peft_type
 
-from .folders import TOKENIZER, TOKENIZER_FILES, read_header
+from .folders import TOKENIZER, TOKENIZER_CONFIG, TOKENIZER_FILES, read_header, unsound
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 SETTINGS = (CONFIG, *TOKENIZER_FILES, "LICENSE*", "NOTICE*")
@@ -48,6 +48,10 @@ def lacking(names: Collection[str], what: str) -> Iterator[Finding]:
 
 def foreign(folder: Path) -> Iterator[Finding]:
     """What its settings say that cannot be used here."""
+    broken = list(unsound(folder, CONFIG, TOKENIZER_CONFIG))
+    if broken:
+        yield from broken
+        return
     config = read_json(folder / CONFIG)
     if not peft_type(config):
         yield Finding(f"{CONFIG} names no peft_type", _SAVED)
@@ -84,6 +88,8 @@ def misfits(adapter: Facts) -> Iterator[Finding]:
     for name, tensor in adapter.tensors.items():
         found = _LORA.fullmatch(name)
         layer: Tensor | None = base.get(f"{found[1]}.weight") if found and base else tensor
+        if layer is None and found and found[1].rpartition(".")[2] == "lm_head":
+            continue  # tied to the embeddings, a head has no tensor of its own
         if layer is None or (found and len(layer.shape) == 2 and tensor.shape[1] not in layer.shape):
             wrong.append(str(found and found[1]))
     if wrong:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import struct
 from collections.abc import Callable, Collection, Iterator
@@ -33,6 +34,8 @@ TOKENIZER_FILES = (
 SETTINGS = (CONFIG, "generation_config.json", INDEX, *TOKENIZER_FILES, "LICENSE*", "NOTICE*")
 """Patterns of every file that makes a model, but its weights."""
 
+_WEIGHTS = re.compile(r"[^/\\\0]+\.safetensors")
+_LONGEST_HEADER = 100_000_000  # bytes; safetensors reads no longer one
 _SAVED = "Name a model as save_pretrained writes it."
 _SAVE_TOKENIZER = "Save a fast tokenizer beside it: AutoTokenizer.from_pretrained(...).save_pretrained(...)."
 
@@ -41,7 +44,17 @@ def weights(folder: Path) -> list[str]:
     """The weight files that transformers would load: `model.safetensors`, else those that the index names."""
     if (folder / "model.safetensors").exists():
         return ["model.safetensors"]
-    return sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
+    return sorted(name for name in _indexed(folder) if isinstance(name, str) and _WEIGHTS.fullmatch(name))
+
+
+def _indexed(folder: Path) -> list[Any]:
+    """What the index names, whatever that is; nothing of one that cannot be read, which `damaged` tells."""
+    try:
+        named = read_json(folder / INDEX).get("weight_map")
+    except (ValueError, RecursionError):
+        return []
+    values = named.values() if isinstance(named, dict) else ()
+    return list({str(value): value for value in values}.values())
 
 
 def settings_of(folder: Path) -> list[str]:
@@ -99,12 +112,10 @@ def lacking(names: Collection[str], what: str) -> Iterator[Finding]:
 
 def damaged(folder: Path) -> Iterator[Finding]:
     """What is wrong inside the files of a folder that lacks nothing."""
-    for name in (CONFIG, INDEX, TOKENIZER_CONFIG):
-        try:
-            read_json(folder / name)
-        except ValueError as error:
-            yield Finding(f"{name} is not JSON: {error}", "Get the file again.")
-            return
+    broken = list(unsound(folder, CONFIG, INDEX, TOKENIZER_CONFIG))
+    if broken:
+        yield from broken
+        return
     if "model_type" not in read_json(folder / CONFIG):
         yield Finding(f"{CONFIG} names no model_type", _SAVED)
     shards = weights(folder)
@@ -122,8 +133,26 @@ def damaged(folder: Path) -> Iterator[Finding]:
             yield Finding(f"{name} {error}", "Get the file again.")
 
 
+def unsound(folder: Path, *names: str) -> Iterator[Finding]:
+    """Settings that are not JSON, and an index that names anything but files of weights beside it."""
+    for name in names:
+        try:
+            read_json(folder / name)
+        except (ValueError, RecursionError) as error:
+            yield Finding(f"{name} is not JSON: {error}", "Get the file again.")
+            return
+    # Such a name would be read and written elsewhere than in the model's own folder.
+    strange = [name for name in _indexed(folder) if not (isinstance(name, str) and _WEIGHTS.fullmatch(name))]
+    if strange and INDEX in names:
+        yield Finding(f"{INDEX} names {str(strange[0])[:80]!r}, which is no file of weights beside it", _SAVED)
+
+
 def foreign(folder: Path) -> Iterator[Finding]:
-    """Says so when a model needs code out of its own folder, which is never run."""
+    """Says so when a model needs code out of its own folder, which is never run; or when its settings are broken."""
+    broken = list(unsound(folder, CONFIG, INDEX, TOKENIZER_CONFIG))
+    if broken:
+        yield from broken
+        return
     config = read_json(folder / CONFIG)
     if "auto_map" in config and not _known(str(config.get("model_type", ""))):
         yield Finding(
@@ -197,11 +226,13 @@ def read_header(path: Path) -> dict[str, Any]:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if length > size - 8:
             raise ValueError(f"is cut short or no safetensors file ({size} bytes)")
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"has a header of {length} bytes, more than safetensors reads")
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             header.pop("__metadata__", None)
             whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise ValueError("has no header that safetensors could read") from None
     if size != whole:
         raise ValueError(f"is damaged: it has {size} bytes, and its header speaks of {whole}")

@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 
 from tuneforge import Finding, Step, StepError
 from tuneforge.kit.hub import COMMIT
-from tuneforge.kit.hub_client import AWAY, bar, commit_of, line, link, noted, refusal, why_away
+from tuneforge.kit.hub_client import AWAY, asking, bar, commit_of, line, link, noted, refusal, why_away
 
 from . import folders
 from .hub import Layout, Seen
@@ -33,7 +33,8 @@ def look(repo: str, revision: str, layout: Layout = folders) -> Seen:
     try:
         if COMMIT.fullmatch(revision) and (seen := _cached(repo, revision, layout)).whole:
             return seen
-        return _ask(repo, revision, layout)
+        with asking():
+            return _ask(repo, revision, layout)
     except (*AWAY, HFValidationError) as error:
         refused = refusal(error, repo, revision)
         if refused:

@@ -83,6 +83,8 @@ def _convert(folder: Path, names: Sequence[str], target: Path) -> None:
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
             said = next(iter(str(error).splitlines()), type(error).__name__)
             raise StepError(f"{name} is refused: {said}", "Take a model that is there as safetensors.") from error
+        if not isinstance(found, dict):
+            raise StepError(f"{name} is refused: it holds no tensors by name", "Name the pickles of the weights alone.")
         strange = [key for key, value in found.items() if not isinstance(value, torch.Tensor)]
         if strange:
             raise StepError(f"{name} holds {strange[0]}, which is no tensor", "Name the pickles of the weights alone.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuneforge import Artifact, Report, Step
+from tuneforge.redaction import redacted_text
 
 from .card import card
 from .carded import Carded
@@ -60,7 +61,8 @@ class Bundle:
             copy_part(part, draft)
             step.progress(done, len(self.parts))
         metadata = Metadata.of(self.method, self.title)
-        draft.write("README.md", card(metadata, self.parts, self.lineage, self.reports, dressing.use))
+        told = card(metadata, self.parts, self.lineage, self.reports, dressing.use)
+        draft.write("README.md", redacted_text(told))
         draft.write("lineage.json", json.dumps(step.lineage, indent=2, ensure_ascii=False) + "\n")
 
     def release(self, to: Path, dressing: Dressing) -> None:

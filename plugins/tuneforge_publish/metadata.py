@@ -60,6 +60,7 @@ def front_matter(metadata: Metadata, released: Sequence[Part], lineage: Lineage,
     library = "transformers" if kinds & {Model, QuantizedModel} else "peft" if Adapter in kinds else "gguf"
     before = list(_before(released, lineage))
     from_hub = [repo for digest, (repo, _) in lineage.from_hub().items() if digest in {one["digest"] for one in before}]
+    from_hub = list(dict.fromkeys(from_hub))
     base = metadata.base_model or (from_hub[0] if len(from_hub) == 1 else from_hub)
     values: dict[str, Any] = {
         "license": metadata.license,
@@ -68,7 +69,7 @@ def front_matter(metadata: Metadata, released: Sequence[Part], lineage: Lineage,
         "language": list(metadata.language),
         "base_model": base,
         "base_model_relation": (metadata.relation or relation(released, lineage)) if base else None,
-        "datasets": list(dict.fromkeys((*metadata.datasets, *lineage.data_from_hub(before)))),
+        "datasets": list(dict.fromkeys((*metadata.datasets, *lineage.data_from_hub(_learnt(before, lineage))))),
         "library_name": library,
         "pipeline_tag": _TASK,
         "tags": _tags(released, kinds, before),
@@ -79,20 +80,27 @@ def front_matter(metadata: Metadata, released: Sequence[Part], lineage: Lineage,
 
 
 def relation(released: Sequence[Part], lineage: Lineage) -> str | None:
-    """What the released artifacts are of the models that they began with; None for such a model itself.
+    """What the released artifacts are of the models that they began with; None for such a model itself, and where the
+    lineage does not tell.
 
-    A quantized model that was tuned before is a tuned one: it is not its base in fewer bits.
+    A quantized model that was tuned before is a tuned one: it is not its base in fewer bits. So is a merge of models
+    that were tuned from a single base, for it is no merge of that. Of a model that is not from the Hub, nobody here
+    knows whether it was tuned before.
     """
-    made = [entry for entry in _before(released, lineage) if "stage" in entry]
-    merged = [entry for entry in made if entry["stage"] == "merge" and len(lineage.models(entry)) > 1]
-    kinds = {type(part.artifact) for part in released}
-    if merged:
-        return "merge"
-    if kinds <= {Adapter, GgufAdapter}:
+    before = list(_before(released, lineage))
+    made = [entry for entry in before if "stage" in entry]
+    if {type(part.artifact) for part in released} <= {Adapter, GgufAdapter}:
         return "adapter"
-    if any(entry["stage"] in _TUNED for entry in made):
+    begun = {entry["digest"] for entry in before if entry["kind"] == Model.kind and not lineage.models(entry)}
+    tuned = any(entry.get("stage") in _TUNED or entry["kind"] == Adapter.kind for entry in before)
+    if any(entry["stage"] == "merge" and len(lineage.models(entry)) > 1 for entry in made) and not (
+        tuned and len(begun) == 1
+    ):
+        return "merge"
+    if tuned:
         return "finetune"
-    return "quantized" if any(entry["stage"] == "quantize" for entry in made) else None
+    known = begun <= lineage.from_hub().keys()
+    return "quantized" if known and any(entry["stage"] == "quantize" for entry in made) else None
 
 
 def model_index(
@@ -151,6 +159,11 @@ def _before(released: Sequence[Part], lineage: Lineage) -> Iterator[dict[str, An
             seen.add(entry["name"])
             yield entry
             todo += [source for _, source in lineage.sources(entry)]
+
+
+def _learnt(before: Sequence[Mapping[str, Any]], lineage: Lineage) -> list[dict[str, Any]]:
+    """What these steps were given, but for what quantizing was calibrated with: no model has learnt that."""
+    return [source for entry in before if entry.get("stage") != "quantize" for _, source in lineage.sources(entry)]
 
 
 def _tags(released: Sequence[Part], kinds: set[type], before: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -99,6 +99,45 @@ def test_formats_and_patterns(hub: Served, tmp_path: Path) -> None:
     assert error.field == "repo" and "format: chat" in error.fix
 
 
+def test_files_that_no_reader_reads_are_told(hub: Served, tmp_path: Path) -> None:
+    push("half-lamps", one_jsonl=lines(ROWS), two_arrow=b"rows", README_md=b"Lamps.")
+    for _ in ("asked", "cached"):
+        method = Chat(repo="half-lamps").pin()
+        (warning,) = method.check({})
+        assert warning.level == "warning" and "1 files that are not read here, such as two.arrow" in warning.problem
+    assert len(carried_out(method, tmp_path / "out")) == 6
+    assert list(Chat(repo="half-lamps", files="*.jsonl").pin().check({})) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("data/train-[0-4]*", ["data/train-3.jsonl"]),
+        ("data/train-[!0-4]*", ["data/train-7.jsonl"]),
+        ("data/[x]*", ["data/x.jsonl"]),
+        ("**/*[3x].jsonl", ["data/train-3.jsonl", "data/x.jsonl", "x.jsonl"]),
+        ("*", ["x.jsonl", "y[1.jsonl"]),
+        ("y[1*", ["y[1.jsonl"]),
+    ],
+)
+def test_patterns_are_those_of_a_folder(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    from tuneforge_data.hub import Wanted
+
+    there = ["data/train-3.jsonl", "data/train-7.jsonl", "data/x.jsonl", "x.jsonl", "y[1.jsonl"]
+    for name in there:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert Wanted("a/b", "main", pattern, frozenset({".jsonl"})).of(there) == names
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob(pattern) if path.is_file()) == names
+
+
+def test_names_that_lead_out_of_the_repository_are_no_files_of_it() -> None:
+    from tuneforge_data.hub import Wanted
+
+    names = ["/etc/rows.jsonl", "../rows.jsonl", "data/../../rows.jsonl", "data/rows.jsonl"]
+    assert Wanted("a/b", "main", "**/*", frozenset({".jsonl"})).of(names) == ["data/rows.jsonl"]
+
+
 def test_preferences(hub: Served, tmp_path: Path) -> None:
     pairs = [{"prompt": "Lamps?", "chosen": "Yes.", "rejected": "No."}]
     push("preferred-lamps", train_jsonl=lines(pairs))

@@ -89,6 +89,20 @@ def test_shards_are_taken_by_their_index(folder: Path, step: Step) -> None:
     assert all(tensor.equal(again[name]) for name, tensor in whole.items())
 
 
+@pytest.mark.parametrize("name", ["../other.safetensors", "/other.safetensors", "in/other.safetensors", "..", 3, None])
+def test_an_index_names_only_what_lies_beside_it(folder: Path, step: Step, name: object) -> None:
+    _shard(folder)
+    for place in (folder.parent, folder / "in"):
+        place.mkdir(exist_ok=True)
+        shutil.copyfile(folder / "model-00001-of-00002.safetensors", place / "other.safetensors")
+    _edit(folder / folders.INDEX, weight_map={"w": name})
+    (error,) = Local(path=folder).check({})
+    assert "no file of weights beside it" in error.problem
+    with pytest.raises(StepError, match="no file of weights beside it"):
+        Local(path=folder).run(step=step)
+    assert not list(step.out.parent.rglob("other.safetensors"))
+
+
 def test_a_template_takes_the_place_of_every_other(folder: Path, tmp_path: Path, step: Step) -> None:
     from transformers import AutoTokenizer
 

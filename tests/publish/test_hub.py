@@ -219,6 +219,39 @@ def test_a_hub_that_cannot_be_asked(hub: Served, monkeypatch: pytest.MonkeyPatch
     assert error.level == "error" and "HF_HUB_OFFLINE is set" in error.problem
 
 
+def test_a_hub_that_is_silent_is_waited_for_once(hub: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from tuneforge.kit import hub_client
+
+    monkeypatch.setattr(hub_client, "TIMEOUT", 0.1)
+    about = b'{"id": "far", "sha": "%s", "private": true, "tags": [], "siblings": []}' % (b"0" * 40)
+    asked: list[bytes] = []
+    kept = []
+
+    def answer(listener: socket.socket) -> None:
+        """Knows the repository, and says nothing of who may write to it."""
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            kept.append(connection)
+            asked.append(connection.recv(1 << 16))
+            if b"auth-check" not in asked[-1]:
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(about)
+                connection.sendall(head + about)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        point(monkeypatch, f"http://kim:swordfish1@127.0.0.1:{listener.getsockname()[1]}", tmp_path / "cache")
+        (warning,) = Hub(repo="far").check({})
+        assert warning.level == "warning" and "cannot be reached" in warning.problem
+        (warning,) = Hub(repo="further").check({})
+        assert warning.level == "warning" and not any(b"further" in request for request in asked)
+        assert "swordfish1" not in hub_client.page("far")
+        for connection in kept:
+            connection.close()
+
+
 def test_options_that_contradict_each_other() -> None:
     def problems(**options: Any) -> list[str]:
         return [finding.field for finding in super(Hub, Hub(repo="a/b")).check({})] + [
@@ -228,6 +261,16 @@ def test_options_that_contradict_each_other() -> None:
     assert problems(license="other") == ["license"]
     assert problems(license="mit", license_name="mine") == ["license_name"]
     assert problems(license="other", license_name="mine", license_link="LICENSE") == []
+
+
+def test_a_branch_of_what_is_not_there_is_told_by_the_plan(hub: Served, made: Any, tmp_path: Path) -> None:
+    (warning,) = found(Hub(repo="unmade-yet", branch="next"), "warning")
+    assert warning.field == "branch" and warning.fix == f"Publish to main first, if {hub.url} is one."
+    with pytest.raises(StepError, match="a branch has nothing to begin with"):
+        made.publish(tmp_path / "1", [made.base], method=Hub, repo="unmade-yet", branch="next")
+    made.publish(tmp_path / "2", [made.base], method=Hub, repo="unmade-yet")
+    assert found(Hub(repo="unmade-yet", branch="next"), "warning") == []
+    made.publish(tmp_path / "3", [made.base], method=Hub, repo="unmade-yet", branch="next")
 
 
 def test_two_publications_to_one_branch_are_found() -> None:
@@ -339,7 +382,7 @@ def test_killed_in_the_middle_it_goes_on_and_tells_no_token(
 
     way.room = LARGE + LARGE // 2
     first = start(way.url)
-    assert way.full.wait(60), first.communicate()
+    assert way.full.wait(300), first.kill() or first.communicate()
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     assert HfApi().list_repo_files(repo) == []

@@ -15,7 +15,7 @@ from tests.publish.conftest import entry
 from tuneforge import Adapter, ChatData, Gguf, GgufAdapter, Model, QuantizedModel, Report, Step
 from tuneforge_publish import Folder, Hub
 from tuneforge_publish.bundle import Bundle
-from tuneforge_publish.hub.usage import usage
+from tuneforge_publish.hub.usage import Place, usage
 from tuneforge_publish.lineage import Lineage
 from tuneforge_publish.metadata import model_index, relation
 from tuneforge_publish.parts import Part
@@ -58,6 +58,27 @@ def test_a_quantized_model_that_was_tuned_is_a_tuned_one() -> None:
     assert relation([part(Model, "b" * 64)], lineage(BASE, tuned)) is None, "it is the base"
 
 
+def test_a_merge_of_what_was_tuned_from_one_base_is_tuned() -> None:
+    one = entry("one", "1" * 64, Model.kind, "train: sft", {"model": ["base"]})
+    two = entry("two", "2" * 64, Model.kind, "train: sft", {"model": ["base"]})
+    merged = entry("both", "a" * 64, Model.kind, "merge: ties", {"models": ["one", "two"]})
+    assert relation([part(Model, "a" * 64)], lineage(BASE, one, two, merged)) == "finetune"
+    other = entry("two", "2" * 64, Model.kind, "load_model: hub", config={"repo": "org/two", "revision": COMMIT})
+    assert relation([part(Model, "a" * 64)], lineage(BASE, one, other, merged)) == "merge"
+    lora = entry("lora", "3" * 64, Adapter.kind, "load_model: hub", {"model": ["base"]}, config=other["config"])
+    whole = entry("whole", "a" * 64, Model.kind, "merge: adapter", {"model": ["lora"]})
+    assert relation([part(Model, "a" * 64)], lineage(BASE, lora, whole)) == "finetune", "somebody has tuned it"
+
+
+@pytest.mark.parametrize("origin", ["registry", "load_model: path"])
+def test_a_model_of_unknown_origin_is_not_said_to_be_quantized_from_its_base(origin: str) -> None:
+    base = entry("base", "b" * 64, Model.kind, "load_model: path")
+    if origin == "registry":
+        base = {name: base[name] for name in ("name", "digest", "kind", "base", "summary")}
+    small = entry("small", "c" * 64, Gguf.kind, "quantize: gguf", {"model": ["base"]})
+    assert relation([part(Gguf, "c" * 64)], lineage(base, small)) is None
+
+
 def card_of(made: Any, tmp_path: Path, *artifacts: Any, reports: Any = (), **options: Any) -> ModelCard:
     made.publish(tmp_path / "receipt", list(artifacts), list(reports), Folder, to=tmp_path / "out", **options)
     return ModelCard.load(tmp_path / "out" / "README.md")
@@ -80,6 +101,15 @@ def test_bases_and_data_of_the_hub_are_named_and_those_of_a_report_are_not(made:
     assert (result.dataset_type, result.dataset_revision) == ("org/rows", COMMIT)
 
 
+def test_data_that_quantizing_was_calibrated_with_is_not_learnt(made: Any, tmp_path: Path) -> None:
+    calibration = DATA | {"name": "more", "config": {"repo": "org/calibration", "revision": COMMIT}}
+    data = [one | {"summary": {"kept": {"train": 8}, "left_out": {}}} for one in (DATA, calibration)]
+    tuned = entry("tuned", made.base.digest, Model.kind, "train: sft", {"model": ["base"], "data": ["rows"]})
+    small = entry("small", made.gguf.digest, Gguf.kind, "quantize: gguf", {"model": ["tuned"], "data": ["more"]})
+    told = replace(made, lineage={"recipe": "r", "steps": [BASE, *data, tuned, small]})
+    assert card_of(told, tmp_path, made.gguf).data.datasets == ["org/rows"]
+
+
 def test_what_a_person_says_stands_and_what_nobody_said_does_not(made: Any, tmp_path: Path) -> None:
     options = {
         "license": "other",
@@ -96,6 +126,8 @@ def test_what_a_person_says_stands_and_what_nobody_said_does_not(made: Any, tmp_
         "intended_use": "",
     }
     assert "## Intended use\n\nFor lamps.\n\nNot for chairs.\n" in card.text
+    planted = card_of(made, tmp_path / "planted", made.base, intended_use=f"Ask with Bearer hf_{'a1B2' * 8}.")
+    assert "a1B2" not in planted.text and "Ask with" in planted.text
     plain = card_of(made, tmp_path / "plain", made.base)
     assert "Intended use" not in plain.text and "base_model_relation" not in plain.data.to_dict()
 
@@ -133,9 +165,9 @@ def test_the_recipe_makes_it_again(made: Any, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "lineage.json").read_text())["text"] == text
 
 
-def run_by_name(made: Any, tmp_path: Path, *artifacts: Any) -> str:
+def run_by_name(made: Any, tmp_path: Path, *artifacts: Any, branch: str | None = None) -> str:
     step = Step("release", tmp_path, tmp_path, 0, 1, lambda event: None, made.lineage)
-    return "\n\n".join(usage(Bundle(Hub(repo="org/orders"), artifacts, [], step), "org/orders"))
+    return "\n\n".join(usage(Bundle(Hub(repo="org/orders"), artifacts, [], step), Place("org/orders", branch)))
 
 
 def test_forms_in_folders_are_run_by_the_repositorys_name(made: Any, tmp_path: Path) -> None:
@@ -146,6 +178,19 @@ def test_forms_in_folders_are_run_by_the_repositorys_name(made: Any, tmp_path: P
     assert "--lora-modules sft=orders-sft/sft" in told
     assert "llama-server -hf org/orders --hf-file small/model-q8_0.gguf --jinja" in told
     assert "echo 'FROM ./small/model-q8_0.gguf' > Modelfile\nollama create orders-small" in told
+
+
+def test_what_is_on_another_branch_is_run_from_there(made: Any, tmp_path: Path) -> None:
+    told = run_by_name(made, tmp_path, made.base, branch="next")
+    assert 'AutoTokenizer.from_pretrained("org/orders", revision="next")' in told
+    assert 'AutoModelForCausalLM.from_pretrained("org/orders", revision="next", dtype="auto")' in told
+    assert "vllm serve org/orders --revision next " in told
+    adapter = run_by_name(made, tmp_path, made.adapter, branch="next")
+    assert 'PeftModel.from_pretrained(model, "org/orders", revision="next")' in adapter
+    assert "hf download org/orders --revision next --local-dir orders\n" in adapter
+    gguf = run_by_name(made, tmp_path, made.gguf, branch="next")
+    assert "hf download org/orders model-q8_0.gguf --revision next --local-dir .\n" in gguf
+    assert "llama-cli -m model-q8_0.gguf" in gguf and "-hf " not in gguf and "hf.co" not in gguf
 
 
 def test_one_form_at_the_top_is_run_by_the_repositorys_name(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError, of httpx or of httpx2
     GatedRepoError,
     HfHubHTTPError,
@@ -23,10 +25,12 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError, 
     RevisionNotFoundError,
     RevisionResolutionError,
 )
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined] # which is public all the same
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from tuneforge import Finding
 
+from ..redaction import redacted_text
 from .hub import RepoType
 
 TIMEOUT = float(os.environ.get("HF_HUB_ETAG_TIMEOUT", 3))
@@ -36,6 +40,30 @@ AWAY = (HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled)
 """What the client may raise when the Hub, or the way to it, does not work."""
 
 _CALLED = {"model": "model", "dataset": "data set"}
+_AGAIN = 30.0
+"""Seconds in which a Hub that did not answer is not asked again: a recipe may have many steps that would."""
+_silent: dict[str, tuple[float, Exception]] = {}
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Within, the Hub has TIMEOUT seconds for each answer; one that has just not answered is not asked. Raises AWAY."""
+    hub = constants.ENDPOINT
+    since, silence = _silent.get(hub, (0.0, None))
+    begun = time.monotonic()
+    if silence and begun - since < _AGAIN:
+        raise silence
+    client = get_session()
+    before, client.timeout = client.timeout, TIMEOUT
+    try:
+        yield
+    except AWAY as error:
+        now = time.monotonic()
+        if now - begun >= TIMEOUT and not isinstance(error, HfHubHTTPError):
+            _silent[hub] = now, error
+        raise
+    finally:
+        client.timeout = before
 
 
 def commit_of(repo: str, revision: str, kind: RepoType = "model") -> str:
@@ -93,14 +121,14 @@ def why_away(error: Exception) -> str:
 
 
 def page(repo: str, kind: RepoType = "model") -> str:
-    """Where a person finds a repository."""
-    return f"{HfApi().endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+    """Where a person finds a repository; without one, the Hub's own address."""
+    return redacted_text(f"{HfApi().endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}".rstrip("/"))
 
 
 def line(error: Exception) -> str:
-    """What an error says, in one line: the Hub's own words, where it has some."""
+    """What an error says, in one line, without the secrets of an address: the Hub's own words, where it has some."""
     told = getattr(error, "server_message", None) or str(error)
-    return next(iter(str(told).strip().splitlines()), type(error).__name__)
+    return redacted_text(next(iter(str(told).strip().splitlines()), type(error).__name__))
 
 
 def link(blob: Path, target: Path) -> None:

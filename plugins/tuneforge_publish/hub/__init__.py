@@ -96,11 +96,12 @@ class Hub(Carded):
         from ..bundle import Bundle, Dressing
         from .shipment import Shipment
         from .upload import upload
-        from .usage import usage
+        from .usage import Place, usage
 
         bundle = Bundle(self, artifacts, reports or [], step)
         shipment = Shipment()
-        bundle.fill(shipment, Dressing(list(usage(bundle, self.repo))))
+        at = Place(self.repo, None if self.branch == "main" else self.branch)
+        bundle.fill(shipment, Dressing(list(usage(bundle, at))))
         shipment.sum_up()
         upload(self, shipment, step)
 

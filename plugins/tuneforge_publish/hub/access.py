@@ -21,7 +21,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # which are pu
 )
 
 from tuneforge import Finding
-from tuneforge.kit.hub_client import AWAY, TIMEOUT, line, page, why_away
+from tuneforge.kit.hub_client import AWAY, TIMEOUT, asking, line, page, why_away
 
 if TYPE_CHECKING:
     from . import Hub
@@ -40,8 +40,9 @@ def findings(method: Hub) -> Iterator[Finding]:
         )
         return
     try:
-        yield from _access(HfApi(), method)
-        yield from _card(method)
+        with asking():
+            found = [*_access(HfApi(), method), *_card(method)]
+        yield from found
     except HFValidationError as error:
         yield Finding(f"{repo} cannot be a repository: {line(error)}", "Write owner/name.", field="repo")
     except HfHubHTTPError as error:
@@ -61,10 +62,9 @@ def stands(repo: str, branch: str, tag: str | None, receipt: Mapping[str, Any]) 
     api = HfApi()
     try:
         revisions = [branch, *([tag] if tag else [])]
-        return all(
-            api.model_info(repo, revision=revision, timeout=TIMEOUT).sha == receipt.get("commit")
-            for revision in revisions
-        )
+        with asking():
+            heads = [api.model_info(repo, revision=revision, timeout=TIMEOUT).sha for revision in revisions]
+        return all(head == receipt.get("commit") for head in heads)
     except (*AWAY, RepositoryNotFoundError, RevisionNotFoundError, HFValidationError, OfflineModeIsEnabled):
         return False
 
@@ -79,6 +79,13 @@ def _access(api: HfApi, method: Hub) -> Iterator[Finding]:
         if there is None:
             yield Finding(f"{repo} is not there, or may not be seen: all files are new", level="warning", field="repo")
         return
+    if there is None and method.branch != constants.DEFAULT_REVISION and not ours:
+        yield Finding(
+            f"{repo} is not there, and a registry that is served makes no branch in what is empty",
+            f"Publish to main first, if {page('')} is one.",
+            level="warning",
+            field="branch",
+        )
     if there is not None:
         api.auth_check(repo, write=True)
         if there.private is not None and there.private != method.private and "private" in method.model_fields_set:
@@ -95,7 +102,7 @@ def _access(api: HfApi, method: Hub) -> Iterator[Finding]:
         yield Finding(f"there is no token to make {repo} with", _LOGIN, field="repo")
     else:
         yield Finding(
-            f"{repo} is not there, and without a token it is not known whether {api.endpoint} lets it be made",
+            f"{repo} is not there, and without a token it is not known whether {page('')} lets it be made",
             "Set HF_TOKEN if it asks for one.",
             level="warning",
             field="repo",
