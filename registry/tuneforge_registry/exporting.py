@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from tuneforge_registry import blobs, contents, files, lineage, manifests, refs, runs
 from tuneforge_registry.archive import Writer
@@ -80,7 +79,7 @@ def gather(home: Path, digests: list[str], with_ancestors: bool) -> tuple[Conten
     """What an export of these artifacts tells, and which ancestors are asked for and not here in full."""
     artifacts = _with_bases(home, digests)
     traced = [lineage.trace(home, digest) for digest in artifacts]
-    origins = {node.digest: node for root in traced for node in _nodes(root, set())}
+    origins = {node.digest: node for node in _nodes(traced)}
     known = {digest: manifests.told(home, digest) for digest in origins}
     missing = []
     if with_ancestors:
@@ -96,7 +95,7 @@ def gather(home: Path, digests: list[str], with_ancestors: bool) -> tuple[Conten
         artifacts,
         {digest: told for digest, told in ancestors.items() if contents.is_acceptable(told)},
         _names(home, artifacts),
-        {run_id: runs.read(home, run_id) for run_id in records},
+        {run_id: runs.portable(home, runs.read(home, run_id)) for run_id in records},
     )
     return found, missing
 
@@ -123,13 +122,16 @@ def _is_whole(home: Path, digest: str) -> bool:
         return False
 
 
-def _nodes(at: Lineage, seen: set[str]) -> Iterator[Lineage]:
-    if at.digest not in seen:
-        seen.add(at.digest)
-        yield at
-        for sources in (*at.inputs.values(), (at.base,) if at.base else ()):
-            for source in sources:
-                yield from _nodes(source, seen)
+def _nodes(roots: Iterable[Lineage]) -> Iterator[Lineage]:
+    """Everything that went into them, themselves included, each once."""
+    seen: set[str] = set()
+    todo = list(roots)
+    while todo:
+        at = todo.pop()
+        if at.digest not in seen:
+            seen.add(at.digest)
+            yield at
+            todo += [source for sources in at.inputs.values() for source in sources] + ([at.base] if at.base else [])
 
 
 def _names(home: Path, artifacts: dict[str, Manifest]) -> dict[str, Named]:
@@ -139,20 +141,6 @@ def _names(home: Path, artifacts: dict[str, Manifest]) -> dict[str, Named]:
         versions = {number: digest for number, digest in stands_for.versions.items() if digest in artifacts}
         if versions:
             aliases = {alias: number for alias, number in stands_for.aliases.items() if number in versions}
-            about = {number: said for number in versions if (said := said_of(home, name, number)) is not None}
+            about = {number: said for number, said in stands_for.about.items() if number in versions}
             found[name] = Named(versions, aliases, about)
     return found
-
-
-def about_file(home: Path, name: str, number: int) -> Path:
-    """Where the tags and the note of a version are."""
-    return home / "refs" / name / f"_v{number}.json"
-
-
-def said_of(home: Path, name: str, number: int) -> dict[str, Any] | None:
-    """The tags and the note of a version; None if nothing is said of it, or nothing that can be read."""
-    try:
-        document = json.loads(about_file(home, name, number).read_bytes())
-        return {"note": str(document["note"]), "tags": [str(tag) for tag in document["tags"]]}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
