@@ -37,7 +37,7 @@ _PATTERNS = re.compile(
     r"""
       (?P<address> \b[A-Za-z][A-Za-z0-9+.-]{0,30}:// ) (?!git@) [^\s/@"'<>]+ @  # https://user:token@host
     | (?P<named> (?<![A-Za-z0-9_-]) (?i:NAMES) ["']? \s* [:=] \s* ["']? )       # token: ..., ?access_token=...
-      (?! [+-]?[0-9]+ (?: \.[0-9]+ (?:e[+-]?[0-9]+)? | e[+-]?[0-9]+ ) \.? (?![^\s"'&,;(){}<>]) )   # loss per token: 0.25
+      (?! [+-]?[0-9]+ (?: \.[0-9]+ (?:e[+-]?[0-9]+)? | e[+-]?[0-9]+ ) \.? (?![^\s"'&,;(){}<>]) )  # loss/token: 0.25
       (?= [^\s"'&,;(){}<>]{0,200}[0-9] ) [^\s"'&,;(){}<>$]{12,}
     | (?P<bearer> \b (?i:bearer|basic) \s+ ) [A-Za-z0-9._~+/=-]{12,}            # Authorization: Bearer ...
     | \b (?: hf_[A-Za-z0-9]{20,} | api_org_[A-Za-z0-9]{20,} | sk-[A-Za-z0-9_-]{20,} | gh[opsur]_[A-Za-z0-9]{20,}
