@@ -128,6 +128,16 @@ def test_places_of_a_machine_stay_there(registry: Registry, elsewhere: Registry,
     assert registry.run("run")["folder"] == "/somebody/work"
 
 
+def test_an_export_makes_nothing_newer(registry: Registry, adapter: str, put: Put) -> None:
+    for path in (registry.home / "manifests").iterdir():
+        os.utime(path, (1000, 1000))
+    export(registry, adapter, with_ancestors=True)
+    put("the newest")
+    base = registry.manifest(adapter).base
+    old = {stored.digest for stored in registry.artifacts() if stored.created.year == 1970}
+    assert {adapter, base} <= old
+
+
 def test_a_long_lineage_is_exported(registry: Registry, elsewhere: Registry, put: Put) -> None:
     digests = [put(str(count)) for count in range(3)]
     told = [hashlib.sha256(str(count).encode()).hexdigest() for count in range(1500)]
