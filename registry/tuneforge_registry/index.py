@@ -250,7 +250,8 @@ def _is_fresh(stamp: str) -> bool:
 
 
 def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_mtime_ns} {status.st_ino} {status.st_size}"
+    # Who restores a backup sets the time of writing, but never that of the last change.
+    return f"{status.st_mtime_ns} {status.st_ino} {status.st_size} {status.st_ctime_ns}"
 
 
 def _read(home: Path, path: str, connection: sqlite3.Connection) -> None:
