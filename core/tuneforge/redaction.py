@@ -128,10 +128,16 @@ _CALLED = re.compile(_NAMES, re.IGNORECASE)
 
 def _named_so() -> list[tuple[str, str]]:
     return [
-        (name, value)
+        (name, line)
         for name, value in os.environ.items()
-        if len(value) >= _SHORTEST and not _WORDS.isdisjoint(name.upper().split("_")) and not _is_place(value)
+        if not _WORDS.isdisjoint(name.upper().split("_")) and not _is_place(value)
+        for line in _lines(value)
     ]
+
+
+def _lines(value: str) -> list[str]:
+    """Each line of a secret by itself, as a log sees it: a key is many, and a token from a file ends with a newline."""
+    return [line.strip() for line in value.splitlines() if len(line.strip()) >= _SHORTEST]
 
 
 def _is_place(value: str) -> bool:
@@ -141,7 +147,8 @@ def _is_place(value: str) -> bool:
 
 def _values(also: Iterable[str]) -> list[str]:
     """The longest first: one may be the beginning of another."""
-    return sorted({value for _, value in _named_so()} | {*also}, key=len, reverse=True)
+    given = {line for value in also for line in _lines(value)}
+    return sorted({value for _, value in _named_so()} | given, key=len, reverse=True)
 
 
 _HOLD = 0.25

@@ -223,6 +223,15 @@ def test_options_that_are_called_so_are_left_out_of_records(monkeypatch: pytest.
     assert redacted(redacted(given)) == clean
 
 
+def test_a_secret_of_many_lines_is_found_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "0pen-sesame-open-sesame\n")
+    monkeypatch.setenv("DEPLOY_KEY", "-----BEGIN\nMIIabcdefgh/+12\n  last line=\n\n")
+    assert redacted_text("with 0pen-sesame-open-sesame!") == f"with {REDACTED}!"
+    assert redacted_text("a MIIabcdefgh/+12 and last line=") == f"a {REDACTED} and {REDACTED}"
+    assert secret_in(b"{0pen-sesame-open-sesame}") == "HF_TOKEN"
+    assert redacted_text("one first and a second", ["one first\nand\n a second \n"]) == f"{REDACTED} and {REDACTED}"
+
+
 def test_a_secret_that_is_a_word_harms_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DB_PASSWORD", "tuneforge")
     monkeypatch.setenv("PIN_KEY", "20240101")
