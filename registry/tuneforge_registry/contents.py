@@ -156,7 +156,7 @@ def _about(said: Any) -> About:
 
 def _run(run_id: str, record: Any) -> Mapping[str, Any]:
     runs.check_id(run_id)
-    if not isinstance(record, dict):
+    if not runs.is_record(record):
         raise TypeError(run_id)
     runs.text(record).encode()  # a letter that UTF-8 has not would be met when half is written
     return record

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tuneforge_registry import files
 from tuneforge_registry.errors import RegistryError
@@ -53,6 +53,27 @@ def portable(home: Path, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _WRITTEN = ("data", "file", "settings")
+_TEXTS = ("file", "folder", "path", "recipe", "started", "status")
+_TEXTS_OF_STEP = ("error", "method", "name", "stage", "status")
+_TABLES_OF_STEP = ("config", "inputs", "metrics", "wires")
+
+
+def is_record(record: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a document from elsewhere has the form of a record, as far as it tells what records tell."""
+    return (
+        _are(str, record, _TEXTS)
+        and _are(dict, record, ("environments", "machine"))
+        and _are(list, record, ("settings", "steps"))
+        and all(isinstance(setting, str) for setting in record.get("settings") or ())
+        and all(isinstance(packages, dict) for packages in (record.get("environments") or {}).values())
+        and all(
+            _are(str, step, _TEXTS_OF_STEP) and _are(dict, step, _TABLES_OF_STEP) for step in record.get("steps") or ()
+        )
+    )
+
+
+def _are(kind: type, document: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(document, dict) and all(isinstance(document.get(name), (kind, type(None))) for name in names)
 
 
 def _without(places: re.Pattern[str], value: Any) -> Any:

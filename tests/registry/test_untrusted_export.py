@@ -112,6 +112,13 @@ def test_what_it_tells_has_to_make_sense(registry: Registry) -> None:
         {"names": {"bot": named | {"about": {"1": {"note": "", "tags": ["x"] * 2_000}}}}},
         {"names": []},
         {"runs": {"a": []}},
+        {"runs": {"a": {"settings": 3}}},
+        {"runs": {"a": {"settings": [3]}}},
+        {"runs": {"a": {"file": 6}}},
+        {"runs": {"a": {"environments": {"this": "x"}}}},
+        {"runs": {"a": {"steps": [{"name": {"x": 1}}]}}},
+        {"runs": {"a": {"steps": [{"config": [1]}]}}},
+        {"runs": {"a": {"steps": ["x"]}}},
         {"runs": {"a": {"b": "\ud800"}}},
         {"artifacts": [digest]},
     ):
