@@ -6,11 +6,13 @@ credentials in an address, and what is given to an option or parameter called to
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ _WORDS = frozenset({"TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY"
 _RANDOM = re.compile(r"(?=.*[0-9A-Z])(?=.*[A-Za-z])(?=.*[0-9a-z])\S{16,}$")
 _SHORTEST = 8
 """Letters of a variable's value; what is shorter stands in many a text."""
+_WORD = re.compile(r"[A-Za-z]+|[0-9]+")
+"""A value that may stand inside of another word, or number: it is one only where it stands alone."""
 
 _NAMES = (
     r"(?:[A-Za-z0-9]+[_-])*(?:api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|auth[_-]?token|access[_-]?token"
@@ -31,9 +35,10 @@ _NAMES = (
 
 _PATTERNS = re.compile(
     r"""
-      (?P<address> \b[A-Za-z][A-Za-z0-9+.-]*:// ) [^\s/@"'<>]+ @                # https://user:token@host
+      (?P<address> \b[A-Za-z][A-Za-z0-9+.-]{0,30}:// ) (?!git@) [^\s/@"'<>]+ @  # https://user:token@host
     | (?P<named> (?<![A-Za-z0-9_-]) (?i:NAMES) ["']? \s* [:=] \s* ["']? )       # token: ..., ?access_token=...
-      (?= [^\s"'&,;(){}<>]*[0-9] ) [^\s"'&,;(){}<>$]{12,}
+      (?! [+-]?[0-9]+ (?: \.[0-9]+ (?:e[+-]?[0-9]+)? | e[+-]?[0-9]+ ) \.? (?![^\s"'&,;(){}<>]) )  # loss/token: 0.25
+      (?= [^\s"'&,;(){}<>]{0,200}[0-9] ) [^\s"'&,;(){}<>$]{12,}
     | (?P<bearer> \b (?i:bearer|basic) \s+ ) [A-Za-z0-9._~+/=-]{12,}            # Authorization: Bearer ...
     | \b (?: hf_[A-Za-z0-9]{20,} | api_org_[A-Za-z0-9]{20,} | sk-[A-Za-z0-9_-]{20,} | gh[opsur]_[A-Za-z0-9]{20,}
         | github_pat_\w{20,} | glpat-[\w-]{16,} | xox[abeoprs]-[A-Za-z0-9-]{10,} | (?:AKIA|ASIA)[A-Z0-9]{16}
@@ -84,8 +89,13 @@ def secret_in(content: bytes) -> str:
 def _clean(text: str, values: Sequence[str]) -> str:
     for value in values:
         if value in text:
-            text = text.replace(value, REDACTED)
+            text = _alone(value).sub(REDACTED, text) if _WORD.fullmatch(value) else text.replace(value, REDACTED)
     return _PATTERNS.sub(_without, text)
+
+
+@cache
+def _alone(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.-]){word}(?![\w-]|\.\w)")
 
 
 def _without(found: re.Match[str]) -> str:
@@ -98,7 +108,8 @@ def _cleaned(value: Any, values: Sequence[str]) -> Any:
     if isinstance(value, str):
         return _clean(value, values)
     if isinstance(value, Mapping):
-        return {_cleaned(name, values): _option(name, inner, values) for name, inner in value.items()}
+        secret = [value for value in values if not _WORD.fullmatch(value)]  # what is called like a word is still found
+        return {_cleaned(name, secret): _option(name, inner, values) for name, inner in value.items()}
     return [_cleaned(inner, values) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -117,20 +128,34 @@ _CALLED = re.compile(_NAMES, re.IGNORECASE)
 
 def _named_so() -> list[tuple[str, str]]:
     return [
-        (name, value)
+        (name, line)
         for name, value in os.environ.items()
-        if len(value) >= _SHORTEST and not _WORDS.isdisjoint(name.upper().split("_"))
+        if not _WORDS.isdisjoint(name.upper().split("_")) and not _is_place(value)
+        for line in _lines(value)
     ]
+
+
+def _lines(value: str) -> list[str]:
+    """Each line of a secret by itself, as a log sees it: a key is many, and a token from a file ends with a newline."""
+    return [line.strip() for line in value.splitlines() if len(line.strip()) >= _SHORTEST]
+
+
+def _is_place(value: str) -> bool:
+    """Whether it only says where a secret is."""
+    return value.startswith("/") and os.path.lexists(value)
 
 
 def _values(also: Iterable[str]) -> list[str]:
     """The longest first: one may be the beginning of another."""
-    return sorted({value for _, value in _named_so()} | {*also}, key=len, reverse=True)
+    given = {line for value in also for line in _lines(value)}
+    return sorted({value for _, value in _named_so()} | given, key=len, reverse=True)
 
 
 _HOLD = 0.25
 """Seconds that the beginning of a line is held back, so that a secret is seen whole."""
 _LINE = 1 << 16
+_DESCRIPTORS = 1 << 20
+"""Where the system sets no bound to them, or one of billions."""
 
 
 class Log:
@@ -148,7 +173,8 @@ class Log:
                 os.setsid()  # what kills the writers spares it
                 os.dup2(reading, 0)
                 os.dup2(file, 1)
-                os.closerange(2, os.sysconf("SC_OPEN_MAX"))
+                most = os.sysconf("SC_OPEN_MAX")
+                os.closerange(2, most if 0 < most < _DESCRIPTORS else _DESCRIPTORS)
                 _pour(0, 1, _values(also))
             finally:
                 os._exit(0)
@@ -167,7 +193,7 @@ class Log:
 
 
 def _pour(source: int, target: int, values: Sequence[str]) -> None:
-    held = b""
+    held, lost = b"", 0
     while True:
         ready = select.select([source], [], [], _HOLD if held else None)[0]
         said = os.read(source, _LINE) if ready else b""
@@ -175,7 +201,25 @@ def _pour(source: int, target: int, values: Sequence[str]) -> None:
         end = len(held) if not said or len(held) > _LINE else max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
         if end:
             text = held[:end].decode(errors="surrogateescape")
-            os.write(target, _clean(text, values).encode(errors="surrogateescape"))
+            lost = _put(target, _clean(text, values).encode(errors="surrogateescape"), lost)
             held = held[end:]
         if ready and not said:
             return
+
+
+def _put(target: int, words: bytes, lost: int) -> int:
+    """Writes all of it, after a word of what was `lost` before; gives the bytes that are lost by now.
+
+    A step must not end because there is no room for what it says.
+    """
+    if lost and _write(target, f"[{lost} bytes could not be written here]\n".encode()):
+        return lost + len(words)
+    return len(_write(target, words))
+
+
+def _write(target: int, words: bytes) -> bytes:
+    """Gives what could not be written."""
+    with contextlib.suppress(OSError):
+        while words:
+            words = words[os.write(target, words) :]
+    return words

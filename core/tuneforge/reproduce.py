@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuneforge_registry import Registry
+from tuneforge_registry import Registry, RegistryError
 
 from . import __version__
 from .environments import closure, make, pinned
@@ -199,13 +199,23 @@ def _give_references(then: Recorded, fresh: Registry) -> None:
         _copy(then.registry, fresh, digest)
     versions = then.registry.versions()
     for ref, digest in found.items():
+        if _means(fresh, ref) == digest:
+            continue
         name, _, point = ref.partition("@")
         numbers = [version.number for version in versions if (version.name, version.digest) == (name, digest)]
-        if numbers:
-            alias = point if point and not re.fullmatch(r"v\d+", point) else None
-            fresh.place(name, numbers[-1] if point != f"v{numbers[0]}" else numbers[0], digest, alias)
-        if fresh.resolve(ref) != digest:
+        told = re.fullmatch(r"v([1-9]\d*)", point)
+        with contextlib.suppress(RegistryError):  # a number may be taken by another, of two references to one name
+            number = int(told[1]) if told else numbers[-1] if numbers else 1
+            fresh.place(name, number, digest, point if point and not told else None)
+        if _means(fresh, ref) != digest:
             raise RefusedError(f"{REGISTRY}{ref} was {digest[:12]} then, which cannot be told any more")
+
+
+def _means(registry: Registry, ref: str) -> str | None:
+    try:
+        return registry.resolve(ref)
+    except RegistryError:
+        return None
 
 
 def _copy(registry: Registry, fresh: Registry, digest: str) -> None:
@@ -287,7 +297,10 @@ def _as_it_was(then: Recorded, plan: Plan, present_packages: bool) -> Iterator[F
         here = packages(step.environment) if step.environment.ready else {}
         wanted = versions if step.environment.own else closure(step.environment.needs)
         differing = {name for name in versions if name in wanted and name != _OURS and here.get(name) != versions[name]}
-        if differing and not present_packages:
+        if odd := sorted(f"{name}=={version}" for name, version in versions.items() if not _is_pin(name, version)):
+            problem = f"the record of run {then.run} tells of a package {odd[0][:80]!r}, which cannot be one"
+            yield Finding(problem, "It was not written by tuneforge; do not run it.", place="packages")
+        elif differing and not present_packages:
             pins = {name: version for name, version in versions.items() if name != _OURS}
             step.environment = pinned(step.environment, pins, plan.registry.home)
         for name in sorted(differing - told):
@@ -295,6 +308,11 @@ def _as_it_was(then: Recorded, plan: Plan, present_packages: bool) -> Iterator[F
             problem = f"{name} was {versions[name]} then; {here.get(name, 'none')} {does}"
             yield Finding(problem, level="warning", place="packages")
         told |= differing
+
+
+def _is_pin(name: str, version: str) -> bool:
+    """Whether it is a package and a version: a record may come from elsewhere, and these are told to an installer."""
+    return re.fullmatch(r"[\w.-]+==[\w.!+-]+", f"{name}=={version}", re.ASCII) is not None
 
 
 def is_fresh(home: Path) -> bool:

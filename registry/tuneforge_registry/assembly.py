@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tuneforge_registry import blobs, manifests
+from tuneforge_registry import blobs, filesystems, manifests
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.manifests import FileEntry, Manifest
 
@@ -22,7 +22,10 @@ def assemble(home: Path, kind: str, base: str | None, files: Mapping[str, FileEn
     manifest = Manifest(kind, base, files)
     with locks.workspace(home) as staging:
         for sha256, source in fresh.items():
-            _stage(source, staging / sha256)
+            filesystems.link(source, staging / sha256)
+            (staging / sha256).chmod(0o444)
+            with (staging / sha256).open("rb") as file:
+                os.fsync(file.fileno())
         with locks.store(home):
             if base is not None:
                 manifests.read(home, base)
@@ -32,15 +35,3 @@ def assemble(home: Path, kind: str, base: str | None, files: Mapping[str, FileEn
             blobs.commit(home, staging)
             manifests.commit(home, manifest)
     return manifest.digest
-
-
-def _stage(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:  # no links on this filesystem
-        import shutil
-
-        shutil.copyfile(source, target)
-    target.chmod(0o444)
-    with target.open("rb") as file:
-        os.fsync(file.fileno())

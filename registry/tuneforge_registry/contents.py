@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuneforge_registry import files, refs, runs, untrusted
+from tuneforge_registry import files, notes, refs, runs, untrusted
 from tuneforge_registry.archive import broken
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.manifests import FileEntry, Manifest, check_digest
+from tuneforge_registry.notes import About
 
 _FORMAT = 1
 _VERSIONS = 1_000_000_000
-_ABOUT = 100_000  # bytes of what is said of a version
+_TAGS = 1_000  # of a version
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Named:
 
     versions: Mapping[int, str]
     aliases: Mapping[str, int] = field(default_factory=dict)
-    about: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    about: Mapping[int, About] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Contents:
         return dict(sorted((entry.sha256, entry.size) for entry in entries))
 
     def text(self) -> bytes:
-        """The same for the same content. Records of runs are as they are stored, to the order of their keys."""
+        """The same for the same content. Records of runs are as they came, to the order of their keys."""
         document = {
             "format": _FORMAT,
             "asked": sorted(self.asked),
@@ -62,7 +63,7 @@ def _named_document(named: Named) -> dict[str, Any]:
     return {
         "versions": {str(number): digest for number, digest in sorted(named.versions.items())},
         "aliases": dict(sorted(named.aliases.items())),
-        "about": {str(number): about for number, about in sorted(named.about.items())},
+        "about": {str(number): notes.document(about) for number, about in sorted(named.about.items())},
     }
 
 
@@ -123,7 +124,7 @@ def _entry(sha256: str, size: int) -> FileEntry:
 
 
 def _named(name: str, fields: Mapping[str, Any], artifacts: Mapping[str, Manifest]) -> Named:
-    check_name(name)
+    refs.check_name(name)
     versions = {_number(number): digest for number, digest in fields["versions"].items()}
     aliases = {_alias(alias): _number(str(number)) for alias, number in fields["aliases"].items()}
     about = {_number(number): _about(said) for number, said in fields["about"].items()}
@@ -132,16 +133,8 @@ def _named(name: str, fields: Mapping[str, Any], artifacts: Mapping[str, Manifes
     return Named(versions, aliases, about)
 
 
-def check_name(name: str) -> None:
-    namespace, _, own = name.rpartition("/")
-    for part in (namespace, own) if namespace else (own,):
-        refs._check("a name", part)
-    if namespace and refs._VERSION.fullmatch(own):  # a name like the namespace has its version there
-        raise RegistryError(f"the name {name!r} looks like a version", "choose another name")
-
-
 def _alias(alias: str) -> str:
-    refs._check("an alias", alias)
+    refs.check_alias(alias)
     return alias
 
 
@@ -152,17 +145,18 @@ def _number(text: str) -> int:
     return number
 
 
-def _about(said: Any) -> Mapping[str, Any]:
+def _about(said: Any) -> About:
     good = isinstance(said, dict) and said.keys() == {"note", "tags"} and isinstance(said["note"], str)
     good = good and isinstance(said["tags"], list) and all(isinstance(tag, str) for tag in said["tags"])
-    if not good or len(json.dumps(said, ensure_ascii=False).encode()) > _ABOUT:
+    if not good or len(said["tags"]) > _TAGS:
         raise ValueError("about")
-    return dict(said)
+    notes.check(said["tags"], said["note"])
+    return About(tuple(sorted(set(said["tags"]))), said["note"])
 
 
 def _run(run_id: str, record: Any) -> Mapping[str, Any]:
-    runs._checked(run_id)
-    if not isinstance(record, dict):
+    runs.check_id(run_id)
+    if not runs.is_record(record):
         raise TypeError(run_id)
     runs.text(record).encode()  # a letter that UTF-8 has not would be met when half is written
     return record

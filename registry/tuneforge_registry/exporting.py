@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from tuneforge_registry import blobs, contents, files, lineage, manifests, refs, runs
 from tuneforge_registry.archive import Writer
@@ -16,6 +15,7 @@ from tuneforge_registry.contents import Contents, Named
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.lineage import Lineage
 from tuneforge_registry.manifests import Manifest
+from tuneforge_registry.refs import Name
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done so far and the bytes to do."""
@@ -78,15 +78,17 @@ def _kept(home: Path) -> Iterator[None]:
 
 def gather(home: Path, digests: list[str], with_ancestors: bool) -> tuple[Contents, list[str]]:
     """What an export of these artifacts tells, and which ancestors are asked for and not here in full."""
-    artifacts = _with_bases(home, digests)
+    names = refs.names(home)
+    named = {digest for stands_for in names.values() for digest in stands_for.versions.values()}
+    artifacts = _with_bases(home, digests, named)
     traced = [lineage.trace(home, digest) for digest in artifacts]
-    origins = {node.digest: node for root in traced for node in _nodes(root, set())}
+    origins = {node.digest: node for node in _nodes(traced)}
     known = {digest: manifests.told(home, digest) for digest in origins}
     missing = []
     if with_ancestors:
         for digest in sorted(origins.keys() - artifacts.keys()):
             if _is_whole(home, digest):
-                artifacts |= _with_bases(home, [digest])
+                artifacts |= _with_bases(home, [digest], named)
             else:
                 missing.append(digest)
     ancestors = {digest: told for digest, told in known.items() if told and digest not in artifacts}
@@ -95,19 +97,21 @@ def gather(home: Path, digests: list[str], with_ancestors: bool) -> tuple[Conten
         tuple(dict.fromkeys(digests)),
         artifacts,
         {digest: told for digest, told in ancestors.items() if contents.is_acceptable(told)},
-        _names(home, artifacts),
-        {run_id: runs.read(home, run_id) for run_id in records},
+        _names(names, artifacts),
+        {run_id: runs.portable(home, runs.read(home, run_id)) for run_id in records},
     )
     return found, missing
 
 
-def _with_bases(home: Path, digests: Iterable[str]) -> dict[str, Manifest]:
+def _with_bases(home: Path, digests: Iterable[str], named: Container[str] = ()) -> dict[str, Manifest]:
+    """What is `named`, and what that sits on, gc spares; only to the rest does it have to be told, as if put again."""
     found: dict[str, Manifest] = {}
-    for digest in digests:
+    for digest in sorted(digests, key=lambda digest: digest not in named):
         at: str | None = digest
         while at is not None and at not in found:
             found[at] = manifests.read(home, at)
-            files.touch(manifests.location(home, at))
+            if digest not in named:
+                files.touch(manifests.location(home, at))
             for path, entry in found[at].files.items():
                 if not blobs.holds(home, entry):
                     problem = f"{path} of the {found[at].kind} {at[:12]} is gone or cut short"
@@ -118,41 +122,30 @@ def _with_bases(home: Path, digests: Iterable[str]) -> dict[str, Manifest]:
 
 def _is_whole(home: Path, digest: str) -> bool:
     try:
-        return bool(_with_bases(home, [digest]))
+        return bool(_with_bases(home, [digest], [digest]))
     except RegistryError:
         return False
 
 
-def _nodes(at: Lineage, seen: set[str]) -> Iterator[Lineage]:
-    if at.digest not in seen:
-        seen.add(at.digest)
-        yield at
-        for sources in (*at.inputs.values(), (at.base,) if at.base else ()):
-            for source in sources:
-                yield from _nodes(source, seen)
+def _nodes(roots: Iterable[Lineage]) -> Iterator[Lineage]:
+    """Everything that went into them, themselves included, each once."""
+    seen: set[str] = set()
+    todo = list(roots)
+    while todo:
+        at = todo.pop()
+        if at.digest not in seen:
+            seen.add(at.digest)
+            yield at
+            todo += [source for sources in at.inputs.values() for source in sources] + ([at.base] if at.base else [])
 
 
-def _names(home: Path, artifacts: dict[str, Manifest]) -> dict[str, Named]:
+def _names(known: Mapping[str, Name], artifacts: dict[str, Manifest]) -> dict[str, Named]:
     """The names of what is exported, with those of their versions that are."""
     found = {}
-    for name, stands_for in refs.names(home).items():
+    for name, stands_for in known.items():
         versions = {number: digest for number, digest in stands_for.versions.items() if digest in artifacts}
         if versions:
             aliases = {alias: number for alias, number in stands_for.aliases.items() if number in versions}
-            about = {number: said for number in versions if (said := said_of(home, name, number)) is not None}
+            about = {number: said for number, said in stands_for.about.items() if number in versions}
             found[name] = Named(versions, aliases, about)
     return found
-
-
-def about_file(home: Path, name: str, number: int) -> Path:
-    """Where the tags and the note of a version are."""
-    return home / "refs" / name / f"_v{number}.json"
-
-
-def said_of(home: Path, name: str, number: int) -> dict[str, Any] | None:
-    """The tags and the note of a version; None if nothing is said of it, or nothing that can be read."""
-    try:
-        document = json.loads(about_file(home, name, number).read_bytes())
-        return {"note": str(document["note"]), "tags": [str(tag) for tag in document["tags"]]}
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None

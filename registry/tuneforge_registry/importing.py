@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
@@ -12,11 +12,11 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import IO, Any
 
-from tuneforge_registry import blobs, contents, files, locks, manifests, refs, runs, untrusted
+from tuneforge_registry import blobs, contents, files, locks, manifests, notes, refs, runs, untrusted
 from tuneforge_registry.archive import Reader
 from tuneforge_registry.contents import Contents, Named
 from tuneforge_registry.errors import RegistryError
-from tuneforge_registry.exporting import Progress, about_file
+from tuneforge_registry.exporting import Progress
 from tuneforge_registry.manifests import FileEntry, Manifest
 
 
@@ -80,7 +80,7 @@ def read(
 
 def _renamed(home: Path, found: Contents, names: Mapping[str | None, str]) -> dict[str, Named]:
     for name in names.values():
-        contents.check_name(name)
+        refs.check_name(name)
     given = dict(names)
     fresh = given.pop(None, None)
     if unknown := sorted(given.keys() - found.names.keys(), key=str):
@@ -105,7 +105,7 @@ def _renamed(home: Path, found: Contents, names: Mapping[str | None, str]) -> di
 
 def _next(home: Path, name: str, digest: str) -> int:
     """The version under which `name` has the artifact, or would have it if it were given to it now."""
-    versions = refs._versions(home, name)
+    versions = refs.stored(home, name)
     known = [number for number, stands_for in versions.items() if stands_for == digest]
     return known[-1] if known else max(versions, default=0) + 1
 
@@ -171,7 +171,7 @@ def _plan(home: Path, found: Contents) -> Imported:
             if stays != number:
                 kept.append(f"{name}@{alias} stays v{stays} (in the file it is v{number})")
         for number, said in named.about.items():
-            if about_file(home, name, number).exists() and _said(said) != _said_here(home, name, number):
+            if notes.path(refs.folder(home, name), number).exists() and not (here and here.about.get(number) == said):
                 kept.append(f"what is said here of {name}@v{number}, its tags and note, stays")
     for run_id, record in found.runs.items():
         if (other := _run_id(home, run_id, record)) != run_id:
@@ -190,7 +190,7 @@ def _commit(home: Path, found: Contents) -> None:
     for run_id, record in found.runs.items():
         identity = _run_id(home, run_id, record)
         if not runs.location(home, identity).exists():
-            runs.write(home, identity, record)
+            runs.write(home, identity, runs.portable(home, record))
     for name, named in found.names.items():
         for number, digest in named.versions.items():
             at = _version_file(home, name, number)
@@ -200,10 +200,10 @@ def _commit(home: Path, found: Contents) -> None:
                 if at.read_text(encoding="utf-8", errors="replace").strip() != digest:
                     raise RegistryError(f"{name}@v{number} was given to another just now", "import it again") from None
         for number, said in named.about.items():
-            if not about_file(home, name, number).exists():
-                files.replace(home, about_file(home, name, number), _said(said))
+            if not notes.path(refs.folder(home, name), number).exists():
+                notes.write(home, refs.folder(home, name), number, said)
         for alias, number in named.aliases.items():
-            if not (at := home / "refs" / name / f"@{alias}").exists():
+            if not (at := refs.folder(home, name) / f"@{alias}").exists():
                 files.replace(home, at, f"v{number}\n")
 
 
@@ -221,20 +221,14 @@ def _bases_first(artifacts: Mapping[str, Manifest]) -> list[Manifest]:
 
 def _run_id(home: Path, run_id: str, record: Mapping[str, Any]) -> str:
     """The id under which a record belongs here: its own, unless another run has that."""
-    text = runs.text(record)
-    path = runs.location(home, run_id)
-    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") == text:
+    text = runs.text(runs.portable(home, record))
+    if not runs.location(home, run_id).exists():
         return run_id
+    with contextlib.suppress(RegistryError):  # what is here may be damaged
+        if runs.text(runs.portable(home, runs.read(home, run_id))) == text:
+            return run_id
     return f"{run_id[:180]}.{sha256_of(text.encode()).hexdigest()[:12]}"
 
 
 def _version_file(home: Path, name: str, number: int) -> Path:
-    return home / "refs" / name / f"v{number}"
-
-
-def _said(said: Mapping[str, Any]) -> str:
-    return json.dumps(dict(said), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-
-
-def _said_here(home: Path, name: str, number: int) -> str:
-    return about_file(home, name, number).read_text(encoding="utf-8", errors="replace")
+    return refs.folder(home, name) / f"v{number}"

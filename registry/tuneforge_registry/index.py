@@ -15,6 +15,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,8 +71,8 @@ def ask(home: Path, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
 
     On a full disk the index is made in memory, as where nothing can be written.
     """
-    if (connection := _HELD.get(home)) is not None:
-        return question(connection)
+    if (held := _held.get()) is not None and held[0] == home:
+        return question(held[1])
     try:
         return _ask(home, question, _location(home))
     except _OutdatedError:
@@ -94,17 +95,17 @@ def ask_all(home: Path, questions: Callable[[], Answer]) -> Answer:
     """
 
     def hold(connection: sqlite3.Connection) -> Answer:
-        _HELD[home] = connection
+        token = _held.set((home, connection))
         try:
             return questions()
         finally:
-            del _HELD[home]
+            _held.reset(token)
 
     return ask(home, hold)
 
 
-_HELD: dict[Path, sqlite3.Connection] = {}
-"""What `ask_all` has open."""
+_held: ContextVar[tuple[Path, sqlite3.Connection] | None] = ContextVar("held", default=None)
+"""What `ask_all` has open, for its own thread: no other may use a connection."""
 
 
 class _OutdatedError(Exception):
@@ -249,7 +250,8 @@ def _is_fresh(stamp: str) -> bool:
 
 
 def _stamp(status: os.stat_result) -> str:
-    return f"{status.st_mtime_ns} {status.st_ino} {status.st_size}"
+    # Who restores a backup sets the time of writing, but never that of the last change.
+    return f"{status.st_mtime_ns} {status.st_ino} {status.st_size} {status.st_ctime_ns}"
 
 
 def _read(home: Path, path: str, connection: sqlite3.Connection) -> None:

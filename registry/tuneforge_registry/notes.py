@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuneforge_registry import files
 from tuneforge_registry.errors import RegistryError
@@ -47,8 +48,12 @@ def write(home: Path, folder: Path, version: int, about: About) -> None:
     if about == About():
         path(folder, version).unlink(missing_ok=True)
         return
-    document = {"note": about.note, "tags": list(about.tags)}
-    files.replace(home, path(folder, version), json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    files.replace(home, path(folder, version), json.dumps(document(about), ensure_ascii=False, indent=1) + "\n")
+
+
+def document(about: About) -> dict[str, Any]:
+    """As JSON, here and in an export."""
+    return {"note": about.note, "tags": list(about.tags)}
 
 
 def read(folder: Path, entries: Iterable[str]) -> dict[int, About]:
@@ -60,7 +65,7 @@ def read(folder: Path, entries: Iterable[str]) -> dict[int, About]:
 def load(file: Path) -> About | None:
     """What one file says; None if it is damaged or gone."""
     try:
-        document = json.loads(file.read_bytes())
-        return About(tuple(str(tag) for tag in document["tags"]), str(document["note"]))
+        said = json.loads(file.read_bytes())
+        return About(tuple(str(tag) for tag in said["tags"]), str(said["note"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None

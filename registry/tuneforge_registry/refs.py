@@ -36,7 +36,7 @@ class Name:
 def tag(home: Path, name: str, digest: str, alias: str | None) -> int:
     check_name(name)
     if alias is not None:
-        _check_alias(alias)
+        check_alias(alias)
     from tuneforge_registry import locks
 
     with locks.store(home):
@@ -49,7 +49,7 @@ def tag(home: Path, name: str, digest: str, alias: str | None) -> int:
 
 def _add_version(home: Path, name: str, digest: str) -> int:
     while True:
-        versions = _versions(home, name)
+        versions = stored(home, name)
         living = [number for number, found in versions.items() if found != _REMOVED]
         if living and versions[living[-1]] == digest:
             return living[-1]
@@ -63,7 +63,7 @@ def _add_version(home: Path, name: str, digest: str) -> int:
 
 def point(home: Path, name: str, version: int, alias: str) -> None:
     """Let an alias of `name` stand for a version that is there."""
-    _check_alias(alias)
+    check_alias(alias)
     from tuneforge_registry import locks
 
     with locks.store(home):
@@ -85,11 +85,11 @@ def place(home: Path, name: str, version: int, digest: str, alias: str | None) -
         try:
             files.create(home, folder(home, name) / f"v{version}", digest + "\n")
         except FileExistsError:
-            if _versions(home, name).get(version) != digest:
+            if stored(home, name).get(version) != digest:
                 problem = f"{name}@v{version} is something else here, or was removed"
                 raise RegistryError(problem, "versions never change: choose another name") from None
         if alias is not None:
-            _check_alias(alias)
+            check_alias(alias)
             _point(home, name, version, alias)
 
 
@@ -176,7 +176,7 @@ def named(home: Path, name: str) -> Name | None:
     if not is_name(name):
         return None
     entries = files.listing(folder(home, name))
-    versions = {number: text for number, text in _versions(home, name, entries).items() if text != _REMOVED}
+    versions = {number: text for number, text in stored(home, name, entries).items() if text != _REMOVED}
     aliases = {}
     for entry in entries:
         target = _VERSION.fullmatch(_text(folder(home, name) / entry)) if entry.startswith("@") else None
@@ -254,7 +254,8 @@ def _nearest(wanted: str, known: Iterable[str], lead: str) -> str:
     return f"{lead}: " + ", ".join(known[:10]) if known else "nothing has been named yet: see `tuneforge registry tag`"
 
 
-def _check_alias(alias: str) -> None:
+def check_alias(alias: str) -> None:
+    """RegistryError unless `alias` can be one."""
     _check("an alias", alias)
     if _VERSION.fullmatch(alias):
         raise RegistryError(f"the alias {alias!r} looks like a version", "choose another alias")
@@ -271,7 +272,7 @@ def folder(home: Path, name: str) -> Path:
     return home / "refs" / name
 
 
-def _versions(home: Path, name: str, entries: Iterable[str] | None = None) -> dict[int, str]:
+def stored(home: Path, name: str, entries: Iterable[str] | None = None) -> dict[int, str]:
     """What stands in the file of each version, removed ones included."""
     found = (_VERSION.fullmatch(entry) for entry in entries or files.listing(folder(home, name)))
     numbers = sorted(int(version[1]) for version in found if version)

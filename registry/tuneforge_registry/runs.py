@@ -1,15 +1,17 @@
 """Run records: plain JSON documents that tell how artifacts came to be.
 
 What is read of them here: `started` (ISO 8601), `status`, and of each of `steps` its `name`, `digest`, `inputs`,
-`status`, and, to search by what it was made of, `stage` and `config`.
+`status`, and, to search by what it was made of, `stage` and `config`; `path`, `folder` and any `traceback` are places
+of the machine.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tuneforge_registry import files
 from tuneforge_registry.errors import RegistryError
@@ -19,11 +21,11 @@ LOCKED = "run-"  # how the names of the locks of runs begin
 
 
 def location(home: Path, run_id: str) -> Path:
-    return home / "runs" / f"{_checked(run_id)}.json"
+    return home / "runs" / f"{check_id(run_id)}.json"
 
 
 def folder(home: Path, run_id: str) -> Path:
-    return home / "runs" / _checked(run_id)
+    return home / "runs" / check_id(run_id)
 
 
 def write(home: Path, run_id: str, record: Mapping[str, Any]) -> None:
@@ -33,6 +35,53 @@ def write(home: Path, run_id: str, record: Mapping[str, Any]) -> None:
 def text(record: Mapping[str, Any]) -> str:
     """A record as it is stored."""
     return json.dumps(dict(record), ensure_ascii=False, indent=1) + "\n"
+
+
+def portable(home: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without the places of the machine where it was written: as it leaves, and as it is taken in.
+
+    What lies in the folders of the run is told relative to them; the recipe stays as somebody wrote it.
+    """
+    folders = {str(home), str(record.get("folder", "")), str(Path(str(record.get("path", ""))).parent)}
+    above = "|".join(re.escape(folder) for folder in sorted(folders, key=len, reverse=True) if folder.count("/") > 1)
+    places = re.compile(rf"(?<![\w/.-])(?:{above})(?:/|(?![\w.-]))" if above else "(?!)")
+    return {
+        name: value if name in _WRITTEN else _without(places, value)
+        for name, value in record.items()
+        if name not in ("folder", "path")
+    }
+
+
+_WRITTEN = ("data", "file", "settings")
+_TEXTS = ("file", "folder", "path", "recipe", "started", "status")
+_TEXTS_OF_STEP = ("error", "method", "name", "stage", "status")
+_TABLES_OF_STEP = ("config", "inputs", "metrics", "wires")
+
+
+def is_record(record: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a document from elsewhere has the form of a record, as far as it tells what records tell."""
+    return (
+        _are(str, record, _TEXTS)
+        and _are(dict, record, ("environments", "machine"))
+        and _are(list, record, ("settings", "steps"))
+        and all(isinstance(setting, str) for setting in record.get("settings") or ())
+        and all(isinstance(packages, dict) for packages in (record.get("environments") or {}).values())
+        and all(
+            _are(str, step, _TEXTS_OF_STEP) and _are(dict, step, _TABLES_OF_STEP) for step in record.get("steps") or ()
+        )
+    )
+
+
+def _are(kind: type, document: Any, names: tuple[str, ...]) -> bool:
+    return isinstance(document, dict) and all(isinstance(document.get(name), (kind, type(None))) for name in names)
+
+
+def _without(places: re.Pattern[str], value: Any) -> Any:
+    if isinstance(value, str):
+        return places.sub("", value)
+    if isinstance(value, dict):
+        return {name: _without(places, inner) for name, inner in value.items() if name != "traceback"}
+    return [_without(places, inner) for inner in value] if isinstance(value, list) else value
 
 
 def read(home: Path, run_id: str) -> dict[str, Any]:
@@ -50,7 +99,7 @@ def read(home: Path, run_id: str) -> dict[str, Any]:
 
 def lock_name(run_id: str) -> str:
     """The lock that a run holds while it lives."""
-    return f"{LOCKED}{_checked(run_id)}"
+    return f"{LOCKED}{check_id(run_id)}"
 
 
 def now(home: Path, run_id: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +161,8 @@ def words(config: Any) -> Iterator[str]:
             yield from words(value)
 
 
-def _checked(run_id: str) -> str:
+def check_id(run_id: str) -> str:
+    """The id itself, if it can be one."""
     if run_id.endswith(".json"):  # its folder would be another run's record
         raise RegistryError(f"{run_id!r} cannot be a run id", "leave out the '.json'")
     return files.plain("a run id", run_id)

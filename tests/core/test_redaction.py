@@ -15,7 +15,7 @@ import pytest
 
 from tests.core.bench import Bench, step_of
 from tuneforge.launch.torchrun import ORDER
-from tuneforge.redaction import REDACTED, Log, redacted, redacted_text, secret_in
+from tuneforge.redaction import REDACTED, Log, _put, redacted, redacted_text, secret_in
 
 PLANTED = {
     "HF_TOKEN": "hf_" + "aBcDeFgHiJ" * 3,
@@ -200,6 +200,11 @@ def test_what_cannot_be_made_again_says_why(bench: Bench) -> None:
         ("step sft@r=16: 0123456789abcdef0123456789abcdef", "step sft@r=16: 0123456789abcdef0123456789abcdef"),
         ("see https://example.org/@user/x?page=12345678901234", "see https://example.org/@user/x?page=12345678901234"),
         ("token: ${HF_TOKEN}", "token: ${HF_TOKEN}"),
+        ("nats per token: 1.2345678901234567.", "nats per token: 1.2345678901234567."),
+        ("seconds a token=1.23456789e-05, next", "seconds a token=1.23456789e-05, next"),
+        ("password: 1234567890123", f"password: {REDACTED}"),
+        ("token: 1.2345678901234-abc", f"token: {REDACTED}"),
+        ("pip install git+ssh://git@github.com/org/x", "pip install git+ssh://git@github.com/org/x"),
     ],
 )
 def test_what_counts_as_a_secret(text: str, clean: str) -> None:
@@ -216,6 +221,53 @@ def test_options_that_are_called_so_are_left_out_of_records(monkeypatch: pytest.
     clean = {"token": REDACTED, "pad_token": "<|endoftext|>", "n": [1, None, "yes", f"{REDACTED}!"]}
     assert redacted(given) == clean
     assert redacted(redacted(given)) == clean
+
+
+def test_a_secret_of_many_lines_is_found_in_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "0pen-sesame-open-sesame\n")
+    monkeypatch.setenv("DEPLOY_KEY", "-----BEGIN\nMIIabcdefgh/+12\n  last line=\n\n")
+    assert redacted_text("with 0pen-sesame-open-sesame!") == f"with {REDACTED}!"
+    assert redacted_text("a MIIabcdefgh/+12 and last line=") == f"a {REDACTED} and {REDACTED}"
+    assert secret_in(b"{0pen-sesame-open-sesame}") == "HF_TOKEN"
+    assert redacted_text("one first and a second", ["one first\nand\n a second \n"]) == f"{REDACTED} and {REDACTED}"
+
+
+def test_a_secret_that_is_a_word_harms_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "tuneforge")
+    monkeypatch.setenv("PIN_KEY", "20240101")
+    given = {"tuneforge": "0.1.0", "digest": "ab20240101cd", "run": "20240101-120000", "text": "by tuneforge."}
+    assert redacted(given) == given | {"text": f"by {REDACTED}."}
+    assert redacted_text("tuneforge_peft tuneforge.kit /tuneforge/x 20240101") == (
+        f"tuneforge_peft tuneforge.kit /{REDACTED}/x {REDACTED}"
+    )
+    place = tmp_path / "Key0fSomebody.pem"
+    monkeypatch.setenv("SSH_KEY", str(place))
+    assert redacted_text(str(place)) == REDACTED
+    place.touch()
+    assert redacted_text(str(place)) == str(place), "where a secret lies is none"
+    assert secret_in(str(place).encode()) == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to try")
+def test_who_writes_does_not_see_that_the_disk_is_full() -> None:
+    log = Log(Path("/dev/full"))
+    for _ in range(100):
+        assert os.write(log.descriptor, b"words\n" * 1000) == 6000
+    log.close()
+    log.wait()
+
+
+def test_a_log_tells_what_it_had_no_room_for() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    first = _put(writing, b"x" * (1 << 22), 0)
+    lost = _put(writing, b"more", first)
+    assert lost == first + 4
+    assert len(os.read(reading, 1 << 22)) == (1 << 22) - first > 0
+    assert _put(writing, b"again\n", lost) == 0
+    assert os.read(reading, 1 << 20) == f"[{lost} bytes could not be written here]\nagain\n".encode()
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_log_has_all_that_was_said_by_who_was_killed(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_what_is_said_of_a_version_changes(made: dict[str, str], ask: Ask, bench
         ([made["bag"], "--note", "n"], f"tag: {made['bag']} is no version of a name"),
         (["nots", "--note", "n"], "registry: nothing in"),
         (["notes", "--remove-alias", "c"], "registry: 'notes' has no alias 'c'"),
+        (["notes", "--note", "read with hf_" + "aB1" * 10], "tag: there is a secret in what is to be said"),
     ):
         ended = bench.command("registry", "tag", *arguments)
         assert (ended.code, ended.err.startswith(problem)) == (2, True), ended.err

@@ -170,6 +170,31 @@ def test_what_came_from_the_registry_is_given_again(bench: Bench, reproduce: Rep
     assert list(fresh.names()["team/roses"].versions) == [1]
 
 
+def test_references_to_what_has_other_names_by_now(bench: Bench, reproduce: Reproduce) -> None:
+    bench.run(RECIPE)
+    registry = Registry(bench.home)
+    digest, other = registry.resolve("team/roses"), registry.resolve(step_of(bench.run(RECIPE), "words")["digest"])
+    registry.tag("team/roses", other)
+    registry.tag("team/roses", digest)
+    registry.tag("team/roses", other)
+    registry.tag("team/roses", digest)
+    for ref in ("team/roses@v3", "team/roses@v1", "team/roses"):
+        bench.run(f'steps:\n  note: {{align: remark, bag: "registry:{ref}", as: end, with: {{text: "{ref}"}}}}\n')
+        registry.tag("team/roses", other)
+        assert reproduce("end", "--json").json["same"] is True
+        registry.tag("team/roses", digest)
+    registry.remove_name("team/roses")
+    assert reproduce("end", "--json").json["same"] is True
+
+
+def test_a_record_cannot_tell_the_installer_anything_else(bench: Bench) -> None:
+    made = bench.run(RECIPE)
+    evil = "pluggy @ https://example.org/evil-1-py3-none-any.whl #"
+    edit_record(bench, made["id"], lambda record: record["environments"]["this"].update({evil: "1", "pluggy": "1.5.0"}))
+    ended = bench.command("registry", "reproduce", "team/roses")
+    assert (ended.code, "which cannot be one" in ended.err) == (2, True)
+
+
 def test_a_cached_step_is_made_again_too(bench: Bench, reproduce: Reproduce) -> None:
     bench.run(RECIPE)
     bench.run(RECIPE.replace("top:", "rate: 0.5, top:"))

@@ -10,6 +10,7 @@ number of kills in each operation is printed, as JSON. A new operation is a func
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import mmap
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.registry.crowd import without_locks, write
-from tuneforge_registry import Registry, exporting, gc, importing, index, locks  # noqa: F401  (before forking)
+from tuneforge_registry import Registry, RegistryError, exporting, gc, importing, index, locks  # noqa: F401  (before forking)
 
 WORKERS = 4
 LIFE = 300
@@ -70,7 +71,17 @@ def take_in(registry: Registry, chance: random.Random, acknowledge: Acknowledge)
     acknowledge({"name": name, "version": version, "digest": done.contents.names[name].versions[version]})
 
 
-OPERATIONS = {"put": put, "tag": tag, "gc": collect, "import": take_in}
+def remove(registry: Registry, chance: random.Random, acknowledge: Acknowledge) -> None:
+    """What has a name of its own, and perhaps others' too; while somebody works with it, the artifact stays."""
+    digest, name = _made(registry, chance), f"gone-{chance.getrandbits(64):x}"
+    with contextlib.suppress(RegistryError):  # gc was faster
+        registry.tag(name, digest, alias="newest")
+        registry.describe(name, 1, ["gone"], note="soon")
+        registry.remove_name(name)
+        registry.remove_artifact(digest, dry_run=False)
+
+
+OPERATIONS = {"put": put, "tag": tag, "gc": collect, "import": take_in, "rm": remove}
 
 
 def _made(registry: Registry, chance: random.Random, base: str | None = None) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
 import json
 import os
 import tarfile
@@ -15,7 +17,7 @@ import pytest
 
 from tests.registry.forgery import EMPTY, snapshot
 from tests.registry.test_races import interrupt
-from tuneforge_registry import Registry, RegistryError, archive, blobs, exporting
+from tuneforge_registry import About, Registry, RegistryError, archive, blobs
 from tuneforge_registry.lineage import Lineage
 
 Put = Callable[..., str]
@@ -36,8 +38,7 @@ def adapter(registry: Registry, put: Put) -> str:
     registry.tag("orders", put("older"))
     registry.tag("orders", adapter, alias="production")
     registry.tag("orders", put("newer"), alias="newest")
-    said = {"note": "der erste für alle ✓", "tags": ["good", "lang=de"]}
-    exporting.about_file(registry.home, "orders", 2).write_text(json.dumps(said), encoding="utf-8")
+    registry.describe("orders", 2, ["good", "lang=de"], note="der erste für alle ✓")
     first = [{"name": "base", "digest": base, "kind": "model"}]
     registry.write_run("first", {"started": "2026-01-01", "recipe": "orders", "steps": first})
     registry.write_run(
@@ -83,7 +84,7 @@ def test_what_is_exported_is_the_same_elsewhere(registry: Registry, elsewhere: R
     assert elsewhere.resolve("orders@production") == adapter
     assert dict(elsewhere.names()["orders"].versions) == {2: adapter}
     assert dict(elsewhere.names()["orders"].aliases) == {"production": 2}
-    assert exporting.said_of(elsewhere.home, "orders", 2) == exporting.said_of(registry.home, "orders", 2)
+    assert elsewhere.names()["orders"].about == registry.names()["orders"].about != {}
     assert tree(elsewhere.lineage(adapter)) == tree(registry.lineage(adapter))
     assert {run: json.dumps(record) for run, record in elsewhere.runs().items()} == {
         run: json.dumps(registry.run(run)) for run in ("first", "second")
@@ -104,6 +105,50 @@ def test_the_same_content_gives_the_same_bytes(registry: Registry, elsewhere: Re
     assert export(registry, adapter) == first
     elsewhere.import_from(io.BytesIO(first))
     assert export(elsewhere, adapter) == first, "an export of an import, ancestors that are not there included"
+
+
+def test_places_of_a_machine_stay_there(registry: Registry, elsewhere: Registry, put: Put) -> None:
+    digest = put("made")
+    step = {"name": "s", "digest": digest, "config": {"to": "/somebody/work/dist/x", "r": 4}, "traceback": "File /x"}
+    other = {"name": "t", "error": f"no room in {registry.home}/tmp or /somebody/workshop, at '/somebody/work'"}
+    record = {"file": "a: /data/rows", "path": "/somebody/recipes/r.yaml", "folder": "/somebody/work"}
+    registry.write_run("run", record | {"steps": [step, other]})
+    file = export(registry, digest)
+    assert b"somebody/work/" not in file and b"recipes" not in file and str(registry.home).encode() not in file
+    elsewhere.import_from(io.BytesIO(file))
+    assert elsewhere.run("run") == {
+        "file": "a: /data/rows",
+        "steps": [
+            {"name": "s", "digest": digest, "config": {"to": "dist/x", "r": 4}},
+            {"name": "t", "error": "no room in tmp or /somebody/workshop, at ''"},
+        ],
+    }
+    assert export(elsewhere, digest) == file
+    assert registry.import_from(io.BytesIO(file)).kept == (), "the run that is here is the same one"
+    assert registry.run("run")["folder"] == "/somebody/work"
+
+
+def test_an_export_makes_nothing_newer(registry: Registry, adapter: str, put: Put) -> None:
+    for path in (registry.home / "manifests").iterdir():
+        os.utime(path, (1000, 1000))
+    export(registry, adapter, with_ancestors=True)
+    put("the newest")
+    base = registry.manifest(adapter).base
+    old = {stored.digest for stored in registry.artifacts() if stored.created.year == 1970}
+    assert {adapter, base} <= old
+
+
+def test_a_long_lineage_is_exported(registry: Registry, elsewhere: Registry, put: Put) -> None:
+    digests = [put(str(count)) for count in range(3)]
+    told = [hashlib.sha256(str(count).encode()).hexdigest() for count in range(1500)]
+    chain = [digests[0], *told, digests[1]]
+    steps = [
+        {"name": f"s{place}", "digest": after, "inputs": {"model": [before]}}
+        for place, (before, after) in enumerate(itertools.pairwise(chain))
+    ]
+    registry.write_run("long", {"steps": steps})
+    elsewhere.import_from(io.BytesIO(export(registry, digests[1])))
+    assert elsewhere.lineage(digests[1]).step == steps[-1]
 
 
 def test_any_tar_opens_an_export(registry: Registry, adapter: str, tmp_path: Path) -> None:
@@ -179,7 +224,7 @@ def test_a_version_never_changes(
     assert set(done.versions) == {"theirs@v2", "team-base@v1"}
     assert elsewhere.resolve("theirs@production") == adapter
     assert elsewhere.resolve("orders@v1") == mine
-    assert exporting.said_of(elsewhere.home, "theirs", 2) is not None
+    assert elsewhere.names()["theirs"].about[2].note
 
 
 def test_what_may_change_stays_as_it_is_here(registry: Registry, elsewhere: Registry, adapter: str) -> None:
@@ -188,7 +233,7 @@ def test_what_may_change_stays_as_it_is_here(registry: Registry, elsewhere: Regi
     base = registry.manifest(adapter).base
     assert base is not None
     elsewhere.tag("orders", base, alias="production")
-    exporting.about_file(elsewhere.home, "orders", 2).write_text('{"note": "ours", "tags": []}')
+    elsewhere.describe("orders", 2, drop=["good", "lang=de"], note="ours")
     elsewhere.write_run("first", {"started": "2020", "steps": []})
     kept = elsewhere.import_from(io.BytesIO(file)).kept
     assert [
@@ -196,7 +241,7 @@ def test_what_may_change_stays_as_it_is_here(registry: Registry, elsewhere: Regi
         for word, told in zip(("production stays v3", "tags and note", "another run first"), kept, strict=True)
     ]
     assert elsewhere.resolve("orders@production") == base
-    assert exporting.said_of(elsewhere.home, "orders", 2) == {"note": "ours", "tags": []}
+    assert elsewhere.names()["orders"].about == {2: About((), "ours")}
     assert elsewhere.run("first")["started"] == "2020"
     assert elsewhere.lineage(base).run is not None, "the record that was in the file is beside it"
     before = snapshot(elsewhere.home)

@@ -28,7 +28,7 @@ def test_nothing_committed_is_lost_by_kill_9(tmp_path: Path, locks: str) -> None
 @pytest.mark.whole
 def test_nothing_committed_is_lost_by_200_kills(tmp_path: Path) -> None:
     killed = kill_and_look(tmp_path, 200)
-    assert min(killed.get(operation, 0) for operation in OPERATIONS) >= 5, "every operation was killed, and often"
+    assert min(killed.get(operation, 0) for operation in OPERATIONS) >= 2, "every operation was killed, more than once"
 
 
 def kill_and_look(folder: Path, kills: int, locks: str = "", program: str = "tests.registry.faults") -> dict[str, int]:

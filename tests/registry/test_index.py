@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -191,3 +192,28 @@ def test_a_full_disk_keeps_nobody_from_looking(registry: Registry, put: Put) -> 
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(found) == 41
     assert registry.artifacts() == found
+
+
+def test_several_questions_at_once_are_of_one_thread(
+    registry: Registry, filled: tuple[list[Stored], list[tuple[str, str]]]
+) -> None:
+    def ask_another() -> list[Stored]:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(registry.artifacts).result()
+
+    assert registry.ask(ask_another) == filled[0]
+    assert registry.ask(lambda: registry.ask(registry.artifacts) + registry.artifacts()) == filled[0] * 2
+
+
+def test_times_that_were_set_back_hide_nothing(registry: Registry, put: Put) -> None:
+    digest = put("one")
+    settle(registry)
+    times = [(folder, (registry.home / folder).stat()) for folder in ("manifests", "runs", "refs")]
+    added = put("two")
+    registry.write_run("r", {"steps": [{"name": "s", "digest": added}]})
+    registry.tag("orders", added)
+    for folder, before in times:
+        os.utime(registry.home / folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert {stored.digest for stored in registry.artifacts()} == {digest, added}
+    assert registry.made_by(added) == [("r", "s")]
+    assert [version.digest for version in registry.versions()] == [added]

@@ -34,7 +34,7 @@ def compared(registry: Registry, a: str, b: str) -> dict[str, Any]:
 
 
 def _head(at: Lineage) -> dict[str, Any]:
-    return {"digest": at.digest, "kind": at.kind, "run": at.run, "step": at.step["name"] if at.step else None}
+    return {"digest": at.digest, "kind": at.kind, "run": at.run, "step": at.step.get("name") if at.step else None}
 
 
 def _steps(at: Lineage) -> dict[str, Lineage]:
@@ -49,7 +49,7 @@ def _steps(at: Lineage) -> dict[str, Lineage]:
         for _, source in sources(one):
             visit(source)
         if one.step:
-            name = str(one.step.get("of") or one.step["name"])
+            name = str(one.step.get("of") or one.step.get("name"))
             found.setdefault(name, one)
 
     visit(at)

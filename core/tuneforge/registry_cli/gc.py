@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..report.figures import size
-from .common import json_option, open_registry, print_json
+from .common import json_option, open_registry, print_json, print_text
 from .progress import shown
 
 
@@ -32,7 +32,7 @@ def gc(obj: dict[str, Any], yes: bool, days: float, as_json: bool) -> None:
         elif garbage.digest:
             made = [f"step {step} in {run}" for run, step in registry.made_by(garbage.digest)[:1]]
             told = [f"artifact {garbage.digest[:12]}", str(garbage.kind), size(garbage.size or 0), *made]
-            click.echo("  ".join(told))
+            print_text("  ".join(told))
     others = Counter(garbage.what for garbage in found.garbage if garbage.what not in ("artifact", "scratch"))
     if others:
         click.echo(", ".join(f"{count} {what}{'s' * (count > 1)}" for what, count in others.items()))

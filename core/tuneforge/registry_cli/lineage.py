@@ -57,7 +57,8 @@ def sources(at: Lineage) -> list[tuple[str, Lineage]]:
 
 
 def _tree(at: Lineage, role: str, lead: str, indent: str, told: set[str]) -> Iterator[str]:
-    made = f"{at.step['name']} ({at.step['stage']}: {at.step['method']})  " if at.step else ""
+    step = at.step or {}
+    made = f"{step.get('name')} ({step.get('stage')}: {step.get('method')})  " if step else ""
     given = sources(at)
     again = bool(given) and at.digest in told
     yield f"{lead}{role}{made}{at.kind or 'unknown'} {at.digest[:12]}" + ("  (as above)" if again else "")

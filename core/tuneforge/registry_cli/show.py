@@ -63,7 +63,7 @@ def show(obj: dict[str, Any], ref: str, as_json: bool) -> None:
         print_text(f"scored by {called[report]}{verdict}: {figures}")
     if users:
         more = f" and {len(users) - 8} more" if len(users) > 8 else ""
-        click.echo("used by " + ", ".join(called[user] for user in users[:8]) + more)
+        print_text("used by " + ", ".join(called[user] for user in users[:8]) + more)
     click.echo(f"{len(manifest.files)} files, {size(manifest.size)}:")
     for name, entry in manifest.files.items():
         print_text(f"  {size(entry.size):>10}  {entry.sha256[:12]}  {name}")

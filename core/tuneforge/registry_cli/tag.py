@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..errors import RefusedError
+from ..redaction import redacted_text
 from .common import json_option, open_registry, print_json, print_text, tags_and_note
 
 
@@ -41,6 +42,9 @@ def tag(
     tuneforge registry tag team/orders@v3 --alias production --tag reviewed
     tuneforge registry tag team/orders@v3 --remove-tag reviewed --remove-alias staging
     """
+    for said in (*tags, note or ""):
+        if redacted_text(said) != said:
+            raise RefusedError("there is a secret in what is to be said", "Others will read it: leave it out.", "tag")
     registry = open_registry(obj)
     if name is not None:
         version = registry.tag(name, registry.resolve(ref))

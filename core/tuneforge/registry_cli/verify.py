@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import STEP_FAILED
-from .common import json_option, open_registry, print_json
+from .common import json_option, open_registry, print_json, print_text
 from .progress import shown
 
 
@@ -30,7 +30,7 @@ def verify(obj: dict[str, Any], ref: str | None, as_json: bool) -> None:
         sys.exit(STEP_FAILED if damages else 0)
     for damage in damages:
         touched = ", ".join([*damage.names, *(digest[:12] for digest in damage.artifacts)])
-        click.echo(f"{damage.path}: {damage.problem}" + (f" (touches {touched})" if touched else ""))
-        click.echo(f"    {damage.fix}")
+        print_text(f"{damage.path}: {damage.problem}" + (f" (touches {touched})" if touched else ""))
+        print_text(f"    {damage.fix}")
     click.echo(f"{len(damages)} damaged" if damages else "everything is as it was committed")
     sys.exit(STEP_FAILED if damages else 0)

@@ -65,7 +65,7 @@ def _box(box: Box, at: Lineage, names: Sequence[str], wanted: bool) -> Markup:
     room = int((box.width - 18) / 6.4)  # letters
     step = at.step or {}
     title = str(step.get("name") or at.kind or "unknown")
-    method = f"{step['stage']}: {step['method']}" if step else "made by no recorded run"
+    method = f"{step.get('stage')}: {step.get('method')}" if step else "made by no recorded run"
     last = names[0] if names else f"{at.kind or 'unknown'} {at.digest[:8]}"
     look = "wanted" if wanted else "made" if step else "unknown"
     lines = [("name", 20, title, room), ("method", 36, method, int(room * 1.1))]
