@@ -2,7 +2,8 @@
 
 `python -m tuneforge.worker REQUESTS EVENTS LIFELINE` (file descriptors) is a server: for every request it imports the
 step's plugin and engine once, then forks, so that the imports are paid once a run and no step inherits another's state.
-What the next step needs is imported while this one works; until that is done, nothing forks.
+What the next step needs is imported while this one works, by the thread that forks: what a library keeps of another
+thread would be in its child, whose threads are others (MKL's memory manager has been seen to wait for ever there).
 Events go out as JSON lines. LIFELINE is a pipe that nobody writes to: when the run dies it closes, and so do we.
 """
 
@@ -33,14 +34,11 @@ from .step import Step
 def serve(requests: int, events: int, lifeline: int) -> None:
     """Carries out requests until there are no more."""
     running: set[int] = set()
-    ahead: threading.Thread | None = None
     threading.Thread(target=die_with, args=(lifeline, running), daemon=True).start()
     with os.fdopen(requests, encoding="utf-8") as lines:
         for line in lines:
             request = json.loads(line)
             started = time.monotonic()
-            if ahead is not None:
-                ahead.join()  # a fork in the midst of an import would leave its locks held for ever
             log = _redirect(Path(request["log"]), request["config"])
             try:
                 method = _imported(request)
@@ -57,8 +55,7 @@ def serve(requests: int, events: int, lifeline: int) -> None:
             running.add(child)
             send(events, {"event": "forked", "pid": child, "import_seconds": imported})
             if request["next"]:
-                ahead = threading.Thread(target=_import_ahead, args=(request["next"],), daemon=True)
-                ahead.start()
+                _import_ahead(request["next"])
             _, status, usage = os.wait4(child, 0)
             kill_group(child)  # nothing that a step started outlives it
             running.discard(child)
