@@ -182,6 +182,8 @@ def named(home: Path, name: str) -> Name | None:
         target = _VERSION.fullmatch(_text(folder(home, name) / entry)) if entry.startswith("@") else None
         if target:
             aliases[entry[1:]] = int(target[1])
+    if not versions.keys() >= {*aliases.values()}:  # one may have been moved since to a version that was not listed
+        versions = {number: text for number, text in stored(home, name).items() if text != _REMOVED}
     return Name(versions, aliases, notes.read(folder(home, name), entries)) if versions else None
 
 
@@ -280,4 +282,8 @@ def stored(home: Path, name: str, entries: Iterable[str] | None = None) -> dict[
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").strip()
+    """What stands in a file; nothing if it is gone, as an alias may be by now."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return ""

@@ -122,10 +122,17 @@ def _names(home: Path) -> Iterator[Damage]:
                 path = (folder / entry).relative_to(home).as_posix()
                 yield Damage("name", path, "the tags and the note in it cannot be read", "delete it and say them again")
             alias = entry[1:]
-            if entry.startswith("@") and not (known and known.aliases.get(alias) in versions):
+            if entry.startswith("@") and _dangles(home, name, alias, known) and _dangles(home, name, alias):
                 problem = f"{name}@{alias} stands for a version that is not there"
                 path = (folder / entry).relative_to(home).as_posix()
                 yield Damage("name", path, problem, f"tag {name} with {alias} again", (), (f"{name}@{alias}",))
+
+
+def _dangles(home: Path, name: str, alias: str, known: refs.Name | None = None) -> bool:
+    """Whether an alias stands for no version, by what is `known` or by what is there now."""
+    known = known or refs.named(home, name)
+    there = refs.folder(home, name) / f"@{alias}"
+    return not (known and known.aliases.get(alias) in known.versions) and there.exists()
 
 
 def _steps(home: Path) -> Iterator[Damage]:
