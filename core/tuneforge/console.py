@@ -132,7 +132,7 @@ class _Lines:
                 self._line(f"{event.step}: {text}" if event.step else text)
             case Progressed() if time.monotonic() - self._told > 5 or event.done >= event.total:
                 self._told = time.monotonic()
-                self._line(f"{event.step}: {event.done:g}/{event.total:g} {figures(event.figures)}")
+                self._line(f"{event.step}: {amount(event.done)}/{amount(event.total)} {figures(event.figures)}")
             case Ended():
                 digest = event.digest[:12] if event.digest else ""
                 took = f"{event.seconds:.1f} s" if event.status in ("done", "failed") else ""
@@ -140,6 +140,11 @@ class _Lines:
 
     def _line(self, text: str) -> None:
         click.echo(text, err=self._stderr)
+
+
+def amount(value: float) -> str:
+    """A count in full, 12,345,678; what is no whole number in six digits."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
 
 
 def figures(given: Mapping[str, Any]) -> str:

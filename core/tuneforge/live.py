@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from .console import COLOURS, figures
+from .console import COLOURS, amount, figures
 from .events import Ended, Event, Logged, Progressed, Started
 from .plan import Plan
 
@@ -88,7 +88,7 @@ class _Row:
         progress: RenderableType = ""
         if self.progress:
             bar = ProgressBar(self.progress.total, self.progress.done, width=24)
-            count = f" {self.progress.done:g}/{self.progress.total:g} {figures(self.progress.figures)}"
+            count = f" {amount(self.progress.done)}/{amount(self.progress.total)} {figures(self.progress.figures)}"
             grid = Table.grid()
             grid.add_row(bar, count)
             progress = grid

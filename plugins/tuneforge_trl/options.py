@@ -37,6 +37,8 @@ class Training(Watching, Speed):
     strategies: ClassVar[tuple[type[Strategy], ...]] = (Ddp, Fsdp, DeepSpeed)
     usual: ClassVar[Mapping[str, tuple[float, float]]] = {"learning_rate of adapter": (1e-5, 5e-4)}
     """Where a method's usual ranges differ from those in advice.py: by option, and by what is trained."""
+    loss_falls: ClassVar[bool] = True
+    """Whether a lower loss is a better one, as the monitor takes it to be."""
 
     adapter: AnyAdapter | None = Field(
         None,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from tuneforge_registry import blobs, files, manifests, refs, runs, steps, trees
+from tuneforge_registry import blobs, files, manifests, notes, refs, runs, steps, trees
 from tuneforge_registry.errors import RegistryError
 from tuneforge_registry.found import Score, Stored, Version, Wanted
 from tuneforge_registry.manifests import FileEntry, Manifest
@@ -198,6 +198,12 @@ class Registry:
     ) -> About:
         """Add and drop tags of a version, and replace its note unless that is None; gives what is said of it now."""
         return refs.describe(self.home, name, version, add, drop, note)
+
+    def check_words(self, aliases: Iterable[str] = (), tags: Iterable[str] = (), note: str | None = None) -> None:
+        """RegistryError for what can be no alias, no tag or no note: to be asked before anything is changed."""
+        for alias in aliases:
+            refs.check_alias(alias)
+        notes.check(tags, note)
 
     def remove_name(self, name: str, version: int | None = None) -> None:
         """Remove a version of a name, or the whole name, with the aliases that stand for it.

@@ -131,9 +131,12 @@ def test_what_is_said_of_a_version_changes(made: dict[str, str], ask: Ask, bench
         (["nots", "--note", "n"], "registry: nothing in"),
         (["notes", "--remove-alias", "c"], "registry: 'notes' has no alias 'c'"),
         (["notes", "--note", "read with hf_" + "aB1" * 10], "tag: there is a secret in what is to be said"),
+        ([made["bag"], "new", "--tag", "two words"], "registry: 'two words' cannot be a tag"),
+        ([made["bag"], "new", "--alias", "v3"], "registry: the alias 'v3' looks like a version"),
     ):
         ended = bench.command("registry", "tag", *arguments)
         assert (ended.code, ended.err.startswith(problem)) == (2, True), ended.err
+    assert bench.command("registry", "show", "new").code == 2, "what is refused leaves nothing behind"
 
 
 def test_the_history_of_a_name(made: dict[str, str], ask: Ask) -> None:

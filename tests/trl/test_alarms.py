@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tuneforge_trl.watching.monitor import Alarm, Moment, Monitor, Settings
+from tuneforge_trl.watching.moments import Alarm, Moment, Settings
+from tuneforge_trl.watching.monitor import Monitor
 
 CURVES = json.loads(Path(__file__).with_name("curves.json").read_text())
 """Losses and gradient norms of real trainings of the built-in model, healthy ones, in their order."""
 
 
-def alarms(moments: Iterable[Moment], steps: int, max_grad_norm: float = 1.0) -> list[Alarm]:
-    monitor = Monitor(Settings(steps, 2e-4, max_grad_norm))
+def alarms(moments: Iterable[Moment], steps: int, max_grad_norm: float = 1.0, loss_falls: bool = True) -> list[Alarm]:
+    monitor = Monitor(Settings(steps, 2e-4, max_grad_norm, loss_falls))
     return [alarm for moment in moments for alarm in monitor.see(moment)]
 
 

@@ -46,6 +46,7 @@ def tag(
         if redacted_text(said) != said:
             raise RefusedError("there is a secret in what is to be said", "Others will read it: leave it out.", "tag")
     registry = open_registry(obj)
+    registry.check_words(aliases, tags, note)
     if name is not None:
         version = registry.tag(name, registry.resolve(ref))
     else:

@@ -16,7 +16,8 @@ from .. import checkpoints
 from ..options import Training
 from ..spread.ranks import agreed, finish_checkpoint
 from .evaluation import Evaluation
-from .monitor import Alarm, Moment, Monitor, Settings
+from .moments import Alarm, Moment, Settings
+from .monitor import Monitor
 
 _UNSAVED, _SAVING = 600, 0.05
 """Seconds after which there is a checkpoint before `save_every`, and the share of the time that these may take."""
@@ -44,7 +45,8 @@ class Watch(TrainerCallback):
         self._counted = tokens, under_loss
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._monitor = Monitor(Settings(state.max_steps, args.learning_rate, args.max_grad_norm))
+        settings = Settings(state.max_steps, args.learning_rate, args.max_grad_norm, self._options.loss_falls)
+        self._monitor = Monitor(settings)
         self._evaluation.resume(state.log_history, self._resumed)
         for entry in state.log_history:
             self._tell_samples(entry["step"], entry.get("samples", ()))
@@ -144,6 +146,8 @@ def _moment(entry: Mapping[str, Any], speed: float | None = None, seconds: float
         entry.get("under_loss"),
         speed,
         seconds,
+        {name: entry[key] for name, key in FIGURES.items() if key in entry}
+        | {name: value for name, value in entry.items() if name.startswith("eval_")},
     )
 
 

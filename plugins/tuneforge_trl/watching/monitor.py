@@ -9,62 +9,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
-from typing import Protocol
 
+from .alignment import Hacking, Lengthening, Runaway, Undecided, Unlikely
+from .moments import Alarm, Moment, Settings, Watcher, deviation, drop, noise, number
 from .options import TroubleName
 
 SLOW_SECONDS = 30.0
 """How long a training must have been slow before it is called so: a busy machine is slow for a moment."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The figures after step `step`; None for what was not measured.
-
-    `under_loss` is the share of the step's tokens that have loss; `seconds` is how long the step took, and
-    `tokens_per_second` how many tokens it learnt from in each.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float | None = None
-    gradient_norm: float | None = None
-    eval_loss: float | None = None
-    under_loss: float | None = None
-    tokens_per_second: float | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the figures are judged against: steps in all, the highest learning rate, the norm that gradients are
-    clipped to."""
-
-    steps: int
-    learning_rate: float
-    max_grad_norm: float
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """A trouble that was seen: what is wrong, and what mends it."""
-
-    trouble: TroubleName
-    problem: str
-    fix: str
-
-
-class Watcher(Protocol):
-    """Sees every step of a training, in their order."""
-
-    name: TroubleName
-
-    def see(self, moment: Moment) -> tuple[str, str] | None:
-        """Problem and fix at the moment at which an episode of the trouble begins, else None."""
-        ...
 
 
 class NotANumber:
@@ -127,13 +79,13 @@ class NotFalling:
         if start <= self._LEARNT or self._fell(losses):
             self._over = True
             return None
-        gain, error = _drop(losses, len(losses) // 2)
+        gain, error = drop(losses, len(losses) // 2)
         if gain + error > self._LEAST * start:
             return None
         self._over = True
         rate = self._settings.learning_rate
         return (
-            f"the loss is not falling: {_number(start)} at the beginning, {_number(median(losses[-10:]))} at step "
+            f"the loss is not falling: {number(start)} at the beginning, {number(median(losses[-10:]))} at step "
             f"{moment.step} of {self._settings.steps}",
             f"Raise the learning rate (it is {rate:g}); if that changes nothing, look at the rows: do the answers "
             "follow from the prompts, and is there an adapter where it can do something?",
@@ -141,7 +93,7 @@ class NotFalling:
 
     def _fell(self, losses: Sequence[float]) -> bool:
         for count in {5, len(losses) // 10, len(losses) // 2}:
-            gain, error = _drop(losses, max(count, 5))
+            gain, error = drop(losses, max(count, 5))
             if gain > max(self._LEAST * median(losses[:5]), 2 * error):
                 return True
         return False
@@ -183,12 +135,12 @@ class Spikes:
     def _bound(self, level: float) -> float:
         """How far above the level a loss must be: of the noise, of the level, and of all that was gained till now."""
         gained = median(self._start) - level
-        return max(8 * _noise(list(self._recent)), 0.5 * abs(level), 0.25 * gained, 1e-3)
+        return max(8 * noise(list(self._recent)), 0.5 * abs(level), 0.25 * gained, 1e-3)
 
     def _tell(self, moment: Moment, level: float) -> tuple[str, str]:
-        norm = "" if moment.gradient_norm is None else f", with a gradient of norm {_number(moment.gradient_norm)}"
+        norm = "" if moment.gradient_norm is None else f", with a gradient of norm {number(moment.gradient_norm)}"
         return (
-            f"the loss has leapt from about {_number(level)} to {_number(moment.loss)} at step {moment.step} of "
+            f"the loss has leapt from about {number(level)} to {number(moment.loss)} at step {moment.step} of "
             f"{self._settings.steps}{norm}",
             f"The learning rate is too high (it is {self._settings.learning_rate:g}), or rows of that step are unlike "
             "all others: lower it or lengthen the warm-up, lower max_grad_norm, or look for garbled rows.",
@@ -224,9 +176,9 @@ class Overfitting:
             return None
         self._told_of = best
         return (
-            f"overfitting: since step {step} the held-out loss has risen from {_number(least)} to {_number(now)} at "
-            f"step {moment.step} of {self._settings.steps}, while the training loss fell from {_number(loss)} to "
-            f"{_number(training)}",
+            f"overfitting: since step {step} the held-out loss has risen from {number(least)} to {number(now)} at "
+            f"step {moment.step} of {self._settings.steps}, while the training loss fell from {number(loss)} to "
+            f"{number(training)}",
             "Train for fewer epochs or with patience, take more rows, a lower learning rate, or dropout; keep: best "
             "takes what was best on the held-out rows.",
         )
@@ -258,7 +210,7 @@ class Exploding:
             return None
         level = median(self._recent)
         greatest = max(list(self._recent)[:-4])  # but for the last few, which may be of the same episode
-        bound = max(10 * level, level + 12 * _deviation(self._recent), 3 * greatest)
+        bound = max(10 * level, level + 12 * deviation(self._recent), 3 * greatest)
         over = norm > bound and norm > self._settings.max_grad_norm
         self._over.append(over)
         if self._calm is not None:
@@ -269,8 +221,8 @@ class Exploding:
             return None
         self._calm = 0
         return (
-            f"exploding gradients: a norm of {_number(norm)} at step {moment.step} of {self._settings.steps}, where "
-            f"{_number(level)} was usual",
+            f"exploding gradients: a norm of {number(norm)} at step {moment.step} of {self._settings.steps}, where "
+            f"{number(level)} was usual",
             f"Lower the learning rate (it is {self._settings.learning_rate:g}) or lengthen the warm-up; "
             f"max_grad_norm (it is {self._settings.max_grad_norm:g}) bounds what one such step can do.",
         )
@@ -282,7 +234,7 @@ class Exploding:
             return None
         return (
             f"exploding gradients: each of the last {self._CLIPPED} steps up to step {moment.step} of "
-            f"{self._settings.steps} had a norm of more than {_number(self._FAR * most)}, and was clipped to {most:g}",
+            f"{self._settings.steps} had a norm of more than {number(self._FAR * most)}, and was clipped to {most:g}",
             "With the scale of the loss that is no harm, else steps are all of one length: raise max_grad_norm, or "
             f"lower the learning rate (it is {self._settings.learning_rate:g}).",
         )
@@ -346,8 +298,8 @@ class Slow:
         if not self._on:
             return None
         return (
-            f"the throughput has collapsed: {_number(now)} tokens a second at step {moment.step} of "
-            f"{self._settings.steps}, after {_number(usual)}",
+            f"the throughput has collapsed: {number(now)} tokens a second at step {moment.step} of "
+            f"{self._settings.steps}, after {number(usual)}",
             "Something else takes the processor, or memory is full and being swapped, or the device is throttled by "
             "heat: look at the machine. Long rows alone do not do this.",
         )
@@ -358,8 +310,9 @@ class Monitor:
 
     def __init__(self, settings: Settings) -> None:
         # What explains another comes before it.
-        kinds = (NoLabels, NotANumber, Exploding, Spikes, NotFalling, Overfitting, Slow)
-        self._watchers: list[Watcher] = [kind(settings) for kind in kinds]
+        kinds = (NoLabels, NotANumber, Exploding, Slow, Runaway, Lengthening, Undecided, Unlikely, Hacking)
+        of_the_loss = (Spikes, NotFalling, Overfitting) if settings.loss_falls else ()
+        self._watchers: list[Watcher] = [kind(settings) for kind in (*kinds, *of_the_loss)]
 
     def see(self, moment: Moment) -> Iterator[Alarm]:
         """The troubles that begin with this step."""
@@ -367,25 +320,3 @@ class Monitor:
             told = watcher.see(moment)
             if told:
                 yield Alarm(watcher.name, *told)
-
-
-def _drop(losses: Sequence[float], count: int) -> tuple[float, float]:
-    """How much lower the later half is than the first `count` losses, and the standard error of that."""
-    first, later = losses[:count], losses[max(count, len(losses) // 2) :]
-    error = 1.2533 * _noise(losses) * math.sqrt(1 / len(first) + 1 / len(later))  # of medians of a normal distribution
-    return median(first) - median(later), error
-
-
-def _noise(values: Sequence[float]) -> float:
-    """A standard deviation, from the distances of neighbours: the course of a curve is no noise."""
-    return 1.4826 / math.sqrt(2) * median(abs(after - before) for before, after in pairwise(values))
-
-
-def _deviation(values: Sequence[float] | deque[float]) -> float:
-    """A standard deviation, from the median of the distances to the median."""
-    middle = median(values)
-    return 1.4826 * median(abs(value - middle) for value in values)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -7,7 +7,9 @@ from typing import Literal
 
 from tuneforge import Config, Field, Finding
 
-TroubleName = Literal["nan", "no_labels", "not_falling", "spike", "overfitting", "exploding", "slow"]
+Common = Literal["nan", "no_labels", "not_falling", "spike", "overfitting", "exploding", "slow"]
+OfAlignment = Literal["reward_hacking", "kl", "length", "undecided", "chosen_falling"]
+TroubleName = Common | OfAlignment
 
 
 class MonitorOptions(Config):
@@ -15,7 +17,9 @@ class MonitorOptions(Config):
 
     nan: the loss or the gradient is no finite number. no_labels: a step without a token under loss, or hardly any.
     not_falling, spike: the loss. overfitting: the held-out loss rises while the training loss falls. exploding: the
-    gradient's norm, far above its own history. slow: the throughput falls to less than a quarter.
+    gradient's norm, far above its own history. slow: the throughput falls to less than a quarter. Of alignment alone:
+    reward_hacking: rewards rise while a held-out figure falls. kl: the model is far from its reference. length: answers
+    grow ever longer. undecided: the accuracy is stuck at a half. chosen_falling: the chosen answers become unlikely.
     """
 
     stop_on: list[TroubleName] = Field(
