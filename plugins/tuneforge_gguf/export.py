@@ -15,8 +15,12 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from tuneforge import StepError
+from tuneforge.kit.memory import give_back
 
 from .support import architecture_supported, pre_tokenizer, tokenizer_support
+
+Score = Callable[[Any, int], float]
+"""Of a vocabulary of the converter's and the number of a token."""
 
 # What the converter would otherwise guess from the name of the model's folder.
 _GUESSED = ("organization", "basename", "finetune", "version", "size_label")
@@ -35,7 +39,8 @@ def export(
     architecture = (config.get("architectures") or ["?"])[0]
     if not architecture_supported(architecture, converter):
         raise StepError(f"llama.cpp's converter does not know the architecture {architecture}")
-    tokenizer = _tokenizer(model)
+    splitting, score = _told_of_tokens(_tokenizer(model))
+    give_back()  # what tokenizers are built of: the converter builds its own
     file = out / f"model-{type}.gguf"
     try:
         # Within `out`, so that a process that is killed leaves nothing elsewhere.
@@ -43,7 +48,7 @@ def export(
             metadata = Path(scratch, "metadata.json")
             metadata.write_text(json.dumps({f"general.{key}": None for key in _GUESSED}))
             arguments = ["--outtype", type, "--outfile", str(file), "--model-name", name, "--metadata", str(metadata)]
-            _convert(converter, tokenizer, [str(model), *arguments])
+            _convert(converter, splitting, score, [str(model), *arguments])
     except BaseException as error:
         file.unlink(missing_ok=True)
         if isinstance(error, NotImplementedError) and "pre-tokenizer" in str(error):
@@ -70,16 +75,15 @@ def _tokenizer(model: Path) -> dict[str, Any]:
     return described
 
 
-def _convert(converter: Path, tokenizer: dict[str, Any], arguments: list[str]) -> None:
+def _convert(converter: Path, splitting: str | None, score: Score | None, arguments: list[str]) -> None:
     """Runs convert_hf_to_gguf.py in this process, which has already paid for importing torch and transformers."""
     with at_home(converter, "convert_hf_to_gguf", arguments):
         script = importlib.import_module("convert_hf_to_gguf")
-        splitting = pre_tokenizer(tokenizer)
         if splitting is not None:
             # The converter's own way to know it is a hash of known tokenizers' answers.
             importlib.import_module("conversion").TextModel.get_vocab_base_pre = lambda *_: splitting
-        # Without tokenizer.model the converter gives all tokens one score, and llama.cpp would merge in any order.
-        importlib.import_module("gguf").LlamaHfVocab.get_token_score = _score(tokenizer)
+        if score is not None:
+            importlib.import_module("gguf").LlamaHfVocab.get_token_score = score
         script.main()
 
 
@@ -98,8 +102,17 @@ def at_home(converter: Path, script: str, arguments: list[str]) -> Iterator[None
             sys.path[:], sys.argv = path, argv
 
 
-def _score(tokenizer: dict[str, Any]) -> Callable[[Any, int], float]:
-    """Scores by which llama.cpp merges SentencePiece tokens in the order of the tokenizer's merges."""
+def _told_of_tokens(tokenizer: dict[str, Any]) -> tuple[str | None, Score | None]:
+    """What the converter does not find out itself: how text is split, or, of SentencePiece, what tokens score."""
+    splitting = pre_tokenizer(tokenizer)
+    return (splitting, None) if splitting else (None, _score(tokenizer))
+
+
+def _score(tokenizer: dict[str, Any]) -> Score:
+    """Scores by which llama.cpp merges SentencePiece tokens in the order of the tokenizer's merges.
+
+    Without tokenizer.model the converter gives all tokens one score, and llama.cpp would merge in any order.
+    """
     merges = tokenizer["model"].get("merges", ())
     # The lowest rank of the merges that make a token is the one that counts.
     ranks = {"".join(pair): rank for rank, pair in reversed(list(enumerate(merges)))}

@@ -137,7 +137,7 @@ def test_tells_what_the_converter_stumbled_over_and_leaves_no_file(
 def test_a_killed_export_leaves_nothing_outside_of_its_folder(
     tmp_path: Path, llama: Path, converter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(converter: Path, tokenizer: dict[str, Any], arguments: list[str]) -> None:
+    def killed(converter: Path, splitting: str | None, score: Any, arguments: list[str]) -> None:
         assert Path(arguments[-1]).read_text()
         assert Path(arguments[-1]).is_relative_to(tmp_path / "out")
         raise KeyboardInterrupt
