@@ -140,6 +140,26 @@ def total(value: float) -> float:
     return math.fsum(told)
 
 
+def sums(values: Mapping[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
+    """The sums of the ranks' pairs of a sum and a count, by name; not every rank need have every name."""
+    if not spread():
+        return dict(values)
+    told: list[Mapping[str, tuple[float, int]]] = [{}] * dist.get_world_size()
+    dist.all_gather_object(told, dict(values))
+    found: dict[str, tuple[float, int]] = {}
+    for theirs in told:
+        for name, (value, count) in theirs.items():
+            sum_so_far, counted = found.get(name, (0.0, 0))
+            found[name] = sum_so_far + value, counted + count
+    return found
+
+
+def met() -> None:
+    """Waits until every rank is here."""
+    if spread():
+        dist.barrier()
+
+
 def spread() -> bool:
     """Whether there are other ranks."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -47,12 +47,13 @@ def tokens_under_loss(batch: Batch) -> int:
 class HeldOut:
     """The held-out rows as tokens, and how much a batch of them counts in their mean loss.
 
-    `figures` names what a TRL trainer measures besides the loss, ours first: `{"reward_margin": "rewards/margins"}`.
+    `figures` names what a trainer measures besides the loss, ours first: `{"reward_accuracy": "rewards/accuracies"}`; of
+    two of its names, the difference of the means.
     """
 
     tokens: Tokens
     weigh: Callable[[Batch], int]
-    figures: Mapping[str, str]
+    figures: Mapping[str, str | tuple[str, str]]
 
 
 def measure(trainer: Any, held_out: HeldOut, count: int) -> dict[str, float]:
@@ -76,8 +77,11 @@ def measure(trainer: Any, held_out: HeldOut, count: int) -> dict[str, float]:
         losses.append(float(loss) * weights[-1])
     model.train(training)
     found = {"eval_loss": math.fsum(losses) / sum(weights)}
+    means = {key: math.fsum(values) / len(values) for key, values in others.items() if values}
     for name, key in held_out.figures.items():
-        found[f"eval_{name}"] = math.fsum(others[key]) / len(others[key])
+        keys = (key,) if isinstance(key, str) else key
+        if all(each in means for each in keys):  # of the rows that there are, all may be of one kind
+            found[f"eval_{name}"] = means[keys[0]] - (means[keys[1]] if len(keys) > 1 else 0)
     others.clear()
     return found
 
