@@ -14,8 +14,8 @@ first-lessons-chat.jsonl  for an untaught model: repeating a few words.
 lessons-chat.jsonl        for one that can copy: repeating, looking up, keys and values, lists of facts. No orders.
 orders.txt                plain lines: English, keys and values, JSON, orders; for tokenizers and pretraining.
 
-In the chats and preferences each customer and each place occurs in one row only: whichever rows are held out, a model has
-to copy names that it has never seen.
+In the chats and preferences each customer and each place occurs in one row only: whichever rows are held out, a model
+has to copy names that it has never seen.
 """
 
 import random

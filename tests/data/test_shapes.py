@@ -300,7 +300,10 @@ FEEDBACK_ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"prompt": TALK[:3], "label": False},
     ),
     "messages": ({"messages": [*TALK[:3], *A], "label": 1}, {"prompt": TALK[:3], "label": True}),
-    "messages, with a tag": ({"messages": [user("Hi"), *A], "kto_tag": "false"}, {"prompt": [user("Hi")], "label": False}),
+    "messages, with a tag": (
+        {"messages": [user("Hi"), *A], "kto_tag": "false"},
+        {"prompt": [user("Hi")], "label": False},
+    ),
     "sharegpt, with a tag": (
         {"conversations": [said("human", "Hi"), said("gpt", "a")], "kto_tag": False, "system": "Short."},
         {"prompt": [system("Short."), user("Hi")], "label": False},

@@ -22,8 +22,8 @@ from tuneforge_chat.engine import Loaded
 from tuneforge_evaluate import Generation
 from tuneforge_peft.adapter import MergeAdapter
 from tuneforge_trl import sft_engine
-from tuneforge_trl.preferences import engine as dpo_engine
 from tuneforge_trl.adapters import TYPES
+from tuneforge_trl.preferences import engine as dpo_engine
 from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.sft import Sft
 

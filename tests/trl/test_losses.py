@@ -121,7 +121,9 @@ def test_the_loss_of_pairs(
 
 
 @pytest.mark.slow
-def test_the_loss_of_kto(base: Model, whole: Any, asked: tuple[Plain, Plain], make_feedback: Any, carry_out: Any) -> None:
+def test_the_loss_of_kto(
+    base: Model, whole: Any, asked: tuple[Plain, Plain], make_feedback: Any, carry_out: Any
+) -> None:
     """Each prompt goes with an answer to the next one for the divergence, which is one for all rows."""
     now, before = asked
 
@@ -140,9 +142,7 @@ def test_the_loss_of_kto(base: Model, whole: Any, asked: tuple[Plain, Plain], ma
     for row in FEEDBACK:
         gain = 0.05 * (ratio(row["prompt"], row["answer"]) - kl)
         parts.append(0.8 * (1 - sigmoid(gain)) if row["label"] else 1.5 * (1 - sigmoid(-gain)))
-    method = Kto(
-        steps=1, batch_size=10, micro_batch_size=5, beta=0.05, desirable_weight=0.8, undesirable_weight=1.5
-    )
+    method = Kto(steps=1, batch_size=10, micro_batch_size=5, beta=0.05, desirable_weight=0.8, undesirable_weight=1.5)
     run = carry_out(method, whole.result, make_feedback(), reference=base)
     assert run.losses == [pytest.approx(mean(parts), rel=2e-4)]
     (told,) = [event["figures"] for event in run.events if event["event"] == "progress"]

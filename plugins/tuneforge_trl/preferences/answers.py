@@ -25,17 +25,16 @@ class Answers:
 
 
 def make_able(model: Any, *, entropy: bool = False) -> None:
-    """Has a language model, without its adapter, give log-probabilities without all logits in memory at once."""
-    add_fused_lm_head(model, outputs=("log_probs", "entropy") if entropy else ("log_probs",))
+    """Has a language model give log-probabilities without all logits in memory at once."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    add_fused_lm_head(inner, outputs=("log_probs", "entropy") if entropy else ("log_probs",))
 
 
 def answers(model: Any, ids: Tensor, attention: Tensor, answer: Tensor, *, balance: bool = False) -> Answers:
     """What a model that `make_able` has prepared gives to the tokens that the mask `answer` marks; all are (r, t)."""
     labels = ids.masked_fill(answer == 0, IGNORED)
     more = {"output_router_logits": True} if balance else {}
-    found = model(
-        input_ids=ids, attention_mask=attention, labels=labels, fused_lm_head=True, use_cache=False, **more
-    )
+    found = model(input_ids=ids, attention_mask=attention, labels=labels, fused_lm_head=True, use_cache=False, **more)
     # A prompt that is learnt stands before the tokens.
     width = ids.shape[1] - 1
     tokens = (labels[:, 1:] != IGNORED).sum(1)

@@ -1,6 +1,6 @@
 """Direct preference optimization, as a method of the align stage."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from tuneforge import Adapter, Field, Finding, Known, Model, PreferenceData, Step
@@ -91,19 +91,19 @@ class Dpo(Referring):
         return not self.reference_free
 
     @property
-    def weights(self) -> dict[str, float]:
+    def weights(self) -> Mapping[LossName, float]:
         """The weight of each loss."""
-        return {self.loss: 1.0} if isinstance(self.loss, str) else {**self.loss}
+        return {self.loss: 1.0} if isinstance(self.loss, str) else self.loss
 
     def prepare(
-        self, model: Model | Adapter, data: PreferenceData, step: Step, reference: Model | Adapter | None = None
+        self, *, model: Model | Adapter, data: PreferenceData, reference: Model | Adapter | None = None, step: Step
     ) -> None:
         from .engine import prepare
 
         prepare(self, model, data, step)
 
     def run(
-        self, model: Model | Adapter, data: PreferenceData, step: Step, reference: Model | Adapter | None = None
+        self, *, model: Model | Adapter, data: PreferenceData, reference: Model | Adapter | None = None, step: Step
     ) -> None:
         from . import losses
         from .engine import align
@@ -114,7 +114,9 @@ class Dpo(Referring):
         yield from super().check(facts)
         weights = self.weights
         if not weights or min(weights.values()) <= 0:
-            yield Finding("loss needs a weight above 0 for each that is named", "Name one, or its weight.", field="loss")
+            yield Finding(
+                "loss needs a weight above 0 for each that is named", "Name one, or its weight.", field="loss"
+            )
         if "exo_pair" in weights and not self.label_smoothing:
             yield Finding(
                 "exo_pair compares with a preference that is not quite certain, and label_smoothing is 0",

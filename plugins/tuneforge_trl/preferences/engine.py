@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from transformers import TrainingArguments
+from trl import DPOConfig  # type: ignore[attr-defined]
 
 from tuneforge import Adapter, Model, PreferenceData, Step
 from tuneforge.kit.chats import IGNORED, after_prompt, prompt_ids, tokenize_chat
@@ -87,8 +87,7 @@ def align(
     if isinstance(options, Referring) and options.refers and options.precompute:
         computing = Precomputing(reference or model, compute_dtype(options), step, args.per_device_train_batch_size)
         train, held_out = (
-            computing.of(rows, split, lambda model, rows: _both(model, collator(rows)))
-            for split, rows in (("train", train), ("held_out", held_out))
+            computing.of(rows, lambda model, some: _both(model, collator(some))) for rows in (train, held_out)
         )
         computing.done()
     adapted = load_for_training(model, options, step, args.max_steps)
@@ -97,7 +96,7 @@ def align(
         objective, adapted, where, beside, args=args, tokenizer=tokenizer, rows=train.dataset, collator=collator
     )
     trainer.row_lengths = tokens
-    fit(trainer, options, step, HeldOut(held_out, pair_count, FIGURES))
+    fit(trainer, options, step, HeldOut(held_out, pair_count, FIGURES, trainer.summary))
     if held_out.kept:
         step.metrics(eval_pairs=held_out.kept)
     save(trainer, model, step, adapted)
@@ -114,7 +113,8 @@ def training_arguments(options: Preferring, model: Model | Adapter, step: Step, 
     whole = options.adapter is None and isinstance(model, Model)
     rate = options.rate(full=options.full_rate, adapter=options.adapter_rate, is_adapter=not whole)
     settings = arguments(options, step, lengths=lengths, learning_rate=rate, model=model)
-    return TrainingArguments(**(settings | strategy_arguments(step, model)), remove_unused_columns=False)
+    # Of it nothing is taken but what the configurations of all of TRL's trainers share.
+    return DPOConfig(**(settings | strategy_arguments(step, model)), remove_unused_columns=False)
 
 
 def stand(

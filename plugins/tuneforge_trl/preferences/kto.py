@@ -59,10 +59,11 @@ class Kto(Referring):
 
     def prepare(
         self,
+        *,
         model: Model | Adapter,
         data: FeedbackData | PreferenceData,
-        step: Step,
         reference: Model | Adapter | None = None,
+        step: Step,
     ) -> None:
         from .kto_engine import prepare
 
@@ -70,10 +71,11 @@ class Kto(Referring):
 
     def run(
         self,
+        *,
         model: Model | Adapter,
         data: FeedbackData | PreferenceData,
-        step: Step,
         reference: Model | Adapter | None = None,
+        step: Step,
     ) -> None:
         from .kto_engine import align
 

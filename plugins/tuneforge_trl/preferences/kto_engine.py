@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,12 +68,20 @@ class _Trainer(AnswerTrainer):
         figures = {
             "rewards/chosen": rewards[liked],
             "rewards/rejected": rewards[disliked],
-            "rewards/accuracies": ((ratio > self._kl) == desirable)[real],
             "logps/chosen": found.logps[liked],
             "logps/rejected": found.logps[disliked],
             "kl": torch.tensor([self._kl]),
         }
         return self._objective.losses(ratio, self._kl, desirable), figures
+
+    def summary(self, found: Mapping[str, list[float]]) -> dict[str, float]:
+        told = super().summary(found)
+        better, worse = found.get("rewards/chosen"), sorted(found.get("rewards/rejected", ()))
+        if better and worse:
+            # Of all pairs that could be made of them, the share in which the good answer has the higher reward.
+            above = sum(bisect_left(worse, reward) for reward in better)
+            told["rewards/accuracies"] = above / (len(better) * len(worse))
+        return told
 
 
 def prepare(options: Kto, model: Model | Adapter, data: FeedbackData | PreferenceData, step: Step) -> None:
@@ -133,8 +142,7 @@ def align(options: Kto, model: Model | Adapter, reference: Model | Adapter | Non
     if options.precompute:
         computing = Precomputing(reference or model, compute_dtype(options), step, args.per_device_train_batch_size)
         train, held_out = (
-            computing.of(rows, split, lambda model, rows: _both(model, collator(rows)))
-            for split, rows in (("train", train), ("held_out", held_out))
+            computing.of(rows, lambda model, some: _both(model, collator(some))) for rows in (train, held_out)
         )
         computing.done()
     adapted = load_for_training(model, options, step, args.max_steps)
@@ -150,7 +158,7 @@ def align(options: Kto, model: Model | Adapter, reference: Model | Adapter | Non
         collator=collator,
     )
     trainer.row_lengths = tokens
-    fit(trainer, options, step, HeldOut(held_out, real_count, FIGURES))
+    fit(trainer, options, step, HeldOut(held_out, real_count, FIGURES, trainer.summary))
     if held_out.kept:
         step.metrics(eval_rows=held_out.kept)
     save(trainer, model, step, adapted)

@@ -16,7 +16,6 @@ from datasets import Dataset
 from tuneforge import Adapter, Model, Step
 from tuneforge.disk import persist, persist_name
 from tuneforge.kit.models import load_model
-from tuneforge.kit.rows import Split
 
 from ..rows.tokens import Tokens
 from ..spread.ranks import agreed, met
@@ -36,13 +35,13 @@ class Precomputing:
         self._reference, self._dtype, self._step, self._micro = reference, dtype, step, micro
         self._model: Any = None
 
-    def of(self, rows: Tokens, split: Split, compute: Compute) -> Tokens:
+    def of(self, rows: Tokens, compute: Compute) -> Tokens:
         """The rows with another column, `reference`: as they were left by an earlier run, or computed now."""
-        path = rows.path.with_name(f"{split}-referred.arrow")
+        path = rows.path.with_name(f"{rows.path.stem}-referred.arrow")
         if not rows.kept:
             return rows
         if not agreed(path.exists()):
-            folder = rows.path.with_name(f"{split}-reference")
+            folder = rows.path.with_name(f"{rows.path.stem}-reference")
             parts = self._compute(rows.dataset, folder, compute)
             met()
             if not self._step.rank:
@@ -67,8 +66,7 @@ class Precomputing:
             if self._model is None:
                 self._step.log("computing the reference's log-probabilities")
                 self._model = load_model(self._reference, dtype=self._dtype)
-                inner = self._model.get_base_model() if hasattr(self._model, "get_base_model") else self._model
-                make_able(inner)
+                make_able(self._model)
             found: list[list[float]] = []
             end = min(start + _PART, len(rows))
             for first in range(start, end, self._micro):

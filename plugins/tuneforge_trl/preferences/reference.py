@@ -36,8 +36,8 @@ def place(model: Model | Adapter, reference: Model | Adapter | None, adapted: Ad
     if untouched and given.digest == base.digest:
         return "off"
     if untouched and isinstance(given, Adapter) and full_model(given).digest == base.digest:
-        trained = adapted.config.peft_type if fresh else adapted.model.peft_config["default"].peft_type
-        if peft_type(read_json(given.path / "adapter_config.json")) == trained == "LORA":
+        config: Any = adapted.config or adapted.model.peft_config["default"]
+        if peft_type(read_json(given.path / "adapter_config.json")) == config.peft_type == "LORA":
             return given.path
     return given
 
@@ -45,7 +45,9 @@ def place(model: Model | Adapter, reference: Model | Adapter | None, adapted: Ad
 def stand_by(model: Any, reference: Place | None) -> None:
     """Puts the adapter that is the reference on the model, where it is one."""
     if isinstance(reference, Path):
-        model.load_adapter(reference, REF, is_trainable=False)
+        model.load_adapter(str(reference), REF, is_trainable=False)
+        # What the file says is a digest, which PEFT would look up on the Hub whenever it saves a checkpoint.
+        model.peft_config[REF].base_model_name_or_path = model.peft_config["default"].base_model_name_or_path
     elif reference == "copy":
         model.add_adapter(REF, model.peft_config["default"])
         _make_alike(model)

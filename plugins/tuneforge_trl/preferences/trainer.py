@@ -6,7 +6,6 @@ model is from the reference: there the result depends on the micro batch. TRL's 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -21,7 +20,8 @@ from trl.trainer.utils import disable_dropout_in_model, use_adapter
 from ..adapters.engine import Adapted
 from ..loop import Quiet
 from ..rows.batches import Grouped
-from ..spread.ranks import sums, total
+from ..spread.ranks import gathered, total
+from ..watching.evaluation import means
 from .answers import Answers, answers, logps, make_able
 from .reference import REF, Place, stand_by
 
@@ -29,9 +29,9 @@ Batch = Mapping[str, Tensor]
 Figures = dict[str, Tensor]
 """What is told of the rows of a batch, a number of each, by TRL's names."""
 
-FIGURES: dict[str, str | tuple[str, str]] = {
+FIGURES = {
     "reward_accuracy": "rewards/accuracies",
-    "reward_margin": ("rewards/chosen", "rewards/rejected"),
+    "reward_margin": "rewards/margins",
     "chosen_logps": "logps/chosen",
     "rejected_logps": "logps/rejected",
     "entropy": "entropy",
@@ -85,7 +85,7 @@ class AnswerTrainer(Quiet, Grouped, Trainer):
             callbacks=adapted.callbacks,
         )
         disable_dropout_in_model(model)
-        make_able(model.get_base_model() if is_peft else model, entropy=True)
+        make_able(model, entropy=True)
         self._metrics = {"train": _Lists(), "eval": _Lists()}
         self._refers = place is not None
         self._reference: Any = None
@@ -161,15 +161,18 @@ class AnswerTrainer(Quiet, Grouped, Trainer):
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> int:
         return int(total(sum(real_count(batch) for batch in batch_samples)))
 
+    def summary(self, found: Mapping[str, list[float]]) -> dict[str, float]:
+        """The figures of what was found for each row, or pair, by TRL's names."""
+        told = means(found)
+        if "rewards/chosen" in told and "rewards/rejected" in told:
+            told["rewards/margins"] = told["rewards/chosen"] - told["rewards/rejected"]
+        return told
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         seen = self._metrics["train"]
-        known = {name: (math.fsum(values), len(values)) for name, values in seen.items()}
-        seen.clear()
         if "loss" in logs:
-            means = {name: value / count for name, (value, count) in sums(known).items() if count}
-            if "rewards/chosen" in means and "rewards/rejected" in means:
-                means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
-            logs |= means
+            logs |= self.summary(gathered(seen))
+        seen.clear()
         super().log(logs, start_time)
 
     def prediction_step(

@@ -25,7 +25,7 @@ def judged(data: FeedbackData | PreferenceData, split: Split) -> Iterator[Row]:
 
 
 def beside_others(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows, each with `other`: an answer to another prompt, the next one's, and for the last one the first one's."""
+    """The rows, each with `other`: an answer to the next prompt, and for those of the last prompt to the first one."""
     groups = (list(group) for _, group in groupby(rows, lambda row: row["prompt"]))
     first = group = next(groups, [])
     for following in chain(groups, [first]):

@@ -140,18 +140,14 @@ def total(value: float) -> float:
     return math.fsum(told)
 
 
-def sums(values: Mapping[str, tuple[float, int]]) -> dict[str, tuple[float, int]]:
-    """The sums of the ranks' pairs of a sum and a count, by name; not every rank need have every name."""
+def gathered(values: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """The ranks' lists by name, one after the other; not every rank need have every name."""
     if not spread():
         return dict(values)
-    told: list[Mapping[str, tuple[float, int]]] = [{}] * dist.get_world_size()
+    told: list[Mapping[str, list[float]]] = [{}] * dist.get_world_size()
     dist.all_gather_object(told, dict(values))
-    found: dict[str, tuple[float, int]] = {}
-    for theirs in told:
-        for name, (value, count) in theirs.items():
-            sum_so_far, counted = found.get(name, (0.0, 0))
-            found[name] = sum_so_far + value, counted + count
-    return found
+    names = dict.fromkeys(name for theirs in told for name in theirs)
+    return {name: [value for theirs in told for value in theirs.get(name, ())] for name in names}
 
 
 def met() -> None:
