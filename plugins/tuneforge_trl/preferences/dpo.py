@@ -91,9 +91,9 @@ class Dpo(Referring):
         return not self.reference_free
 
     @property
-    def weights(self) -> Mapping[LossName, float]:
+    def weights(self) -> Mapping[str, float]:
         """The weight of each loss."""
-        return {self.loss: 1.0} if isinstance(self.loss, str) else self.loss
+        return {self.loss: 1.0} if isinstance(self.loss, str) else {str(name): by for name, by in self.loss.items()}
 
     def prepare(
         self, *, model: Model | Adapter, data: PreferenceData, reference: Model | Adapter | None = None, step: Step
