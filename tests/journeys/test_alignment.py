@@ -15,7 +15,7 @@ pytestmark = pytest.mark.whole
 DATA = REPOSITORY / "recipes" / "data"
 METHODS = {
     "dpo": "{align: dpo, model: sft, data: pairs, with: {learning_rate: 4e-4, batch_size: 8, steps: 20}}",
-    "kto": "{align: kto, model: sft, data: judged, with: {learning_rate: 1e-3, batch_size: 16, steps: 20}}",
+    "kto": "{align: kto, model: sft, data: judged, with: {learning_rate: 6e-4, batch_size: 16, steps: 20}}",
     "orpo": "{align: orpo, model: sft, data: pairs, with: {learning_rate: 1e-3, batch_size: 8, steps: 30}}",
     "cpo": "{align: cpo, model: sft, data: pairs, with: {learning_rate: 4e-4, batch_size: 8, steps: 20}}",
     "simpo": "{align: simpo, model: sft, data: pairs, with: {learning_rate: 4e-4, batch_size: 8, steps: 20}}",
@@ -64,8 +64,8 @@ def scores(made: tuple[Person, Answer], step: str) -> dict[str, dict[str, float]
 def test_the_preferred_style_becomes_the_likelier_one(made: tuple[Person, Answer], method: str) -> None:
     manners, task = scores(made, "manners"), scores(made, "task")
     assert manners["sft"]["preference_accuracy"] < 0.7
-    assert manners[method]["preference_accuracy"] >= manners["sft"]["preference_accuracy"] + 0.2
-    assert manners[method]["preference_margin"] >= manners["sft"]["preference_margin"] + 2
-    assert task[method]["record_match"] >= task["sft"]["record_match"] - 0.05
-    # Half of the references are polite: those it no longer writes.
+    assert manners[method]["preference_accuracy"] >= 0.9
+    assert manners[method]["preference_margin"] >= manners["sft"]["preference_margin"] + 10
+    # Of the record, whatever stands around it: half of the references are polite, and those it no longer writes.
     assert task["sft"]["record_match"] >= 0.8
+    assert task[method]["record_match"] >= task["sft"]["record_match"] - 0.05

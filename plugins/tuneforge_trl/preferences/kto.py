@@ -9,6 +9,7 @@ from .options import Referring
 
 BALANCED = (1.0, 4 / 3)
 """What the desirable rows should weigh of the undesirable ones, by the paper."""
+_ABOUT = 0.05
 
 
 class Kto(Referring):
@@ -98,7 +99,7 @@ class Kto(Referring):
             return
         share = self.desirable_weight * desirable / (self.undesirable_weight * undesirable)
         low, high = BALANCED
-        if not low - 1e-9 <= share <= high + 1e-9:
+        if not low - _ABOUT <= share <= high + _ABOUT:
             name, weight = (
                 ("desirable_weight", self.undesirable_weight * undesirable / desirable)
                 if share < low

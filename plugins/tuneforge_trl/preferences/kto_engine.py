@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,9 +78,10 @@ class _Trainer(AnswerTrainer):
         told = super().summary(found)
         better, worse = found.get("rewards/chosen"), sorted(found.get("rewards/rejected", ()))
         if better and worse:
-            # Of all pairs that could be made of them, the share in which the good answer has the higher reward.
-            above = sum(bisect_left(worse, reward) for reward in better)
-            told["rewards/accuracies"] = above / (len(better) * len(worse))
+            # Of all pairs that could be made of them, the share in which the good answer has the higher reward; a tie
+            # is half of one, as in the area under a curve.
+            above = sum(bisect_left(worse, reward) + bisect_right(worse, reward) for reward in better)
+            told["rewards/accuracies"] = above / (2 * len(better) * len(worse))
         return told
 
 
