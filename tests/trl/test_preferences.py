@@ -20,6 +20,9 @@ from tuneforge import Adapter, Facts, Model, PreferenceData
 from tuneforge.inputs import inputs_of
 from tuneforge.kit.models import load_model
 from tuneforge.launch.options import Launch
+from tuneforge.plan import make_plan
+from tuneforge.recipe import read_recipe
+from tuneforge_registry import Registry
 from tuneforge_trl import loading, register_align
 from tuneforge_trl.preferences import engine, precompute
 from tuneforge_trl.preferences.cpo import Cpo
@@ -260,6 +263,34 @@ def test_a_reference_that_cannot_be_compared_is_found_by_the_plan(base: Model, t
         ]
         assert problems(method.model_copy(update={"max_length": 64}), model=model, reference=short) == []
         assert len(problems(method, model=model, reference=Facts(Model, {"is_encoder_decoder": True}))) == 1
+
+
+WRONG = """steps:
+  base: {{load_model: builtin}}
+  rows: {{format: {format}, with: {{path: {rows}}}}}
+  wrong: {{align: {method}, model: base, data: rows{more}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "form", "more", "told"),
+    [
+        ("dpo", "feedback", "", "preference-data"),
+        ("orpo", "chat", "", "preference-data"),
+        ("simpo", "feedback", "", "preference-data"),
+        ("kto", "chat", "", "feedback-data or preference-data"),
+        ("kto", "feedback", ", reference: rows", "model or adapter"),
+    ],
+)
+def test_data_of_another_kind_is_refused_by_the_plan(
+    method: str, form: str, more: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "Hi", "completion": "Hello", "label": true}\n')
+    text = WRONG.format(format=form, rows=tmp_path / "rows.jsonl", method=method, more=more)
+    (tmp_path / "recipe.yaml").write_text(text)
+    (tmp_path / "home").mkdir()
+    errors = make_plan(read_recipe(tmp_path / "recipe.yaml"), Registry(tmp_path / "home")).errors
+    assert len(errors) == 1 and told in str(errors[0])
 
 
 def test_the_inputs_of_each_method() -> None:
