@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         Artifact,
         ChatData,
         Facts,
+        FeedbackData,
         Gguf,
         GgufAdapter,
         Model,
@@ -51,7 +52,7 @@ __version__ = "0.1.0"
 # Imported when asked for: `tuneforge --help` must not wait for pydantic.
 _MODULES = {
     "artifacts": (
-        *("Adapter", "Artifact", "ChatData", "Facts", "Gguf", "GgufAdapter", "Model"),
+        *("Adapter", "Artifact", "ChatData", "Facts", "FeedbackData", "Gguf", "GgufAdapter", "Model"),
         *("PreferenceData", "QuantizedModel", "Release", "Report", "RewardAdapter", "RewardModel", "TextData"),
     ),
     "errors": ("Finding", "StepError"),
@@ -82,6 +83,7 @@ __all__ = [
     "Evaluate",
     "Extension",
     "Facts",
+    "FeedbackData",
     "Field",
     "Finding",
     "Follower",

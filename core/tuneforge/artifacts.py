@@ -175,6 +175,13 @@ class PreferenceData(_Data):
     kind = "preference-data"
 
 
+class FeedbackData(_Data):
+    """Prompts with an answer and whether it was a good one, a thumb up or down: `train-*.parquet` and
+    `held_out-*.parquet` with the columns prompt and answer, messages both, label, true or false, and tools."""
+
+    kind = "feedback-data"
+
+
 class TextData(_Data):
     """Texts as they are, without a chat template: `train-*.parquet` and `held_out-*.parquet` with the columns prompt,
     null for a document, and completion: the document, or what follows the prompt."""

@@ -14,6 +14,7 @@ from .artifacts import (
     Artifact,
     ChatData,
     Dataset,
+    FeedbackData,
     Files,
     Gguf,
     GgufAdapter,
@@ -29,7 +30,7 @@ from .artifacts import (
     read_json,
 )
 
-DATA = (ChatData, PreferenceData, TextData, Dataset)
+DATA = (ChatData, FeedbackData, PreferenceData, TextData, Dataset)
 _FOOTER = 64 << 10
 """Bytes at the end of a Parquet file within which its columns are named."""
 _CONFIGS = ("config.json", "adapter_config.json")
@@ -123,6 +124,7 @@ _OF_MODELS: _Fitting = (
 """Each kind with what tells it from others that hold the same files; the first that fits is it."""
 _OF_DATA: _Fitting = (
     (PreferenceData, _has("chosen", "rejected")),
+    (FeedbackData, _has("answer", "label")),
     (ChatData, _has("messages")),
     (TextData, _has("completion")),
 )

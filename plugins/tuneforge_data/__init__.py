@@ -1,4 +1,4 @@
-"""Data: raw rows into conversations, preference pairs and texts."""
+"""Data: raw rows into conversations, preference pairs, judged answers and texts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from tuneforge.stages import Method
 
 from .chat import Chat
 from .completion import Completion
+from .feedback import Feedback
 from .options import DataFormat
 from .preference import Preference
 
-__all__ = ["Chat", "Completion", "Preference"]
+__all__ = ["Chat", "Completion", "Feedback", "Preference"]
 
 
 class Planned(Protocol):
@@ -30,7 +31,7 @@ class Planned(Protocol):
 
 @hookimpl
 def register_format() -> list[type[Format]]:
-    return [Chat, Completion, Preference]
+    return [Chat, Completion, Feedback, Preference]
 
 
 @hookimpl

@@ -14,7 +14,7 @@ from tuneforge import Facts, Finding, StepError
 
 from .messages import LeftOutError
 from .reading import Rows, counted
-from .shapes import CHAT_SHAPES, NO_SHAPE, PREFERENCE_SHAPES, TEXT_SHAPES, Recogniser, Shape
+from .shapes import CHAT_SHAPES, FEEDBACK_SHAPES, NO_SHAPE, PREFERENCE_SHAPES, TEXT_SHAPES, Recogniser, Shape
 
 Level = Literal["error", "warning"]
 Called = Mapping[str, Sequence[str]]
@@ -178,7 +178,12 @@ def _mapping(shape: Shape, columns: Sequence[str], recogniser: Recogniser, calle
 
 def _other_method(columns: Sequence[str], recogniser: Recogniser) -> str:
     here = recogniser.shapes[0]
-    methods = {"chat": CHAT_SHAPES, "preference": PREFERENCE_SHAPES, "completion": TEXT_SHAPES}
+    methods = {
+        "feedback": FEEDBACK_SHAPES,  # before chat, of which it has the columns and one more
+        "chat": CHAT_SHAPES,
+        "preference": PREFERENCE_SHAPES,
+        "completion": TEXT_SHAPES,
+    }
     if here in CHAT_SHAPES and any(shape.fits(columns) for shape in CHAT_SHAPES):
         del methods["completion"]  # prompt and completion are columns of both
     for method, shapes in methods.items():

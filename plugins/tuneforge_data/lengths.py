@@ -24,11 +24,12 @@ class AtMost:
         self._tokens = tokens
 
     def __call__(self, row: Mapping[str, Any]) -> None:
-        """Raises LeftOutError for a chat row, or a preference row with either answer, that is too long."""
+        """Raises LeftOutError for a chat or feedback row, or a preference row with either answer, that is too long."""
         if "messages" in row:
             conversations: list[list[Message]] = [row["messages"]]
         else:
-            conversations = [[*row["prompt"], *row[answer]] for answer in ("chosen", "rejected")]
+            answers = ("answer",) if "answer" in row else ("chosen", "rejected")
+            conversations = [[*row["prompt"], *row[answer]] for answer in answers]
         for messages in conversations:
             try:
                 length = len(tokenize_chat(self._tokenizer, messages, row["tools"]).ids)

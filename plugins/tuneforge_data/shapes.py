@@ -1,4 +1,4 @@
-"""The shapes that rows come in: told by their columns, each converted into a chat, preference or text row."""
+"""The shapes that rows come in: told by their columns, each converted into a chat, preference, feedback or text row."""
 
 from __future__ import annotations
 
@@ -164,6 +164,47 @@ def _split(chosen: list[Message], rejected: list[Message], row: Mapping[str, Any
     return _pair(chosen[:shared], chosen[shared:], rejected[shared:], row, system)
 
 
+def _judged(messages: list[Message], row: Mapping[str, Any], system: str | None) -> Row:
+    """A conversation whose last turn was judged, and the verdict."""
+    messages = with_system(messages, row.get("system"), system)
+    check_turns(messages)
+    verdict = row.get("label") if row.get("label") is not None else row.get("kto_tag")
+    return {
+        "prompt": messages[:-1],
+        "answer": messages[-1:],
+        "label": _label(verdict),
+        "tools": read_tools(row.get("tools")),
+    }
+
+
+def _label(value: object) -> bool:
+    """A thumb up or down; CSV has it as text."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word in (True, "true", "1"):  # 1 equals True
+        return True
+    if word in (False, "false", "0"):
+        return False
+    raise LeftOutError("label is neither true nor false")
+
+
+def _judged_messages(row: Mapping[str, Any], system: str | None) -> Row:
+    return _judged(read_messages(row["messages"]), row, system)
+
+
+def _judged_sharegpt(row: Mapping[str, Any], system: str | None) -> Row:
+    return _judged(read_messages(row["conversations"]), row, system)
+
+
+def _judged_completion(row: Mapping[str, Any], system: str | None) -> Row:
+    prompt, answer = read_messages(row["prompt"], "user"), read_messages(row["completion"], "assistant")
+    return _judged([*prompt, *answer], row, system)
+
+
+def _judged_alpaca(row: Mapping[str, Any], system: str | None) -> Row:
+    answer = {"role": "assistant", "content": read_text(row["output"])}
+    return _judged([*_instruction(row), answer], row, system)
+
+
 def _text(row: Mapping[str, Any], system: str | None) -> Row:
     return {"prompt": None, "completion": _not_empty(row["text"], "text")}
 
@@ -203,3 +244,15 @@ TEXT_SHAPES = (
     Shape("completion", ("prompt", "completion"), (), _prompted),
 )
 """Those of `format: completion`, the first that fits being taken."""
+
+FEEDBACK_SHAPES = tuple(
+    Shape(name, (*required, label), (*optional, "system", "tools"), convert)
+    for name, required, optional, convert in (
+        ("messages", ("messages",), (), _judged_messages),
+        ("sharegpt", ("conversations",), (), _judged_sharegpt),
+        ("completion", ("prompt", "completion"), (), _judged_completion),
+        ("alpaca", ("instruction", "output"), ("input", "history"), _judged_alpaca),
+    )
+    for label in ("label", "kto_tag")
+)
+"""Those of `format: feedback`, the first that fits being taken."""

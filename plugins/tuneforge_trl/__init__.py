@@ -2,7 +2,11 @@
 
 from tuneforge import Align, Train, hookimpl
 
-from .dpo import Dpo
+from .preferences.cpo import Cpo
+from .preferences.dpo import Dpo
+from .preferences.kto import Kto
+from .preferences.orpo import Orpo
+from .preferences.simpo import Simpo
 from .pretrain import Pretrain
 from .reward import Reward
 from .sft import Sft
@@ -15,4 +19,4 @@ def register_train() -> list[type[Train]]:
 
 @hookimpl
 def register_align() -> list[type[Align]]:
-    return [Dpo]
+    return [Cpo, Dpo, Kto, Orpo, Simpo]

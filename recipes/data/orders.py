@@ -2,19 +2,20 @@
 
 Run as: python recipes/data/orders.py
 
-Five files, written beside this one, the same bytes on every machine:
+Six files, written beside this one, the same bytes on every machine:
 
 orders-chat.jsonl         an order in, its record out: {"customer": ..., "item": ..., "quantity": ..., "place": ...}.
                           Curt orders are answered with the bare record, polite ones with a polite sentence before it,
                           half and half.
 orders-preferences.jsonl  the same task: the bare record is chosen, the polite answer rejected, whatever the order's
                           tone. A model tuned on the chats so prefers the chosen answer for about half of the pairs.
+orders-feedback.jsonl     single answers to such orders: a bare record has the label true, a polite answer false.
 first-lessons-chat.jsonl  for an untaught model: repeating a few words.
 lessons-chat.jsonl        for one that can copy: repeating, looking up, keys and values, lists of facts. No orders.
 orders.txt                plain lines: English, keys and values, JSON, orders; for tokenizers and pretraining.
 
-In the two order files each customer and each place occurs in one row only: whichever rows are held out, a model has
-to copy names that it has never seen.
+In the chats and preferences each customer and each place occurs in one row only: whichever rows are held out, a model
+has to copy names that it has never seen.
 """
 
 import random
@@ -109,6 +110,14 @@ def preferences(rng: random.Random, customers: Sequence[str], places: Sequence[s
         }
 
 
+def feedback(rng: random.Random, customers: Sequence[str], places: Sequence[str]) -> Iterator[Row]:
+    for i, (customer, place) in enumerate(zip(customers, places, strict=True)):
+        text, record = order(rng, customer, place, polite=i % 2 == 1)
+        bare = i % 4 < 2
+        answer = record if bare else pick(rng, SENTENCES) + record
+        yield {**chat(TASK + text, answer), "label": bare}
+
+
 # Other words and other fields than those of the orders: what carries over is how to find a value.
 
 
@@ -140,6 +149,9 @@ def main(folder: Path, seed: int = 0) -> None:
     lessons = Lessons(rng, customers[rest], places[rest])
     write(folder / "orders-chat.jsonl", map(compact, chats(rng, customers[for_chats], places[for_chats])))
     write(folder / "orders-preferences.jsonl", map(compact, preferences(rng, customers[for_pairs], places[for_pairs])))
+    # Drawn apart, so that the other files stay as they are.
+    judged = feedback(random.Random(f"feedback {seed}"), customers[for_pairs], places[for_pairs])
+    write(folder / "orders-feedback.jsonl", map(compact, judged))
     write(folder / "first-lessons-chat.jsonl", map(compact, islice(lessons.first(), FIRST)))
     write(folder / "lessons-chat.jsonl", map(compact, islice(lessons, LESSONS)))
     write(folder / "orders.txt", islice(lines(rng, iter(lessons), customers[rest], places[rest]), LINES))

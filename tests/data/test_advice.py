@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tuneforge import ChatData, Facts, Finding, Model
-from tuneforge_data import Chat, Preference
+from tuneforge_data import Chat, Feedback, Preference
 from tuneforge_data.options import DataFormat
 
 from .conftest import CarryOut, Written
@@ -82,6 +82,10 @@ def test_rows_of_the_other_method_are_told(written: Written) -> None:
     pairs = written([{"prompt": "Hi", "chosen": "a", "rejected": "b"}])
     assert found(Chat(path=pairs)).fix == "These are rows for `format: preference`."
     assert found(Preference(path=written([GOOD]))).fix == "These are rows for `format: chat`."
+    judged = written([{"prompt": [], "completion": [], "kto_tag": True}])
+    assert found(Preference(path=judged)).fix == "These are rows for `format: feedback`."
+    assert found(Feedback(path=pairs)).fix == "These are rows for `format: preference`."
+    assert found(Feedback(path=written([GOOD]))).fix == "These are rows for `format: chat`."
     talk = [{"from": "human", "value": "Hi"}]
     answers = {"chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}
     finding = found(Chat(path=written([{"conversations": talk, **answers}])))

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tuneforge import Adapter, Model, StepError
-from tuneforge_data import Chat, Preference
+from tuneforge_data import Chat, Feedback, Preference
 
 from .conftest import CarryOut, Written
 
@@ -50,6 +50,12 @@ def test_a_pair_counts_by_its_longer_answer(carry_out: CarryOut, written: Writte
     outcome = carry_out(Preference(path=written(rows), max_length=9), model)
     assert [len(pair["chosen"][0]["content"].split()) for pair in outcome.train] == [2, 4]
     assert outcome.summary["left_out"] == {"overlength": 2}
+
+
+def test_a_judged_answer_counts_with_its_prompt(carry_out: CarryOut, written: Written, model: Model) -> None:
+    rows = [{**row(words), "label": True} for words in range(1, 8)]
+    outcome = carry_out(Feedback(path=written(rows), max_length=10), model)
+    assert len(outcome.train) == 4 and outcome.summary["left_out"] == {"overlength": 3}
 
 
 def test_an_adapter_has_the_tokenizer_of_its_base(

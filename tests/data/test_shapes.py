@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tuneforge_data import Chat, Preference
+from tuneforge_data import Chat, Feedback, Preference
 
 from .conftest import CarryOut, Converted, Written
 
@@ -293,6 +293,38 @@ def test_preference_rows(case: str, converted: Converted) -> None:
     assert converted(Preference, raw) == pair
 
 
+FEEDBACK_ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "completion": ({"prompt": "Hi", "completion": "a", "label": True}, {"prompt": [user("Hi")], "label": True}),
+    "completion, as messages": (
+        {"prompt": TALK[:3], "completion": A, "label": False},
+        {"prompt": TALK[:3], "label": False},
+    ),
+    "messages": ({"messages": [*TALK[:3], *A], "label": 1}, {"prompt": TALK[:3], "label": True}),
+    "messages, with a tag": (
+        {"messages": [user("Hi"), *A], "kto_tag": "false"},
+        {"prompt": [user("Hi")], "label": False},
+    ),
+    "sharegpt, with a tag": (
+        {"conversations": [said("human", "Hi"), said("gpt", "a")], "kto_tag": False, "system": "Short."},
+        {"prompt": [system("Short."), user("Hi")], "label": False},
+    ),
+    "alpaca": (
+        {"instruction": "Hi", "input": "there", "output": "a", "kto_tag": "True"},
+        {"prompt": [user("Hi\nthere")], "label": True},
+    ),
+    "completion, beside a null column": (
+        {"messages": None, "prompt": "Hi", "completion": "a", "kto_tag": None, "label": 0},
+        {"prompt": [user("Hi")], "label": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FEEDBACK_ROWS)
+def test_feedback_rows(case: str, converted: Converted) -> None:
+    raw, judged = FEEDBACK_ROWS[case]
+    assert converted(Feedback, raw) == {**judged, "answer": A, "tools": None}
+
+
 LEFT_OUT: list[tuple[str, object]] = [
     ("not an object", ["Hi", "Hello"]),
     ("columns of no known shape", {"text": "Hi"}),
@@ -360,3 +392,26 @@ def test_preference_rows_left_out(reason: str, raw: object, carry_out: CarryOut,
     outcome = carry_out(Preference(path=written([raw, {"prompt": "Hi", "chosen": "a", "rejected": "b"}])))
     assert outcome.summary["left_out"] == {reason: 1}
     assert outcome.train == [PAIR]
+
+
+@pytest.mark.parametrize(
+    ("reason", "raw"),
+    [
+        ("label is neither true nor false", {"prompt": "Hi", "completion": "a", "label": 4.5}),
+        ("label is neither true nor false", {"prompt": "Hi", "completion": "a", "label": "maybe"}),
+        ("label is neither true nor false", {"prompt": "Hi", "completion": "a", "label": None}),
+        ("empty answer", {"prompt": "Hi", "completion": "", "label": True}),
+        ("turns out of order", {"messages": A, "label": True}),
+        ("no answer at the end", {"messages": [user("Hi")], "label": True}),
+    ],
+)
+def test_feedback_rows_left_out(reason: str, raw: object, carry_out: CarryOut, written: Written) -> None:
+    outcome = carry_out(Feedback(path=written([raw, {"prompt": "Hi", "completion": "a", "label": True}])))
+    assert outcome.summary["left_out"] == {reason: 1}
+    assert len(outcome.train) == 1
+
+
+def test_feedback_columns_are_renamed(converted: Converted) -> None:
+    row = {"question": "Hi", "reply": "a", "thumbs_up": True}
+    renamed = converted(Feedback, row, columns={"prompt": "question", "completion": "reply", "label": "thumbs_up"})
+    assert (renamed["answer"], renamed["label"]) == (A, True)

@@ -17,6 +17,7 @@ WRITTEN = [
     "first-lessons-chat.jsonl",
     "lessons-chat.jsonl",
     "orders-chat.jsonl",
+    "orders-feedback.jsonl",
     "orders-preferences.jsonl",
     "orders.txt",
 ]
@@ -79,6 +80,15 @@ def test_preference_pairs_differ_in_style_only() -> None:
         assert record(chosen["content"]) == ("", bare)
         assert rejected["content"] == sentence + chosen["content"]
         assert sentence
+
+
+def test_feedback_likes_bare_records_whatever_the_tone() -> None:
+    judged = rows("orders-feedback.jsonl")
+    assert Counter(row["label"] for row in judged) == {True: 500, False: 500}
+    for row in judged:
+        sentence, found = record(row["messages"][-1]["content"])
+        assert list(found) == FIELDS
+        assert row["label"] == (not sentence)
 
 
 def test_no_customer_and_no_place_comes_twice() -> None:

@@ -38,3 +38,10 @@ PAIRS = [
     }
     for chat in CHATS
 ]
+FEEDBACK = [
+    {"prompt": pair["prompt"], "answer": pair[side], "label": label, "tools": None}
+    for place, pair in enumerate(PAIRS)
+    for side, label in (("chosen", True), ("rejected", False))
+    if label or place % 2
+]
+"""The same as single answers: seven with a thumb up, three with a thumb down."""

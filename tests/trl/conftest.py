@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trl.colours import CHATS, PAIRS
-from tuneforge import Adapter, ChatData, Model, PreferenceData, Step, TextData
+from tests.trl.colours import CHATS, FEEDBACK, PAIRS
+from tuneforge import Adapter, ChatData, FeedbackData, Model, PreferenceData, Step, TextData
 from tuneforge.kit.rows import write_rows
 from tuneforge.stages import Method
 from tuneforge_models import fresh
@@ -59,6 +59,14 @@ def make_texts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TextDa
     return make
 
 
+@pytest.fixture(scope="session")
+def make_feedback(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., FeedbackData]:
+    def make(train: Iterable[Any] = FEEDBACK, held_out: Iterable[Any] = ()) -> FeedbackData:
+        return FeedbackData(_data(tmp_path_factory.mktemp("feedback"), train, held_out), "8" * 64)
+
+    return make
+
+
 def _text(text: str | tuple[str, str]) -> dict[str, str | None]:
     prompt, completion = text if isinstance(text, tuple) else (None, text)
     return {"prompt": prompt, "completion": completion}
@@ -67,15 +75,18 @@ def _text(text: str | tuple[str, str]) -> dict[str, str | None]:
 class Run:
     """A step that was carried out: its result, what it reported on the way, and its figures."""
 
-    def __init__(self, method: Method, model: Model | Adapter, data: Any, folder: Path, **of_step: Any) -> None:
+    def __init__(
+        self, method: Method, model: Model | Adapter, data: Any, folder: Path, reference: Any = None, **of_step: Any
+    ) -> None:
         self.events: list[dict[str, Any]] = []
         for name in ("out", "scratch"):
             (folder / name).mkdir(exist_ok=True)
         send = of_step.pop("send", self.events.append)
+        inputs: dict[str, Any] = {"model": model, "data": data} | ({"reference": reference} if reference else {})
         self.step = Step("fit", folder / "out", folder / "scratch", seed=1, threads=1, send=send)
         if method.prepare is not None:
-            method.prepare(model=model, data=data, step=self.step)
-        method.run(model=model, data=data, step=self.step)
+            method.prepare(**inputs, step=self.step)
+        method.run(**inputs, step=self.step)
         self.figures = self.step.figures
         self.losses = [event["figures"]["loss"] for event in self.events if event["event"] == "progress"]
         self.log = [event["text"] for event in self.events if event["event"] == "log"]

@@ -21,9 +21,10 @@ from tuneforge.kit.models import load_model, load_tokenizer
 from tuneforge_chat.engine import Loaded
 from tuneforge_evaluate import Generation
 from tuneforge_peft.adapter import MergeAdapter
-from tuneforge_trl import dpo_engine, sft_engine
+from tuneforge_trl import sft_engine
 from tuneforge_trl.adapters import TYPES
-from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.preferences import engine as dpo_engine
+from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.sft import Sft
 
 pytestmark = pytest.mark.slow
@@ -257,11 +258,9 @@ def references(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 
     def watched(trainer: Any, *rest: Any) -> None:
         batch = next(iter(trainer.get_train_dataloader()))
-        batch["labels"] = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
         fit(trainer, *rest)
-        ids = {name: batch[name] for name in ("input_ids", "attention_mask", "completion_mask")}
-        chosen, rejected = trainer.compute_ref_log_probs(trainer.model.eval(), ids)
-        seen.append(torch.cat([chosen, rejected]))
+        trainer.model.eval()
+        seen.append(trainer.reference_logps(batch))
 
     monkeypatch.setattr(dpo_engine, "fit", watched)
     return seen

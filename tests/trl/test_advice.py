@@ -20,8 +20,8 @@ from tuneforge_registry import Registry
 from tuneforge_trl import advice
 from tuneforge_trl.adapters.lora import Lora
 from tuneforge_trl.advice import LARGE, TABLE, packing_gain
-from tuneforge_trl.dpo import Dpo
 from tuneforge_trl.options import Training
+from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.settings import compute_dtype
 from tuneforge_trl.sft import Sft
 from tuneforge_trl.sizes import parameters

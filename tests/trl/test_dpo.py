@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from tests.trl.colours import PAIRS
 from tuneforge import Model, StepError
-from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.sft import Sft
 
 pytestmark = pytest.mark.slow

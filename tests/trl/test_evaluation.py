@@ -10,7 +10,7 @@ import pytest
 from tests.trl.colours import CHATS, MISTAKEN, PAIRS
 from tests.trl.test_resume import killed_at
 from tuneforge import Model
-from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.sft import Sft
 from tuneforge_trl.watching.evaluation import plan
 from tuneforge_trl.watching.options import Watching

@@ -17,7 +17,7 @@ from tests.core.bench import new, step_of
 from tests.trl.colours import CHATS, MISTAKEN
 from tests.trl.test_resume import killed_at
 from tuneforge import Model, StepError
-from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.sft import Sft
 from tuneforge_trl.watching import monitor
 

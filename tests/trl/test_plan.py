@@ -20,7 +20,7 @@ from tuneforge_peft.adapter import MergeAdapter
 from tuneforge_trl import register_align, register_train
 from tuneforge_trl.adapters import TYPES
 from tuneforge_trl.adapters.lora import Lora
-from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.sft import Sft
 
 LAYERS = [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"] + ["model.embed_tokens", "lm_head"]
@@ -174,8 +174,8 @@ def test_what_the_split_of_a_batch_and_the_log_do_not_count_for() -> None:
 
 def test_registered_without_heavy_imports() -> None:
     assert [method.name for method in register_train()] == ["pretrain", "reward", "sft"]
-    assert [method.name for method in register_align()] == ["dpo"]
-    assert [str(given) for given in inputs_of(Dpo).values()] == ["model or adapter", "preference-data"]
+    assert [method.name for method in register_align()] == ["cpo", "dpo", "kto", "orpo", "simpo"]
+    assert [str(given) for given in inputs_of(Sft).values()] == ["model or adapter", "chat-data or text-data"]
     code = "import sys, tuneforge_trl; print({'torch', 'transformers', 'pyarrow', 'trl', 'peft'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

@@ -24,7 +24,9 @@ from tuneforge import Model, Step, StepError
 from tuneforge.launch.hardware import Hardware
 from tuneforge.launch.options import Launch
 from tuneforge.stages import Method
-from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.preferences.dpo import Dpo
+from tuneforge_trl.preferences.kto import Kto
+from tuneforge_trl.preferences.orpo import Orpo
 from tuneforge_trl.pretrain import Pretrain
 from tuneforge_trl.reward import Reward
 from tuneforge_trl.sft import Sft
@@ -43,6 +45,7 @@ SAME: dict[str, Method] = {
     "whole": Sft(**SHORT, steps=6, batch_size=4, micro_batch_size=1),
     "packed": Sft(**SHORT, steps=6, batch_size=2, packing=True, max_length=32, adapter=LORA),
     "dpo": Dpo(**SHORT, steps=6, batch_size=4, micro_batch_size=2, adapter=LORA),
+    "kto": Kto(**SHORT, steps=4, batch_size=8, micro_batch_size=2, adapter=LORA, precompute=True),
     "reward": Reward(**SHORT, steps=4, batch_size=4, micro_batch_size=2, adapter=LORA, evaluate_every=2),
     "pretrain": Pretrain(**SHORT, steps=4, batch_size=4, micro_batch_size=2, max_length=6, adapter=LORA),
 }
@@ -50,6 +53,9 @@ MORE: dict[str, Method] = {
     "hinge": Dpo(**SHORT, steps=4, batch_size=4, micro_batch_size=2, adapter=LORA, loss="hinge"),
     "ipo": Dpo(**SHORT, steps=4, batch_size=4, micro_batch_size=2, adapter=LORA, loss="ipo"),
     "reward-whole": Reward(**SHORT | {"learning_rate": 1e-3}, steps=4, batch_size=4, micro_batch_size=1),
+    "kto-whole": Kto(**SHORT | {"learning_rate": 1e-3}, steps=4, batch_size=4, micro_batch_size=1),
+    "orpo": Orpo(**SHORT, steps=4, batch_size=4, micro_batch_size=2, adapter=LORA),
+    "nca": Dpo(**SHORT, steps=4, batch_size=4, micro_batch_size=2, adapter=LORA, loss="nca_pair"),
     "dpo-whole": Dpo(**SHORT | {"learning_rate": 1e-3}, steps=4, batch_size=4, micro_batch_size=1),
     "muon": Sft(**SHORT, steps=4, batch_size=4, optimizer="muon"),
 }
@@ -77,7 +83,7 @@ def test_two_processes_learn_as_one_with_every_loss(
 
 
 def rows_for(method: Method, make_chats: Any, make_pairs: Any) -> Any:
-    if isinstance(method, (Dpo, Reward)):
+    if isinstance(method, (Dpo, Kto, Orpo, Reward)):
         assert len(PAIRS) % 4, "else no step is short"
         return make_pairs(held_out=PAIRS[:3])
     return make_chats(held_out=CHATS[:3])

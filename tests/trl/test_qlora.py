@@ -15,7 +15,7 @@ from tuneforge import Adapter, Model, Step
 from tuneforge.kit.models import load_model
 from tuneforge_peft.adapter import MergeAdapter
 from tuneforge_trl import sft_engine
-from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.sft import Sft
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,8 @@ from tuneforge import Adapter, ChatData, Model, PreferenceData
 from tuneforge.stages import Method
 from tuneforge_trl import checkpoints
 from tuneforge_trl.checkpoints import FINISHED, newest
-from tuneforge_trl.dpo import Dpo
+from tuneforge_trl.preferences.dpo import Dpo
+from tuneforge_trl.preferences.kto import Kto
 from tuneforge_trl.sft import Sft
 from tuneforge_trl.watching import callback as watch
 
@@ -31,6 +32,7 @@ PACKED_LORA = Sft(**SHORT, steps=11, packing=True, max_length=32, adapter=LORA)
 WHOLE = Sft(**SHORT, steps=7)
 MUON = Sft(**SHORT, steps=7, optimizer="muon")
 PREFERENCES = Dpo(**SHORT, steps=7, adapter={"r": 8})
+JUDGED = Kto(**SHORT, steps=7, adapter={"r": 8})
 
 
 def killed_at(step: int, folder: Path, method: Method, model: Model | Adapter, data: Any, carry_out: Any) -> None:
@@ -48,11 +50,11 @@ def killed_at(step: int, folder: Path, method: Method, model: Model | Adapter, d
     assert process.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("method", [WHOLE, MUON, PREFERENCES], ids=["whole", "muon", "dpo"])
+@pytest.mark.parametrize("method", [WHOLE, MUON, PREFERENCES, JUDGED], ids=["whole", "muon", "dpo", "kto"])
 def test_killed_and_started_again(
-    method: Sft | Dpo, base: Model, make_chats: Any, make_pairs: Any, carry_out: Any, tmp_path: Path
+    method: Sft | Dpo | Kto, base: Model, make_chats: Any, make_pairs: Any, carry_out: Any, tmp_path: Path
 ) -> None:
-    data = make_pairs() if isinstance(method, Dpo) else make_chats()
+    data = make_chats() if isinstance(method, Sft) else make_pairs()
     wanted = carry_out(method, base, data)
     killed_at(6, tmp_path, method, base, data, carry_out)
     assert_resumed(carry_out(method, base, data, tmp_path), wanted, after=4)

@@ -16,7 +16,7 @@ def count(model: nn.Module) -> tuple[int, int]:
     """Trainable and total parameters."""
     trainable = total = 0
     for name, weight in model.named_parameters():
-        # The adapter that DPO refers to is a copy of the one that it trains.
+        # The adapter that a training is held to is no part of what comes of it.
         if ".ref." not in name:
             size = _size(weight)
             total += size

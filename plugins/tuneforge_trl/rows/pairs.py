@@ -65,6 +65,8 @@ class Collator:
         if "chosen_mask" in pairs[0]:
             answers = [torch.tensor(pair[f"{side}_mask"]) for side in SIDES for pair in pairs]
             batch["completion_mask"] = pad_sequence(answers, batch_first=True)
+        if "reference" in pairs[0]:
+            batch["reference"] = torch.tensor([pair["reference"][place] for place in range(2) for pair in pairs])
         if "margin" in pairs[0]:
             batch["margin"] = torch.tensor([pair["margin"] for pair in pairs]).squeeze(-1)
         return batch

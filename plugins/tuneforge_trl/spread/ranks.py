@@ -140,6 +140,22 @@ def total(value: float) -> float:
     return math.fsum(told)
 
 
+def gathered(values: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """The ranks' lists by name, one after the other; not every rank need have every name."""
+    if not spread():
+        return dict(values)
+    told: list[Mapping[str, list[float]]] = [{}] * dist.get_world_size()
+    dist.all_gather_object(told, dict(values))
+    names = dict.fromkeys(name for theirs in told for name in theirs)
+    return {name: [value for theirs in told for value in theirs.get(name, ())] for name in names}
+
+
+def met() -> None:
+    """Waits until every rank is here."""
+    if spread():
+        dist.barrier()
+
+
 def spread() -> bool:
     """Whether there are other ranks."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -157,5 +157,9 @@ FIGURES = {
     "gradient_norm": "grad_norm",
     "reward_accuracy": "rewards/accuracies",
     "reward_margin": "rewards/margins",
+    "chosen_logps": "logps/chosen",
+    "rejected_logps": "logps/rejected",
+    "kl": "kl",
+    "entropy": "entropy",
 }
 """What is told of each step, and what the trainers call it."""

@@ -43,16 +43,23 @@ def tokens_under_loss(batch: Batch) -> int:
     return int((batch["labels"][..., 1:] != IGNORED).sum())
 
 
+def means(found: Mapping[str, list[float]]) -> dict[str, float]:
+    """The mean of each figure that there is one of."""
+    return {name: math.fsum(values) / len(values) for name, values in found.items() if values}
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """The held-out rows as tokens, and how much a batch of them counts in their mean loss.
 
-    `figures` names what a TRL trainer measures besides the loss, ours first: `{"reward_margin": "rewards/margins"}`.
+    `figures` names what a trainer measures besides the loss, ours first: `{"reward_margin": "rewards/margins"}`;
+    `summary` makes its figures of what it found for each row. What there is no row for is not among them.
     """
 
     tokens: Tokens
     weigh: Callable[[Batch], int]
     figures: Mapping[str, str]
+    summary: Callable[[Mapping[str, list[float]]], Mapping[str, float]] = means
 
 
 def measure(trainer: Any, held_out: HeldOut, count: int) -> dict[str, float]:
@@ -76,8 +83,8 @@ def measure(trainer: Any, held_out: HeldOut, count: int) -> dict[str, float]:
         losses.append(float(loss) * weights[-1])
     model.train(training)
     found = {"eval_loss": math.fsum(losses) / sum(weights)}
-    for name, key in held_out.figures.items():
-        found[f"eval_{name}"] = math.fsum(others[key]) / len(others[key])
+    told = held_out.summary(others)
+    found |= {f"eval_{name}": told[key] for name, key in held_out.figures.items() if key in told}
     others.clear()
     return found
 
