@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from .errors import Finding, StepError
     from .extensions import Addition, Extension, Wiring
-    from .fields import Field, Source, Target
+    from .fields import Field, Function, Source, Target
     from .hookspecs import hookimpl
     from .launch.hardware import Hardware
     from .launch.options import Launch, Strategy
@@ -58,7 +58,7 @@ _MODULES = {
     ),
     "errors": ("Finding", "StepError"),
     "extensions": ("Addition", "Extension", "Wiring"),
-    "fields": ("Field", "Source", "Target"),
+    "fields": ("Field", "Function", "Source", "Target"),
     "hookspecs": ("hookimpl",),
     "launch.hardware": ("Hardware",),
     "launch.options": ("Launch", "Strategy"),
@@ -87,6 +87,7 @@ __all__ = [
     "Field",
     "Finding",
     "Follower",
+    "Function",
     "Format",
     "Gguf",
     "GgufAdapter",

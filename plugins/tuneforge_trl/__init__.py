@@ -1,8 +1,11 @@
-"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preference optimization."""
+"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preferences, rewards."""
 
 from tuneforge import Align, Train, hookimpl
 
 from .dpo import Dpo
+from .online.grpo import Grpo
+from .online.online_dpo import OnlineDpo
+from .online.rloo import Rloo
 from .pretrain import Pretrain
 from .reward import Reward
 from .sft import Sft
@@ -15,4 +18,4 @@ def register_train() -> list[type[Train]]:
 
 @hookimpl
 def register_align() -> list[type[Align]]:
-    return [Dpo]
+    return [Dpo, Grpo, OnlineDpo, Rloo]

@@ -13,6 +13,7 @@ from tuneforge.kit.chats import IGNORED, after_prompt, prompt_ids, tokenize_chat
 from tuneforge.kit.models import load_model
 from tuneforge.kit.rows import read_rows
 
+from .adapters.reference import make_alike
 from .dpo import Dpo
 from .loading import load_for_training, longest_row, padding_tokenizer, placed
 from .loop import Quiet, fit, save
@@ -89,22 +90,12 @@ def align(options: Dpo, model: Model | Adapter, step: Step) -> None:
         peft_config=adapted.config,
         callbacks=adapted.callbacks,
     )
-    _make_alike(trainer.model)
+    make_alike(trainer.model)
     trainer.row_lengths = tokens
     fit(trainer, options, step, HeldOut(held_out, pair_count, _FIGURES))
     if held_out.kept:
         step.metrics(eval_pairs=held_out.kept)
     save(trainer, model, step, adapted)
-
-
-def _make_alike(model: Any) -> None:
-    """Makes the reference adapter, where there is one, what the adapter is: TRL copies some of its weights only."""
-    weights = dict(model.named_parameters()) | dict(model.named_buffers())
-    for name, weight in weights.items():
-        parts = ["ref" if part == "default" else part for part in name.split(".")]
-        reference = weights.get(".".join(parts))
-        if "ref" in parts and reference is not None and reference is not weight:
-            reference.data.copy_(weight.data)
 
 
 _UNDECIDED: dict[str, Callable[[float], float]] = {

@@ -38,3 +38,6 @@ PAIRS = [
     }
     for chat in CHATS
 ]
+PROMPTS = [
+    {"prompt": chat["messages"][:1], "reference": chat["messages"][1]["content"], "tools": None} for chat in CHATS
+]

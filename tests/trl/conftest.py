@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trl.colours import CHATS, PAIRS
-from tuneforge import Adapter, ChatData, Model, PreferenceData, Step, TextData
+from tests.trl.colours import CHATS, PAIRS, PROMPTS
+from tuneforge import Adapter, ChatData, Model, PreferenceData, PromptData, Step, TextData
 from tuneforge.kit.rows import write_rows
 from tuneforge.stages import Method
 from tuneforge_models import fresh
@@ -49,6 +49,14 @@ def make_pairs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Prefer
 
 
 @pytest.fixture(scope="session")
+def make_prompts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PromptData]:
+    def make(train: Iterable[Any] = PROMPTS, held_out: Iterable[Any] = ()) -> PromptData:
+        return PromptData(_data(tmp_path_factory.mktemp("prompts"), train, held_out), "8" * 64)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_texts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TextData]:
     """Text data of documents, and of pairs of a prompt and its completion."""
 
@@ -65,17 +73,18 @@ def _text(text: str | tuple[str, str]) -> dict[str, str | None]:
 
 
 class Run:
-    """A step that was carried out: its result, what it reported on the way, and its figures."""
+    """A step that was carried out: its result, what it reported on the way, and its figures. `more` are other inputs."""
 
     def __init__(self, method: Method, model: Model | Adapter, data: Any, folder: Path, **of_step: Any) -> None:
         self.events: list[dict[str, Any]] = []
         for name in ("out", "scratch"):
             (folder / name).mkdir(exist_ok=True)
         send = of_step.pop("send", self.events.append)
+        more = of_step.pop("more", {})
         self.step = Step("fit", folder / "out", folder / "scratch", seed=1, threads=1, send=send)
         if method.prepare is not None:
-            method.prepare(model=model, data=data, step=self.step)
-        method.run(model=model, data=data, step=self.step)
+            method.prepare(model=model, data=data, step=self.step, **more)
+        method.run(model=model, data=data, step=self.step, **more)
         self.figures = self.step.figures
         self.losses = [event["figures"]["loss"] for event in self.events if event["event"] == "progress"]
         self.log = [event["text"] for event in self.events if event["event"] == "log"]
