@@ -177,7 +177,7 @@ class PreferenceData(_Data):
 
 class PromptData(_Data):
     """Prompts that a model answers by itself while it is trained: `train-*.parquet` and `held_out-*.parquet` with the
-    columns prompt, messages up to an answer; reference, the answer that a reward may compare with, or null; and tools."""
+    columns prompt: messages up to an answer; reference: what a reward may compare that with, or null; and tools."""
 
     kind = "prompt-data"
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tuneforge import Facts, Finding, StepError
 
-from .asking import PROMPT_SHAPES
+from .asking import PLAIN, PROMPT_SHAPES
 from .messages import LeftOutError
 from .reading import Rows, counted
 from .shapes import CHAT_SHAPES, NO_SHAPE, PREFERENCE_SHAPES, TEXT_SHAPES, Recogniser, Shape
@@ -157,7 +157,9 @@ def _fix(columns: Sequence[str], recogniser: Recogniser, called: Called) -> str:
         mapping = _mapping(shape, columns, recogniser, called)
         if mapping:
             return f"Add `columns: {{{', '.join(f'{ours}: {theirs}' for ours, theirs in mapping.items())}}}`. {shapes}"
-    if recogniser.shapes[0] not in PROMPT_SHAPES and PROMPT_SHAPES[-1].fits(columns):
+    others = (*CHAT_SHAPES, *PREFERENCE_SHAPES)
+    alone = PLAIN.fits(columns) and not any(shape.fits(columns) for shape in others)
+    if alone and recogniser.shapes[0] in others:
         return "These are rows for `format: prompts`."
     return f"Say with columns what is what, as in `columns: {{{recogniser.shapes[-1].required[0]}: ...}}`. {shapes}"
 

@@ -85,9 +85,15 @@ _OF_CHATS: Mapping[str, Convert] = {
     "completion": _completion,
 }
 
+PLAIN = Shape("prompts", ("prompt",), _ASIDE, _prompts)
+"""Prompts alone, or beside a reference."""
+
 PROMPT_SHAPES = (
-    *(Shape(pair.name, pair.required, (*pair.optional, "reference"), _better(pair.convert)) for pair in PREFERENCE_SHAPES),
+    *(
+        Shape(pair.name, pair.required, (*pair.optional, "reference"), _better(pair.convert))
+        for pair in PREFERENCE_SHAPES
+    ),
     *(Shape(chat.name, chat.required, (*chat.optional, "reference"), _OF_CHATS[chat.name]) for chat in CHAT_SHAPES),
-    Shape("prompts", ("prompt",), _ASIDE, _prompts),
+    PLAIN,
 )
 """Those of `format: prompts`, the first that fits being taken."""

@@ -41,9 +41,7 @@ class PromptColumns(Columns):
     chosen: str | None = Field(
         None, description="The better answer of a preference pair.", also=("preferred", "accepted", "winner")
     )
-    rejected: str | None = Field(
-        None, description="The worse one, which is not used.", also=("dispreferred", "loser")
-    )
+    rejected: str | None = Field(None, description="The worse one, which is not used.", also=("dispreferred", "loser"))
     system: str | None = Field(None, description="The system prompt of a row.", also=("field_system",))
     tools: str | None = Field(
         None, description="The tools of a row: a list of JSON schemas, or JSON text of one.", also=("functions",)

@@ -73,7 +73,10 @@ def _text(text: str | tuple[str, str]) -> dict[str, str | None]:
 
 
 class Run:
-    """A step that was carried out: its result, what it reported on the way, and its figures. `more` are other inputs."""
+    """A step that was carried out: its result, what it reported on the way, and its figures.
+
+    `more` are its other inputs.
+    """
 
     def __init__(self, method: Method, model: Model | Adapter, data: Any, folder: Path, **of_step: Any) -> None:
         self.events: list[dict[str, Any]] = []

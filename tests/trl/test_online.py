@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from tests.trl.colours import CHATS, PROMPTS
 from tests.trl.test_resume import killed_at
-from tuneforge import Model, PromptData, StepError
+from tuneforge import Model, StepError
 from tuneforge.inputs import inputs_of
 from tuneforge.kit.chats import prompt_ids, terminator, tokenize_chat
 from tuneforge.kit.models import load_tokenizer
@@ -171,7 +168,13 @@ def test_the_split_of_a_batch_does_not_matter(begun: Any, make_prompts: Any, car
     "options",
     [
         {"loss": "cispo", "scale_rewards": "none", "temperature": 0.9, "top_p": 0.9, "top_k": 50},
-        {"loss": "grpo", "importance_sampling": "sequence", "epsilon": 0.1, "epsilon_high": 0.3, "mask_truncated": True},
+        {
+            "loss": "grpo",
+            "importance_sampling": "sequence",
+            "epsilon": 0.1,
+            "epsilon_high": 0.3,
+            "mask_truncated": True,
+        },
         pytest.param({"loss": "sapo", "scale_rewards": "batch"}, marks=pytest.mark.whole),
     ],
     ids=lambda options: options["loss"],
@@ -201,7 +204,10 @@ def test_several_rewards_are_weighted_and_told_by_their_names(
     method = Grpo(**SHORT | {"rewards": rewards}, steps=2, reward_model_weight=0.5)
     run = carry_out(method, begun.result, make_prompts(held_out=PROMPTS), more={"reward_model": judge})
     names = {"exact": 2, "word": 1, "json_schema": 1, "length": 1, "brief": -1, "model": 0.5}
-    for prefix, figures in (("", [told(run, name)[0] for name in ("reward",)]), ("eval_", [run.figures["eval_reward"]])):
+    for prefix, figures in (
+        ("", [told(run, name)[0] for name in ("reward",)]),
+        ("eval_", [run.figures["eval_reward"]]),
+    ):
         each = {
             name: told(run, f"reward_{name}")[0] if not prefix else run.figures[f"eval_reward_{name}"] for name in names
         }
@@ -225,8 +231,14 @@ def test_numbers_are_compared(begun: Any, make_prompts: Any, carry_out: Any) -> 
 @pytest.mark.parametrize(
     ("code", "problem"),
     [
-        ("def score(answer): return 1 / 0", "the reward score raised ZeroDivisionError: division by zero on the prompt"),
-        ("def score(answer): return None", "the reward score raised TypeError: it gave None, which is no number on the"),
+        (
+            "def score(answer): return 1 / 0",
+            "the reward score raised ZeroDivisionError: division by zero on the prompt",
+        ),
+        (
+            "def score(answer): return None",
+            "the reward score raised TypeError: it gave None, which is no number on the",
+        ),
         ("def score(answer): return float('nan')", "the reward score gave nan on the prompt"),
     ],
 )
@@ -277,7 +289,8 @@ def test_the_best_on_held_out_prompts_is_kept(begun: Any, make_prompts: Any, car
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("loss", "kind"), [("sigmoid", "whole"), ("hinge", "new"), pytest.param("ipo", "continued", marks=pytest.mark.whole)]
+    ("loss", "kind"),
+    [("sigmoid", "whole"), ("hinge", "new"), pytest.param("ipo", "continued", marks=pytest.mark.whole)],
 )
 def test_the_better_of_two_answers_becomes_likelier(
     loss: str, kind: str, begun: Any, adapter: Any, make_prompts: Any, carry_out: Any
@@ -311,9 +324,7 @@ def test_prompts_without_room_for_an_answer_are_left_out(begun: Any, make_prompt
 
 
 @pytest.mark.slow
-def test_nothing_is_printed(
-    begun: Any, make_prompts: Any, carry_out: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_printed(begun: Any, make_prompts: Any, carry_out: Any, capfd: pytest.CaptureFixture[str]) -> None:
     carry_out(Grpo(**SHORT, steps=1, gradient_checkpointing=True), begun.result, make_prompts(held_out=PROMPTS))
     assert capfd.readouterr().out == ""
 
@@ -339,9 +350,10 @@ def test_what_cannot_be_is_found_by_the_plan() -> None:
     assert [field for field, _ in found(adapter={"type": "prefix"})] == ["adapter.type"]
     soft = Facts(Adapter, {"peft_type": "PROMPT_TUNING"}, base=Facts(Model))
     assert [field for field, _ in found(facts={"model": [soft]})] == ["adapter.type"]
-    assert ("liger", "liger replaces the forward pass by which the probabilities of answers are computed here") in found(
-        liger=True
-    )
+    assert (
+        "liger",
+        "liger replaces the forward pass by which the probabilities of answers are computed here",
+    ) in found(liger=True)
     assert found(reward_model_weight=2) == [
         ("reward_model_weight", "reward_model_weight is of a reward_model, and there is none")
     ]

@@ -143,7 +143,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "length": ({"type": "length"}, "rewards.0.most", "length has neither least nor most, so every answer is right"),
     "lengths": ({"type": "length", "least": 3, "most": 2}, "rewards.0.least", "no answer has at least 3"),
     "module": ({"type": "function", "function": "nowhere.to:go"}, "rewards.0.function", "there is no module nowhere"),
-    "submodule": ({"type": "function", "function": "json.nowhere:go"}, "rewards.0.function", "there is no module json.n"),
+    "submodule": (
+        {"type": "function", "function": "json.nowhere:go"},
+        "rewards.0.function",
+        "there is no module json.n",
+    ),
     "name": ({"type": "function", "function": "json.decoder:nothing"}, "rewards.0.function", "decoder.py has no func"),
     "parameters": (
         {"type": "function", "function": "json.scanner:py_make_scanner"},

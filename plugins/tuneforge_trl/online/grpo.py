@@ -29,16 +29,16 @@ class Grpo(Groups, Align):
     loss: Literal["grpo", "dapo", "dr_grpo", "cispo", "sapo"] = Field(
         "dapo",
         also=("loss_type", "policy_loss", "loss_agg_mode"),
-        description="How the tokens of answers are averaged and clipped: grpo, each answer alike, so that tokens of long "
-        "ones count less; dapo, each token of a batch alike; dr_grpo, as dapo, but over a constant; cispo and sapo, with "
-        "softer clipping.",
+        description="How the tokens of answers are averaged and clipped: grpo, each answer alike, so that tokens of "
+        "long ones count less; dapo, each token of a batch alike; dr_grpo, as dapo, but over a constant; cispo and "
+        "sapo, with softer clipping.",
     )
     beta: float = Field(
         0.0,
         ge=0,
         also=("kl_coef", "kl_loss_coef", "kl_beta", "init_kl_coef"),
-        description="How closely the model is held to the reference, by the KL divergence of each token in nats; 0: not "
-        "at all, and there is no reference.",
+        description="How closely the model is held to the reference, by the KL divergence of each token in nats; "
+        "0: not at all, and there is no reference.",
     )
     epsilon_high: float | None = Field(
         None,

@@ -77,8 +77,8 @@ class Online(Sampling, Training):
         None,
         ge=1,
         also=("cutoff_len", "sequence_len", "max_seq_length", "max_seq_len", "model_max_length", "block_size"),
-        description="Longest prompt and answer together, in tokens: prompts that leave no room for `max_new_tokens` are "
-        "left out and counted. Where it is not set, the model's context, at most 4096.",
+        description="Longest prompt and answer together, in tokens: prompts that leave no room for `max_new_tokens` "
+        "are left out and counted. Where it is not set, the model's context, at most 4096.",
     )
 
     @property
@@ -178,8 +178,8 @@ class Groups(Online):
         None,
         ge=1,
         also=("rollout_batch_size", "steps_per_generation", "train_prompt_bsz"),
-        description="Answers that are drawn at a time, a multiple of `batch_size`; as many where it is not set. Of more, "
-        "later steps learn from answers of the model as it was.",
+        description="Answers that are drawn at a time, a multiple of `batch_size`; as many where it is not set. Of "
+        "more, later steps learn from answers of the model as it was.",
     )
     num_iterations: int = Field(
         1,
@@ -191,8 +191,8 @@ class Groups(Online):
         0.2,
         gt=0,
         also=("cliprange", "clip_ratio", "eps_clip"),
-        description="How far the probability of an answer may move, as a share of what it was when it was drawn, before "
-        "it is learnt from no more.",
+        description="How far the probability of an answer may move, as a share of what it was when it was drawn, "
+        "before it is learnt from no more.",
     )
     mask_truncated: bool = Field(
         False,

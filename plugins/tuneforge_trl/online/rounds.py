@@ -17,9 +17,7 @@ class Rounds(Sampler[int]):
     `generations` times in a row, and a round `repeats` times: once for every micro batch that its answers are used in.
     """
 
-    def __init__(
-        self, rows: int, *, prompts: int, generations: int, repeats: int, rounds: int, seed: int
-    ) -> None:
+    def __init__(self, rows: int, *, prompts: int, generations: int, repeats: int, rounds: int, seed: int) -> None:
         self._rows, self._prompts, self._generations = rows, prompts, generations
         self._repeats, self._rounds, self._seed = repeats, rounds, seed
 

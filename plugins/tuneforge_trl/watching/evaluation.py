@@ -130,8 +130,9 @@ def plan(
 ) -> tuple[int, int]:
     """Steps between measurements, and how many rows each has; (0, 0) where there are none.
 
-    `learnt` is how many tokens the training learns from in all, `held_out` how many each held-out row has, `cost` what one
-    of these costs as a share of one that is learnt from. By tokens and not by the clock: what is kept may depend on it, and must be the same on every machine.
+    `learnt` is how many tokens the training learns from in all, `held_out` how many each held-out row has, `cost` what
+    one of these costs as a share of one that is learnt from. By tokens and not by the clock: what is kept may depend on
+    it, and must be the same on every machine.
     """
     if not held_out:
         return 0, 0

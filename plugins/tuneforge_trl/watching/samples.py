@@ -133,9 +133,7 @@ def greedy(model: Any, prompts: Sequence[list[int]], stops: list[int], tokens: i
     for row, prompt in enumerate(prompts):  # on the left, so that each is followed by its answer
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    config = GenerationConfig(
-        do_sample=False, max_new_tokens=tokens, eos_token_id=stops or None, pad_token_id=padding
-    )
+    config = GenerationConfig(do_sample=False, max_new_tokens=tokens, eos_token_id=stops or None, pad_token_id=padding)
     training, own = model.training, inner.generation_config
     model.eval()
     try:

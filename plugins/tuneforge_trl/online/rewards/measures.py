@@ -75,13 +75,11 @@ def find_number(text: str) -> Fraction | None:
     boxed = _last_boxed(text)
     # Some write the minus of typesetters.
     plain = _FRACTION.sub(r"\1\2/\3", (text if boxed is None else boxed).replace("\u2212", "-"))
-    last = None
-    for last in _NUMBER.finditer(plain):
-        pass
-    if last is None:
+    numbers = [found[0] for found in _NUMBER.finditer(plain)]
+    if not numbers:
         return None
     try:
-        return Fraction(last[0].replace(",", ""))
+        return Fraction(numbers[-1].replace(",", ""))
     except (ValueError, ZeroDivisionError):
         return None
 
