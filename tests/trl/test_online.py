@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.trl.colours import CHATS, PROMPTS
 from tests.trl.test_resume import killed_at
@@ -22,6 +24,13 @@ from tuneforge_trl.sft import Sft
 LORA = {"type": "lora", "r": 8}
 EXACT = {"type": "exact"}
 SHORT = {"batch_size": 28, "num_generations": 4, "max_new_tokens": 8, "rewards": [EXACT], "samples": 0}
+MANY = SHORT | {
+    "batch_size": 112,
+    "num_generations": 16,
+    "learning_rate": 2e-3,
+    "schedule": "constant",
+    "warmup": 0.2,
+}
 KINDS: dict[str, type[Grpo] | type[Rloo]] = {"grpo": Grpo, "rloo": Rloo}
 
 
@@ -43,40 +52,46 @@ def told(run: Any, name: str) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("grpo", "whole"),
-        ("grpo", "new"),
-        ("rloo", "continued"),
-        pytest.param("grpo", "continued", marks=pytest.mark.whole),
-        pytest.param("rloo", "whole", marks=pytest.mark.whole),
-        pytest.param("rloo", "new", marks=pytest.mark.whole),
-    ],
-)
-def test_answers_with_a_higher_reward_become_likelier(
-    name: str, kind: str, begun: Any, adapter: Any, make_prompts: Any, carry_out: Any
-) -> None:
-    rate = 1e-3 if kind == "whole" else 1e-2
-    method = KINDS[name](
-        **SHORT, steps=15, learning_rate=rate, beta=0.01, adapter=LORA if kind == "new" else None, evaluate_every=5
-    )
-    model = adapter.result if kind == "continued" else begun.result
-    run = carry_out(method, model, make_prompts(held_out=PROMPTS))
+@pytest.mark.parametrize("name", KINDS)
+def test_answers_with_a_higher_reward_become_likelier(name: str, begun: Any, make_prompts: Any, carry_out: Any) -> None:
+    method = KINDS[name](**MANY, steps=14, beta=0.01, evaluate_every=7)
+    run = carry_out(method, begun.result, make_prompts(held_out=PROMPTS))
     rewards = told(run, "reward")
-    assert len(rewards) == 15
-    assert rewards[0] < 0.7
-    assert sum(rewards[-3:]) / 3 > rewards[0] + 0.2
+    assert len(rewards) == 14
+    assert rewards[0] < 0.4
+    assert sum(rewards[-3:]) / 3 > rewards[0] + 0.12
+    assert told(run, "reward_exact") == rewards
     assert run.figures["eval_reward"] == run.figures["eval_reward_exact"] >= 0.8
+    for figure in ("entropy", "answer_tokens", "no_signal"):
+        assert len(told(run, figure)) == 14
+    assert (run.figures["prompts"], run.figures["eval_prompts"], run.figures["steps"]) == (7, 7, 14)
     # To begin with, the model is the reference: had it another one, it would be away from it.
     assert told(run, "kl")[0] == pytest.approx(0, abs=1e-5)
     assert told(run, "kl")[-1] > 0.001
-    assert told(run, "reward_exact") == rewards
-    for figure in ("entropy", "answer_tokens", "no_signal"):
-        assert len(told(run, figure)) == 15
-    assert (run.figures["prompts"], run.figures["eval_prompts"], run.figures["steps"]) == (7, 7, 15)
-    whole = kind == "whole"
-    assert run.step.base == (None if whole else begun.result.digest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("grpo", "new"),
+        ("rloo", "continued"),
+        pytest.param("grpo", "continued", marks=pytest.mark.whole),
+        pytest.param("rloo", "new", marks=pytest.mark.whole),
+    ],
+)
+def test_an_adapter_is_held_to_what_it_was(
+    name: str, kind: str, begun: Any, adapter: Any, make_prompts: Any, carry_out: Any
+) -> None:
+    model = adapter.result if kind == "continued" else begun.result
+    method = KINDS[name](**SHORT, steps=3, learning_rate=1e-2, beta=0.01, adapter=LORA if kind == "new" else None)
+    run = carry_out(method, model, make_prompts())
+    assert told(run, "kl")[0] == pytest.approx(0, abs=1e-5)
+    assert abs(told(run, "kl")[-1]) > 1e-4
+    assert run.step.base == begun.result.digest
+    before, after = (load_file(each.step.out / "adapter_model.safetensors") for each in (adapter, run))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
     if kind == "continued":
         assert run.files().keys() == adapter.files().keys()
         assert run.figures["trainable_parameters"] == adapter.figures["trainable_parameters"]
@@ -184,7 +199,8 @@ def test_other_losses(options: dict[str, Any], begun: Any, make_prompts: Any, ca
     run = carry_out(method, begun.result, make_prompts())
     rewards = told(run, "reward")
     assert len(rewards) == 8, "there is one at each round of answers"
-    assert max(rewards[-3:]) > rewards[0]
+    before, after = (load_file(each.step.out / "model.safetensors") for each in (begun, run))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.slow
@@ -271,20 +287,18 @@ def test_the_best_on_held_out_prompts_is_kept(begun: Any, make_prompts: Any, car
     """What is rewarded in training is what loses the reward on held-out prompts, so the first measurement is best."""
     mistaken = [row | {"reference": "blue"} for row in PROMPTS]
     run = carry_out(
-        Grpo(**SHORT, steps=20, learning_rate=3e-3, evaluate_every=4, patience=2),
+        Grpo(**SHORT, steps=20, learning_rate=1e-3, evaluate_every=2, patience=3),
         begun.result,
         make_prompts(mistaken, PROMPTS[1:]),
     )
     rewards = told(run, "eval_reward")
     best = max(place for place, value in enumerate(rewards) if value == max(rewards))
     assert best < len(rewards) - 1
-    assert run.figures["kept_step"] == 4 * (best + 1)
+    assert run.figures["kept_step"] == 2 * (best + 1)
     assert run.figures["eval_reward"] == pytest.approx(rewards[best])
-    assert f"with the highest held-out reward ({rewards[best]:.4g})" in run.log[-1] or any(
-        f"with the highest held-out reward ({rewards[best]:.4g})" in line for line in run.log
-    )
+    assert any(f"with the highest held-out reward ({rewards[best]:.4g})" in line for line in run.log)
     if run.figures["steps"] < 20:
-        assert "no higher held-out reward for 2 measurements: the training ends here" in run.log
+        assert "no higher held-out reward for 3 measurements: the training ends here" in run.log
 
 
 @pytest.mark.slow
@@ -295,19 +309,20 @@ def test_the_best_on_held_out_prompts_is_kept(begun: Any, make_prompts: Any, car
 def test_the_better_of_two_answers_becomes_likelier(
     loss: str, kind: str, begun: Any, adapter: Any, make_prompts: Any, carry_out: Any
 ) -> None:
-    rate = 1e-3 if kind == "whole" else 1e-2
+    shared = {name: value for name, value in MANY.items() if name != "num_generations"}
+    rate = 2e-3 if kind == "whole" else 3e-3
     method = OnlineDpo(
-        **{name: value for name, value in SHORT.items() if name != "num_generations"} | {"batch_size": 14},
-        steps=15,
-        learning_rate=rate,
+        **shared | {"batch_size": 56, "learning_rate": rate},
+        steps=14 if kind == "whole" else 2,
         loss=loss,
         beta=0.1,
         adapter=LORA if kind == "new" else None,
     )
     run = carry_out(method, adapter.result if kind == "continued" else begun.result, make_prompts(held_out=PROMPTS))
     rewards = told(run, "reward")
-    assert sum(rewards[-3:]) / 3 > rewards[0] + 0.1
-    assert run.figures["eval_reward"] >= 0.8
+    if kind == "whole":
+        assert sum(rewards[-3:]) / 3 > rewards[0] + 0.06
+        assert run.figures["eval_reward"] >= 0.8
     undecided = told(run, "no_signal")[0]
     # To begin with, the model is the reference, and pairs that are equally good count for nothing.
     first = {"sigmoid": 0.6931, "hinge": 1.0, "ipo": 25.0}[loss]

@@ -130,20 +130,20 @@ class Online(Sampling, Training):
                 "Leave liger out.",
                 field="liger",
             )
-        for given in facts.get("model", ()):
-            yield from self._check_model(given)
-
-    def _check_model(self, given: Facts) -> Iterator[Finding]:
-        kind = self.adapter.kind if isinstance(self.adapter, BeforeText) else ""
-        if not kind and given.kind is Adapter and is_prompt(peft_type(given.config)):
-            kind = peft_type(given.config)
-        if kind:
+        models = facts.get("model", ())
+        given = (peft_type(model.config) for model in models if model.kind is Adapter)
+        before_text = self.adapter.kind if isinstance(self.adapter, BeforeText) else next(filter(is_prompt, given), "")
+        if before_text:
             yield Finding(
-                f"{kind} adapters stand before the text, where the probabilities of answers are not computed here",
+                f"{before_text} adapters stand before the text, where the probabilities of answers are not computed here",
                 "Take lora, or another adapter on the layers.",
                 field="adapter.type",
             )
-        context = context_length(given.model.config)
+        for model in models:
+            yield from self._check_room(model)
+
+    def _check_room(self, model: Facts) -> Iterator[Finding]:
+        context = context_length(model.model.config)
         longest = min(self.max_length or context or self.max_new_tokens + 1, context or self.max_new_tokens + 1)
         if self.max_new_tokens >= longest:
             yield Finding(
