@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from tuneforge import Adapter, Align, Field, Finding, Known, Model, PromptData, RewardAdapter, RewardModel, Step
+from tuneforge import Adapter, Field, Finding, Known, Model, PromptData, RewardAdapter, RewardModel, Step
 
 from .options import NEEDS, Groups
 
 
-class Grpo(Groups, Align):
+class Grpo(Groups):
     """Group relative policy optimization: of several answers to a prompt, those with the higher reward become likelier.
 
     An answer's advantage is its reward less the mean of its group, over the group's standard deviation. With `beta` the

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from tuneforge import Adapter, Align, Field, Model, PromptData, RewardAdapter, RewardModel, Step
+from tuneforge import Adapter, Field, Model, PromptData, RewardAdapter, RewardModel, Step
 
 from .options import NEEDS, Online
 
 
-class OnlineDpo(Online, Align):
+class OnlineDpo(Online):
     """Online direct preference optimization: of two answers to a prompt, that with the higher reward becomes likelier.
 
     Both are drawn from the model as it is, and a reward model, or rewards of the recipe, tell which is the better; two

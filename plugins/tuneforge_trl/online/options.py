@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from tuneforge import (
     Adapter,
+    Align,
     Facts,
     Field,
     Finding,
@@ -28,7 +29,7 @@ from .rewards import AnyReward, check_rewards
 NEEDS = tuple(sorted((*TRAINING, "jsonschema>=4.20")))
 
 
-class Online(Sampling, Training):
+class Online(Sampling, Training, Align):
     """How answers are drawn and rewarded, and what of them is learnt from."""
 
     strategies: ClassVar[tuple[type[Strategy], ...]] = ()  # answers are drawn in one process
@@ -132,10 +133,11 @@ class Online(Sampling, Training):
             )
         models = facts.get("model", ())
         given = (peft_type(model.config) for model in models if model.kind is Adapter)
-        before_text = self.adapter.kind if isinstance(self.adapter, BeforeText) else next(filter(is_prompt, given), "")
+        new = self.adapter.kind if isinstance(self.adapter, BeforeText) else ""
+        before_text = new or next(filter(is_prompt, given), "")
         if before_text:
             yield Finding(
-                f"{before_text} adapters stand before the text, where the probabilities of answers are not computed here",
+                f"{before_text} adapters stand before the text, where no probabilities of answers are computed here",
                 "Take lora, or another adapter on the layers.",
                 field="adapter.type",
             )

@@ -1,11 +1,11 @@
 """REINFORCE with a leave-one-out baseline, as a method of the align stage."""
 
-from tuneforge import Adapter, Align, Field, Model, PromptData, RewardAdapter, RewardModel, Step
+from tuneforge import Adapter, Field, Model, PromptData, RewardAdapter, RewardModel, Step
 
 from .options import NEEDS, Groups
 
 
-class Rloo(Groups, Align):
+class Rloo(Groups):
     """REINFORCE, leave one out: each answer's reward is compared with the mean of the others to the same prompt.
 
     An answer is one action, learnt from as a whole. Its reward is lessened by `beta` times how much likelier it is than
