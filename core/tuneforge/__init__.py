@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         GgufAdapter,
         Model,
         PreferenceData,
+        PromptData,
         QuantizedModel,
         Release,
         Report,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     )
     from .errors import Finding, StepError
     from .extensions import Addition, Extension, Wiring
-    from .fields import Field, Source, Target
+    from .fields import Field, Function, Source, Target
     from .hookspecs import hookimpl
     from .launch.hardware import Hardware
     from .launch.options import Launch, Strategy
@@ -53,11 +54,12 @@ __version__ = "0.1.0"
 _MODULES = {
     "artifacts": (
         *("Adapter", "Artifact", "ChatData", "Facts", "FeedbackData", "Gguf", "GgufAdapter", "Model"),
-        *("PreferenceData", "QuantizedModel", "Release", "Report", "RewardAdapter", "RewardModel", "TextData"),
+        *("PreferenceData", "PromptData", "QuantizedModel", "Release", "Report", "RewardAdapter", "RewardModel"),
+        "TextData",
     ),
     "errors": ("Finding", "StepError"),
     "extensions": ("Addition", "Extension", "Wiring"),
-    "fields": ("Field", "Source", "Target"),
+    "fields": ("Field", "Function", "Source", "Target"),
     "hookspecs": ("hookimpl",),
     "launch.hardware": ("Hardware",),
     "launch.options": ("Launch", "Strategy"),
@@ -88,6 +90,7 @@ __all__ = [
     "Finding",
     "Follower",
     "Format",
+    "Function",
     "Gguf",
     "GgufAdapter",
     "Hardware",
@@ -101,6 +104,7 @@ __all__ = [
     "Method",
     "Model",
     "PreferenceData",
+    "PromptData",
     "Publish",
     "Quantize",
     "QuantizedModel",

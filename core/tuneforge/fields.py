@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BeforeValidator, PlainSerializer, SerializationInfo
 
+from .functions import counted
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -89,3 +91,25 @@ def _where(value: Path, info: SerializationInfo) -> str:
 
 Target = Annotated[Path, BeforeValidator(_target), PlainSerializer(_where)]
 """Where a publication is written: relative to the working folder, since recipes may lie inside an installed package."""
+
+
+def _function(value: Any) -> Any:
+    where, _, name = str(value).rpartition(":")
+    parts = [name] if where.endswith(".py") else [name, *where.split(".")]
+    if not isinstance(value, str) or not all(part.isidentifier() for part in parts):
+        raise ValueError("a function is written file.py:name or package.module:name")
+    folder = value.mark.folder if isinstance(value, Text) else Path()
+    return f"{_from(folder, where)}:{name}" if where.endswith(".py") else f"{where}:{name}"
+
+
+def _function_by_content(value: str, info: SerializationInfo) -> str:
+    where, _, name = value.rpartition(":")
+    context = info.context if isinstance(info.context, dict) else {}
+    digest = context.get("digest")
+    code = counted(where) if digest else None
+    return f"{digest(code)}:{name}" if digest and code else value
+
+
+Function = Annotated[str, BeforeValidator(_function), PlainSerializer(_function_by_content)]
+"""A function of a file, `file.py:name` relative to the recipe, or of a module, `package.module:name`: counted by the
+content of the file or package that it is in."""

@@ -419,8 +419,8 @@ def _refer(plan: Plan, spec: StepSpec, name: str, wire: str) -> None:
 
 
 def _place(plan: Plan, spec: StepSpec, option: str) -> str:
-    keys = ("steps", spec.name, "with", *option.split(".")) if option else ("steps", spec.name)
-    return plan.recipe.document.place(keys)
+    parts = [int(part) if part.isdigit() else part for part in option.split(".")]  # of a list, its entries
+    return plan.recipe.document.place(("steps", spec.name, *(("with", *parts) if option else ())))
 
 
 def _place_of_input(plan: Plan, spec: StepSpec, name: str) -> str:

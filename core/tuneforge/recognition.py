@@ -20,6 +20,7 @@ from .artifacts import (
     GgufAdapter,
     Model,
     PreferenceData,
+    PromptData,
     QuantizedModel,
     Release,
     Report,
@@ -30,7 +31,7 @@ from .artifacts import (
     read_json,
 )
 
-DATA = (ChatData, FeedbackData, PreferenceData, TextData, Dataset)
+DATA = (ChatData, FeedbackData, PreferenceData, PromptData, TextData, Dataset)
 _FOOTER = 64 << 10
 """Bytes at the end of a Parquet file within which its columns are named."""
 _CONFIGS = ("config.json", "adapter_config.json")
@@ -126,5 +127,6 @@ _OF_DATA: _Fitting = (
     (PreferenceData, _has("chosen", "rejected")),
     (FeedbackData, _has("answer", "label")),
     (ChatData, _has("messages")),
+    (PromptData, _has("prompt", "reference")),
     (TextData, _has("completion")),
 )

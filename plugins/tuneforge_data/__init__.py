@@ -1,4 +1,4 @@
-"""Data: raw rows into conversations, preference pairs, judged answers and texts."""
+"""Data: raw rows into conversations, preference pairs, judged answers, prompts and texts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from .completion import Completion
 from .feedback import Feedback
 from .options import DataFormat
 from .preference import Preference
+from .prompts import Prompts
 
-__all__ = ["Chat", "Completion", "Feedback", "Preference"]
+__all__ = ["Chat", "Completion", "Feedback", "Preference", "Prompts"]
 
 
 class Planned(Protocol):
@@ -31,7 +32,7 @@ class Planned(Protocol):
 
 @hookimpl
 def register_format() -> list[type[Format]]:
-    return [Chat, Completion, Feedback, Preference]
+    return [Chat, Completion, Feedback, Preference, Prompts]
 
 
 @hookimpl

@@ -12,6 +12,7 @@ from typing import Literal
 
 from tuneforge import Facts, Finding, StepError
 
+from .asking import PLAIN, PROMPT_SHAPES
 from .messages import LeftOutError
 from .reading import Rows, counted
 from .shapes import CHAT_SHAPES, FEEDBACK_SHAPES, NO_SHAPE, PREFERENCE_SHAPES, TEXT_SHAPES, Recogniser, Shape
@@ -156,6 +157,10 @@ def _fix(columns: Sequence[str], recogniser: Recogniser, called: Called) -> str:
         mapping = _mapping(shape, columns, recogniser, called)
         if mapping:
             return f"Add `columns: {{{', '.join(f'{ours}: {theirs}' for ours, theirs in mapping.items())}}}`. {shapes}"
+    others = (*CHAT_SHAPES, *PREFERENCE_SHAPES)
+    alone = PLAIN.fits(columns) and not any(shape.fits(columns) for shape in others)
+    if alone and recogniser.shapes[0] in others:
+        return "These are rows for `format: prompts`."
     return f"Say with columns what is what, as in `columns: {{{recogniser.shapes[-1].required[0]}: ...}}`. {shapes}"
 
 
@@ -178,6 +183,8 @@ def _mapping(shape: Shape, columns: Sequence[str], recogniser: Recogniser, calle
 
 def _other_method(columns: Sequence[str], recogniser: Recogniser) -> str:
     here = recogniser.shapes[0]
+    if here in PROMPT_SHAPES:
+        return ""  # it takes what the others take
     methods = {
         "feedback": FEEDBACK_SHAPES,  # before chat, of which it has the columns and one more
         "chat": CHAT_SHAPES,

@@ -15,9 +15,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from tuneforge import Adapter, ChatData, Model, QuantizedModel, Step
 from tuneforge.kit.chats import IGNORED, Tokens, prompt_ids, stop_tokens, tokenize_chat
 from tuneforge.kit.models import load_tokenizer
+from tuneforge.kit.records import find_record, is_right
 
 from .likelihood import likelihoods
-from .records import find_record
 from .subjects import (
     WITHOUT_ANSWER,
     LeftOutError,
@@ -162,12 +162,6 @@ def score(references: Sequence[str], answers: Sequence[Answer]) -> Scores:
     scores["finished"] = _share([answer.finished for answer in answers])
     scores["new_tokens"] = figure(sum(answer.tokens for answer in answers) / len(answers))
     return scores
-
-
-def is_right(reference: str, answer: str) -> bool:
-    """Whether an answer holds the record that its reference holds, or is the same text where that holds none."""
-    record = find_record(reference)
-    return reference == answer if record is None else bool(record == find_record(answer))
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

@@ -1,7 +1,10 @@
-"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preference optimization."""
+"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preferences, rewards."""
 
 from tuneforge import Align, Train, hookimpl
 
+from .online.grpo import Grpo
+from .online.online_dpo import OnlineDpo
+from .online.rloo import Rloo
 from .preferences.cpo import Cpo
 from .preferences.dpo import Dpo
 from .preferences.kto import Kto
@@ -19,4 +22,4 @@ def register_train() -> list[type[Train]]:
 
 @hookimpl
 def register_align() -> list[type[Align]]:
-    return [Cpo, Dpo, Kto, Orpo, Simpo]
+    return [Cpo, Dpo, Grpo, Kto, OnlineDpo, Orpo, Rloo, Simpo]

@@ -204,7 +204,7 @@ def _on_repeats(options: Training, data: Facts | None, large: bool) -> Iterator[
     """Steps, too, are epochs, once it is known how many rows there are. Of packed sequences it is not."""
     if not (large and options.steps and data and data.rows) or getattr(options, "packing", False):
         return
-    epochs = options.steps * options.batch_size / data.rows
+    epochs = options.steps * options.rows_a_step / data.rows
     usual = next(usual for usual in TABLE if usual.option == "epochs")
     if epochs > usual.high:
         yield Finding(

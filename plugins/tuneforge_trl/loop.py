@@ -22,7 +22,7 @@ from .options import Training
 from .spread.ranks import Spread, newest_checkpoint, whole_state
 from .spread.sharding import Assured
 from .watching.callback import Watch
-from .watching.evaluation import Evaluation, HeldOut
+from .watching.evaluation import Evaluation, HeldOutRows
 
 
 class Quiet(Spread):
@@ -60,7 +60,7 @@ def _sum(batches: Sequence[Mapping[str, torch.Tensor]], mask: str, other: str) -
     return sum(counts) if counts else None
 
 
-def fit(trainer: Trainer, options: Training, step: Step, held_out: HeldOut | None = None) -> None:
+def fit(trainer: Trainer, options: Training, step: Step, held_out: HeldOutRows | None = None) -> None:
     """Trains, from the newest whole checkpoint in `step.scratch` on if there is one, and measures the result."""
     own: Any = trainer.model
     for weight in own.parameters():

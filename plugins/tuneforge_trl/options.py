@@ -127,6 +127,11 @@ class Training(Watching, Speed):
         "ten minutes.",
     )
 
+    @property
+    def rows_a_step(self) -> float:
+        """How many rows of the data one optimisation step learns from."""
+        return self.batch_size
+
     def rate(self, *, full: float, adapter: float, is_adapter: bool) -> float:
         """The learning rate: as set, or the usual one for a full model or for an adapter of this type."""
         usual = self.adapter.usual_rate if self.adapter else 1.0

@@ -73,6 +73,7 @@ FOLDERS = {
     "chat-data": {"data.json": "{}", "train-0.parquet": "messages"},
     "preference-data": {"data.json": "{}", "train-0.parquet": "prompt chosen rejected"},
     "feedback-data": {"data.json": "{}", "train-0.parquet": "prompt answer label"},
+    "prompt-data": {"data.json": "{}", "train-0.parquet": "prompt reference tools"},
     "text-data": {"data.json": "{}", "train-0.parquet": "prompt completion"},
     "dataset": {"data.json": "{}", "train-0.parquet": "else"},
 }

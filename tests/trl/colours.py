@@ -45,3 +45,6 @@ FEEDBACK = [
     if label or place % 2
 ]
 """The same as single answers: seven with a thumb up, three with a thumb down."""
+PROMPTS = [
+    {"prompt": chat["messages"][:1], "reference": chat["messages"][1]["content"], "tools": None} for chat in CHATS
+]

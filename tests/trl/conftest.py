@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trl.colours import CHATS, FEEDBACK, PAIRS
-from tuneforge import Adapter, ChatData, FeedbackData, Model, PreferenceData, Step, TextData
+from tests.trl.colours import CHATS, FEEDBACK, PAIRS, PROMPTS
+from tuneforge import Adapter, ChatData, FeedbackData, Model, PreferenceData, PromptData, Step, TextData
 from tuneforge.kit.rows import write_rows
 from tuneforge.stages import Method
 from tuneforge_models import fresh
@@ -49,6 +49,14 @@ def make_pairs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Prefer
 
 
 @pytest.fixture(scope="session")
+def make_prompts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PromptData]:
+    def make(train: Iterable[Any] = PROMPTS, held_out: Iterable[Any] = ()) -> PromptData:
+        return PromptData(_data(tmp_path_factory.mktemp("prompts"), train, held_out), "8" * 64)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def make_texts(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TextData]:
     """Text data of documents, and of pairs of a prompt and its completion."""
 
@@ -73,7 +81,10 @@ def _text(text: str | tuple[str, str]) -> dict[str, str | None]:
 
 
 class Run:
-    """A step that was carried out: its result, what it reported on the way, and its figures."""
+    """A step that was carried out: its result, what it reported on the way, and its figures.
+
+    `more` are its other inputs.
+    """
 
     def __init__(
         self, method: Method, model: Model | Adapter, data: Any, folder: Path, reference: Any = None, **of_step: Any
@@ -82,7 +93,8 @@ class Run:
         for name in ("out", "scratch"):
             (folder / name).mkdir(exist_ok=True)
         send = of_step.pop("send", self.events.append)
-        inputs: dict[str, Any] = {"model": model, "data": data} | ({"reference": reference} if reference else {})
+        more = of_step.pop("more", {})
+        inputs: dict[str, Any] = {"model": model, "data": data, **more} | ({"reference": reference} if reference else {})
         self.step = Step("fit", folder / "out", folder / "scratch", seed=1, threads=1, send=send)
         if method.prepare is not None:
             method.prepare(**inputs, step=self.step)

@@ -13,9 +13,7 @@ from tuneforge.kit.adapters import peft_type
 from tuneforge.kit.models import full_model
 
 from ..adapters.engine import Adapted
-
-REF = "ref"
-"""The name of the adapter that is the reference, on the model that is trained."""
+from ..adapters.reference import REF, make_alike
 
 Place = Literal["off", "copy"] | Path | Model | Adapter
 """Where the reference is: the model with its adapter switched off; a copy of that adapter, made before it is trained;
@@ -50,14 +48,4 @@ def stand_by(model: Any, reference: Place | None) -> None:
         model.peft_config[REF].base_model_name_or_path = model.peft_config["default"].base_model_name_or_path
     elif reference == "copy":
         model.add_adapter(REF, model.peft_config["default"])
-        _make_alike(model)
-
-
-def _make_alike(model: Any) -> None:
-    """Makes the reference adapter what the adapter is: its weights, and what else it computes by."""
-    weights = dict(model.named_parameters()) | dict(model.named_buffers())
-    for name, weight in weights.items():
-        parts = [REF if part == "default" else part for part in name.split(".")]
-        reference = weights.get(".".join(parts))
-        if REF in parts and reference is not None and reference is not weight:
-            reference.data.copy_(weight.data)
+        make_alike(model)

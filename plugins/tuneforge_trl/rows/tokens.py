@@ -23,12 +23,14 @@ from tuneforge.kit.rows import Split
 HELD_OUT_TOKENS = 50_000
 """About how many held-out tokens a training is measured on when it ends; more is the work of an evaluation."""
 
-_BESIDE = ("labels", "mask", "margin")
+_BESIDE = ("labels", "mask", "margin", "told")
 """How the columns are called that tell something of the tokens of another one."""
 
 Row = Mapping[str, Any]
 Columns = dict[str, list[Any]]
-"""Columns of tokens, and what else is told of a row, by name: lists of integers, or of floats, never empty."""
+"""Columns of tokens, and what else is told of a row, by name: lists of integers, floats or texts, never empty."""
+
+_KINDS = {int: pa.int32(), float: pa.float32(), str: pa.string()}
 
 
 class LeftOutError(Exception):
@@ -141,8 +143,7 @@ def _write(path: Path, rows: Iterator[Columns]) -> None:
     first = next(rows, None)
     if first is None:
         return
-    types = {name: pa.float32() if isinstance(values[0], float) else pa.int32() for name, values in first.items()}
-    schema = pa.schema([(name, pa.list_(kind)) for name, kind in types.items()])
+    schema = pa.schema([(name, pa.list_(_KINDS[type(values[0])])) for name, values in first.items()])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         batch = [first]
         while batch:

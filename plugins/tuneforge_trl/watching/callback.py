@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,7 +78,7 @@ class Watch(TrainerCallback):
         # Rank 0's alone: another's rows may all be blank ones.
         if tokens and under_loss is not None and not self._step.rank:
             entry["under_loss"] = under_loss / tokens
-        figures = {name: logs[key] for name, key in FIGURES.items() if key in logs}
+        figures = figures_of(logs)
         speed = args.world_size * (tokens or 0) / seconds  # as many on every rank, about
         if math.isfinite(logs["loss"]) and self._evaluation.due(state.global_step):
             found = self._evaluation.measure(state.global_step)
@@ -92,7 +93,8 @@ class Watch(TrainerCallback):
         self._look(_moment(entry, speed if timed else None, seconds))
         self._sample(state)
         if self._evaluation.exhausted and state.global_step < state.max_steps:
-            self._step.log(f"no lower held-out loss for {self._options.patience} measurements: the training ends here")
+            waited = self._options.patience
+            self._step.log(f"no {self._evaluation.hope} for {waited} measurements: the training ends here")
             control.should_training_stop = True
             control.should_save = False  # what goes on from there would not stop there
         if control.should_save:
@@ -146,8 +148,7 @@ def _moment(entry: Mapping[str, Any], speed: float | None = None, seconds: float
         entry.get("under_loss"),
         speed,
         seconds,
-        {name: entry[key] for name, key in FIGURES.items() if key in entry}
-        | {name: value for name, value in entry.items() if name.startswith("eval_")},
+        figures_of(entry) | {name: value for name, value in entry.items() if name.startswith("eval_")},
     )
 
 
@@ -159,7 +160,20 @@ FIGURES = {
     "reward_margin": "rewards/margins",
     "chosen_logps": "logps/chosen",
     "rejected_logps": "logps/rejected",
+    "reward": "reward",
     "kl": "kl",
     "entropy": "entropy",
+    "answer_tokens": "completions/mean_length",
+    "no_signal": "frac_reward_zero_std",
 }
 """What is told of each step, and what the trainers call it."""
+
+_REWARD = re.compile(r"rewards/(\w+)/mean")
+"""What they call the mean of each reward, by its name."""
+
+
+def figures_of(logs: Mapping[str, Any]) -> dict[str, float]:
+    """What is told of a step, by what its trainer has logged: `FIGURES`, and `reward_<name>` of each reward."""
+    named = {name: logs[key] for name, key in FIGURES.items() if key in logs}
+    rewards = {f"reward_{found[1]}": value for key, value in logs.items() if (found := _REWARD.fullmatch(key))}
+    return named | rewards

@@ -1,4 +1,4 @@
-"""Held-out rows while a training goes on: their loss, what the model answers, and the best weights so far."""
+"""Held-out rows while a training goes on: their loss or reward, what the model answers, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
@@ -25,7 +25,7 @@ from . import samples
 from .options import Sampling, Watching
 
 _TIMES, _SHARE = 5, 0.05
-"""How often the held-out loss is measured where it is not said, and the share of the time that all of it may take."""
+"""How often held-out rows are measured where it is not said, and the share of the time that all of it may take."""
 
 _LEAST = 4096
 """Tokens that a measurement is worth having with; fewer only where there are no more."""
@@ -49,17 +49,54 @@ def means(found: Mapping[str, list[float]]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """The held-out rows as tokens, and how much a batch of them counts in their mean loss.
+class HeldOutRows:
+    """Held-out rows as tokens, and what is measured of them: the figure `eval_<goal>` tells which weights are best."""
+
+    tokens: Tokens
+
+    goal: ClassVar[str] = "loss"
+    rises: ClassVar[bool] = False
+    """Whether more of it is better."""
+    cost: ClassVar[float] = _FORWARD
+    """What a token of a measurement costs, as a share of what one costs that is learnt from."""
+
+    def sizes(self, rows: Dataset) -> list[int]:
+        """How many tokens each of the rows has, held out or learnt from."""
+        return row_sizes(rows)
+
+    def measure(self, trainer: Any, count: int) -> dict[str, float]:
+        """The figures of the first `count` rows, as `eval_...`. No random number is drawn."""
+        raise NotImplementedError
+
+    def better(self, value: float, best: float) -> bool:
+        """Whether a value of the goal is at least as good as the best one: of equal ones the later has learnt more."""
+        return value >= best if self.rises else value <= best
+
+    @property
+    def best(self) -> str:
+        """What the best value is called."""
+        return f"{'highest' if self.rises else 'lowest'} held-out {self.goal}"
+
+    @property
+    def hope(self) -> str:
+        """What a new best value is called."""
+        return f"{'higher' if self.rises else 'lower'} held-out {self.goal}"
+
+
+@dataclass(frozen=True)
+class HeldOut(HeldOutRows):
+    """Held-out rows by their loss, and how much a batch of them counts in its mean.
 
     `figures` names what a trainer measures besides the loss, ours first: `{"reward_margin": "rewards/margins"}`;
     `summary` makes its figures of what it found for each row. What there is no row for is not among them.
     """
 
-    tokens: Tokens
     weigh: Callable[[Batch], int]
     figures: Mapping[str, str]
     summary: Callable[[Mapping[str, list[float]]], Mapping[str, float]] = means
+
+    def measure(self, trainer: Any, count: int) -> dict[str, float]:
+        return measure(trainer, self, count)
 
 
 def measure(trainer: Any, held_out: HeldOut, count: int) -> dict[str, float]:
@@ -95,15 +132,18 @@ def row_sizes(rows: Dataset) -> list[int]:
     return [sum(row) for row in zip(*sizes, strict=True)]
 
 
-def plan(options: Watching, steps: int, learnt: float, held_out: Sequence[int]) -> tuple[int, int]:
+def plan(
+    options: Watching, steps: int, learnt: float, held_out: Sequence[int], cost: float = _FORWARD
+) -> tuple[int, int]:
     """Steps between measurements, and how many rows each has; (0, 0) where there are none.
 
-    `learnt` is how many tokens the training learns from in all, `held_out` how many each held-out row has. By tokens
-    and not by the clock: what is kept may depend on it, and must be the same on every machine.
+    `learnt` is how many tokens the training learns from in all, `held_out` how many each held-out row has, `cost` what
+    one of these costs as a share of one that is learnt from. By tokens and not by the clock: what is kept may depend on
+    it, and must be the same on every machine.
     """
     if not held_out:
         return 0, 0
-    budget = _SHARE / _FORWARD * learnt
+    budget = _SHARE / cost * learnt
     if options.evaluate_every is None:
         times = min(_TIMES, steps, int(budget / min(sum(held_out), _LEAST)))
         every = math.ceil(steps / times) if times > 1 else 0
@@ -123,8 +163,9 @@ class Evaluation:
     weights so far are a file in the step's scratch folder, of which each checkpoint gets a link.
     """
 
-    def __init__(self, trainer: Any, options: Training, step: Step, held_out: HeldOut | None, longest: int) -> None:
+    def __init__(self, trainer: Any, options: Training, step: Step, held_out: HeldOutRows | None, longest: int) -> None:
         self._trainer, self._options, self._step, self._longest = trainer, options, step, longest
+        self._goal = held_out.goal if held_out else "loss"
         self.held_out = held_out if held_out is not None and held_out.tokens.kept else None
         self._steps = trainer.args.max_steps
         self.every, self.rows = self._plan()
@@ -145,24 +186,26 @@ class Evaluation:
         for name, wanted in (("keep: best", options.keep == "best"), ("patience", options.patience is not None)):
             if wanted and not self.every:
                 step.warn(
-                    f"{name} has nothing to go by: the held-out loss is not measured on the way",
+                    f"{name} has nothing to go by: the held-out {self._goal} is not measured on the way",
                     "Keep rows from training with holdout: on the format step, and set evaluate_every.",
                 )
 
     def _plan(self) -> tuple[int, int]:
         if self.held_out is None:
             return 0, 0
-        trained, batch = row_sizes(self._trainer.train_dataset), self._options.batch_size
+        held_out = self.held_out
+        trained, batch = held_out.sizes(self._trainer.train_dataset), self._options.batch_size
         learnt = self._steps * batch * sum(trained) / len(trained)
-        return plan(self._options, self._steps, learnt, row_sizes(self.held_out.tokens.dataset))
+        rows = held_out.sizes(held_out.tokens.dataset)
+        return plan(self._options, self._steps, learnt, rows, held_out.cost)
 
     def resume(self, history: Sequence[Mapping[str, Any]], checkpoint: Path | None) -> None:
         """Knows what it knew when `history` was written, and has the weights that were best then."""
         if self._step.rank == 0:
             self._file.unlink(missing_ok=True)
         for entry in history:
-            if "eval_loss" in entry:
-                self._count(entry["step"], entry["eval_loss"])
+            if f"eval_{self._goal}" in entry:
+                self._count(entry["step"], entry[f"eval_{self._goal}"])
         if self._step.rank == 0 and checkpoint is not None and (checkpoint / BEST).exists():
             _link(checkpoint / BEST, self._file)
 
@@ -174,7 +217,7 @@ class Evaluation:
         assert self.held_out is not None
         found = self._measured(self.rows)
         self._latest = step, found
-        is_best = self._count(step, found["eval_loss"])
+        is_best = self._count(step, found[f"eval_{self._goal}"])
         if self.keeps_best and is_best and step < self._steps and self._step.rank == 0:
             beside = self._file.with_suffix(".new")
             save_file(_trained(self._trainer.model), beside)
@@ -184,15 +227,16 @@ class Evaluation:
     def _measured(self, rows: int) -> dict[str, float]:
         """What rank 0 finds. All ranks measure: TRL's trainers gather what they find, which takes every one."""
         assert self.held_out is not None
-        found: dict[str, float] = agreed(measure(self._trainer, self.held_out, rows))
+        found: dict[str, float] = agreed(self.held_out.measure(self._trainer, rows))
         return found
 
-    def _count(self, step: int, loss: float) -> bool:
+    def _count(self, step: int, value: float) -> bool:
+        assert self.held_out is not None
         if step < self._settled:  # what there is could not be the result
             return False
-        is_best = self._best is None or loss <= self._best[1]  # of equal ones the later has learnt from more
+        is_best = self._best is None or self.held_out.better(value, self._best[1])
         if is_best:
-            self._best = step, loss
+            self._best = step, value
         self._waited = 0 if is_best else self._waited + 1
         return is_best
 
@@ -200,6 +244,11 @@ class Evaluation:
     def exhausted(self) -> bool:
         """Whether `patience` is at its end."""
         return self._options.patience is not None and self._waited >= self._options.patience
+
+    @property
+    def hope(self) -> str:
+        """What `patience` waits for."""
+        return self.held_out.hope if self.held_out else ""
 
     def sample(self, step: int) -> list[tuple[str, str]]:
         """Prompts and their answers after a step, if it is one of those at which there are any."""
@@ -220,12 +269,13 @@ class Evaluation:
         """Takes the best weights for the result, and measures them, after the last step."""
         kept = step
         if self.keeps_best and self._best is not None and self._best[0] < step:
-            kept, loss = self._best
+            kept, value = self._best
             agreed(None)  # rank 0 has written them
             stored = load_file(self._file)
             for name, weight in _trained(self._trainer.model).items():
                 weight.copy_(stored[name])
-            self._step.log(f"kept: step {kept} of {self._steps}, with the lowest held-out loss ({loss:.4g})")
+            assert self.held_out is not None
+            self._step.log(f"kept: step {kept} of {self._steps}, with the {self.held_out.best} ({value:.4g})")
         if self.every:
             self._step.metrics(kept_step=kept)
         if self.held_out is not None:

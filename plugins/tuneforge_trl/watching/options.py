@@ -35,20 +35,21 @@ class Watching(Config):
         None,
         ge=0,
         also=("eval_steps", "eval_every", "evals_per_epoch", "eval_strategy"),
-        description="Steps between measurements of the held-out loss; 0: only at the end. Where it is not set, up to "
-        "five in a run, as many as take about 5 % of the time.",
+        description="Steps between measurements of the held-out loss, or reward; 0: only at the end. Where it is not "
+        "set, up to five in a run, as many as take about 5 % of the time.",
     )
     keep: Literal["best", "last"] | None = Field(
         None,
         also=("load_best_model_at_end", "save_total_limit"),
-        description="Which weights are the result: those with the lowest held-out loss, or the last ones. Best where "
-        "it is not set and the held-out loss is measured on the way.",
+        description="Which weights are the result: those with the lowest held-out loss, or highest reward, or the "
+        "last ones. Best where it is not set and that is measured on the way.",
     )
     patience: int | None = Field(
         None,
         ge=1,
         also=("early_stopping_patience",),
-        description="Ends the training after that many measurements of the held-out loss without a new lowest one.",
+        description="Ends the training after that many measurements of the held-out loss, or reward, without a new best "
+        "one.",
     )
     monitor: MonitorOptions = Field(
         MonitorOptions(), keyed=False, description="What is done about troubles while it trains."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -101,7 +101,6 @@ def read_prompts(step: Step) -> list[Prompt]:
     return [Prompt(found["shown"], found["ids"]) for found in json.loads(path.read_text(encoding="utf-8"))]
 
 
-@torch.no_grad()
 def answers(
     model: Any, tokenizer: PreTrainedTokenizerBase, prompts: list[Prompt], tokens: int, longest: int
 ) -> list[tuple[str, str]]:
@@ -110,21 +109,31 @@ def answers(
     prompts = [prompt for prompt in prompts if len(prompt.ids) < longest]
     if not prompts:
         return []
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    stops = stop_tokens(inner, tokenizer)
-    padding = stops[0] if stops else 0
+    stops = stop_tokens(_inner(model), tokenizer)
     width = max(len(prompt.ids) for prompt in prompts)
+    found = []
+    given = greedy(model, [prompt.ids for prompt in prompts], stops, min(tokens, longest - width))
+    for prompt, row in zip(prompts, given, strict=True):
+        written = [token for token in row if token not in stops]
+        found.append((prompt.shown, str(tokenizer.decode(written, skip_special_tokens=True)).strip()))
+    return found
+
+
+@torch.no_grad()
+def greedy(model: Any, prompts: Sequence[list[int]], stops: list[int], tokens: int) -> list[list[int]]:
+    """The likeliest token after the other, at most so many, to each prompt, with the one of `stops` that ends it.
+
+    The model is left as it was, and so is every random number.
+    """
+    inner = _inner(model)
+    padding = stops[0] if stops else 0
+    width = max(len(prompt) for prompt in prompts)
     ids = torch.full((len(prompts), width), padding)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):  # on the left, so that each is followed by its answer
-        ids[row, width - len(prompt.ids) :] = torch.tensor(prompt.ids)
-        mask[row, width - len(prompt.ids) :] = 1
-    config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=min(tokens, longest - width),
-        eos_token_id=stops or None,
-        pad_token_id=padding,
-    )
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    config = GenerationConfig(do_sample=False, max_new_tokens=tokens, eos_token_id=stops or None, pad_token_id=padding)
     training, own = model.training, inner.generation_config
     model.eval()
     try:
@@ -136,7 +145,11 @@ def answers(
         inner.generation_config = own
         model.train(training)
     found = []
-    for prompt, row in zip(prompts, output[:, width:].tolist(), strict=True):
+    for row in output[:, width:].tolist():
         end = next((place for place, token in enumerate(row) if token in stops), len(row))
-        found.append((prompt.shown, str(tokenizer.decode(row[:end], skip_special_tokens=True)).strip()))
+        found.append(row[: end + 1])
     return found
+
+
+def _inner(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

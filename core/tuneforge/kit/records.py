@@ -1,4 +1,4 @@
-"""Records in answers: the first JSON object of a text."""
+"""Records in answers: the first JSON object of a text, and whether two texts hold the same one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def find_record(text: str) -> Any:
         if all(isinstance(item, dict) for item in items):
             return value
     return None
+
+
+def is_right(reference: str, answer: str) -> bool:
+    """Whether an answer holds the record that its reference holds, or is the same text where that holds none."""
+    record = find_record(reference)
+    return reference == answer if record is None else bool(record == find_record(answer))
 
 
 def _number(digits: str) -> tuple[str, Decimal]:
