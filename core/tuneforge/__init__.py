@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         GgufAdapter,
         Model,
         PreferenceData,
+        PromptData,
         QuantizedModel,
         Release,
         Report,
@@ -52,7 +53,8 @@ __version__ = "0.1.0"
 _MODULES = {
     "artifacts": (
         *("Adapter", "Artifact", "ChatData", "Facts", "Gguf", "GgufAdapter", "Model"),
-        *("PreferenceData", "QuantizedModel", "Release", "Report", "RewardAdapter", "RewardModel", "TextData"),
+        *("PreferenceData", "PromptData", "QuantizedModel", "Release", "Report", "RewardAdapter", "RewardModel"),
+        "TextData",
     ),
     "errors": ("Finding", "StepError"),
     "extensions": ("Addition", "Extension", "Wiring"),
@@ -99,6 +101,7 @@ __all__ = [
     "Method",
     "Model",
     "PreferenceData",
+    "PromptData",
     "Publish",
     "Quantize",
     "QuantizedModel",

@@ -175,6 +175,13 @@ class PreferenceData(_Data):
     kind = "preference-data"
 
 
+class PromptData(_Data):
+    """Prompts that a model answers by itself while it is trained: `train-*.parquet` and `held_out-*.parquet` with the
+    columns prompt, messages up to an answer; reference, the answer that a reward may compare with, or null; and tools."""
+
+    kind = "prompt-data"
+
+
 class TextData(_Data):
     """Texts as they are, without a chat template: `train-*.parquet` and `held_out-*.parquet` with the columns prompt,
     null for a document, and completion: the document, or what follows the prompt."""

@@ -19,6 +19,7 @@ from .artifacts import (
     GgufAdapter,
     Model,
     PreferenceData,
+    PromptData,
     QuantizedModel,
     Release,
     Report,
@@ -29,7 +30,7 @@ from .artifacts import (
     read_json,
 )
 
-DATA = (ChatData, PreferenceData, TextData, Dataset)
+DATA = (ChatData, PreferenceData, PromptData, TextData, Dataset)
 _FOOTER = 64 << 10
 """Bytes at the end of a Parquet file within which its columns are named."""
 _CONFIGS = ("config.json", "adapter_config.json")
@@ -124,5 +125,6 @@ _OF_MODELS: _Fitting = (
 _OF_DATA: _Fitting = (
     (PreferenceData, _has("chosen", "rejected")),
     (ChatData, _has("messages")),
+    (PromptData, _has("prompt", "reference")),
     (TextData, _has("completion")),
 )

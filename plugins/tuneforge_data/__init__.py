@@ -1,4 +1,4 @@
-"""Data: raw rows into conversations, preference pairs and texts."""
+"""Data: raw rows into conversations, preference pairs, prompts and texts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from .chat import Chat
 from .completion import Completion
 from .options import DataFormat
 from .preference import Preference
+from .prompts import Prompts
 
-__all__ = ["Chat", "Completion", "Preference"]
+__all__ = ["Chat", "Completion", "Preference", "Prompts"]
 
 
 class Planned(Protocol):
@@ -30,7 +31,7 @@ class Planned(Protocol):
 
 @hookimpl
 def register_format() -> list[type[Format]]:
-    return [Chat, Completion, Preference]
+    return [Chat, Completion, Preference, Prompts]
 
 
 @hookimpl

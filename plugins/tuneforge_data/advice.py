@@ -12,6 +12,7 @@ from typing import Literal
 
 from tuneforge import Facts, Finding, StepError
 
+from .asking import PROMPT_SHAPES
 from .messages import LeftOutError
 from .reading import Rows, counted
 from .shapes import CHAT_SHAPES, NO_SHAPE, PREFERENCE_SHAPES, TEXT_SHAPES, Recogniser, Shape
@@ -156,6 +157,8 @@ def _fix(columns: Sequence[str], recogniser: Recogniser, called: Called) -> str:
         mapping = _mapping(shape, columns, recogniser, called)
         if mapping:
             return f"Add `columns: {{{', '.join(f'{ours}: {theirs}' for ours, theirs in mapping.items())}}}`. {shapes}"
+    if recogniser.shapes[0] not in PROMPT_SHAPES and PROMPT_SHAPES[-1].fits(columns):
+        return "These are rows for `format: prompts`."
     return f"Say with columns what is what, as in `columns: {{{recogniser.shapes[-1].required[0]}: ...}}`. {shapes}"
 
 
@@ -178,6 +181,8 @@ def _mapping(shape: Shape, columns: Sequence[str], recogniser: Recogniser, calle
 
 def _other_method(columns: Sequence[str], recogniser: Recogniser) -> str:
     here = recogniser.shapes[0]
+    if here in PROMPT_SHAPES:
+        return ""  # it takes what the others take
     methods = {"chat": CHAT_SHAPES, "preference": PREFERENCE_SHAPES, "completion": TEXT_SHAPES}
     if here in CHAT_SHAPES and any(shape.fits(columns) for shape in CHAT_SHAPES):
         del methods["completion"]  # prompt and completion are columns of both

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
 from tuneforge import Adapter, Model
-from tuneforge.kit.chats import ChatRefusedError, tokenize_chat
+from tuneforge.kit.chats import ChatRefusedError, prompt_ids, tokenize_chat
 
 from .messages import LeftOutError, Message
 
@@ -24,15 +24,21 @@ class AtMost:
         self._tokens = tokens
 
     def __call__(self, row: Mapping[str, Any]) -> None:
-        """Raises LeftOutError for a chat row, or a preference row with either answer, that is too long."""
+        """Raises LeftOutError for a chat row, a preference row with either answer, or a prompt that is too long."""
+        try:
+            longest = max(self._lengths(row))
+        except ChatRefusedError as error:
+            raise LeftOutError("refused by the chat template") from error
+        if longest > self._tokens:
+            raise LeftOutError("overlength")
+
+    def _lengths(self, row: Mapping[str, Any]) -> Iterator[int]:
+        if "reference" in row:
+            yield len(prompt_ids(self._tokenizer, row["prompt"], row["tools"]))
+            return
         if "messages" in row:
             conversations: list[list[Message]] = [row["messages"]]
         else:
             conversations = [[*row["prompt"], *row[answer]] for answer in ("chosen", "rejected")]
         for messages in conversations:
-            try:
-                length = len(tokenize_chat(self._tokenizer, messages, row["tools"]).ids)
-            except ChatRefusedError as error:
-                raise LeftOutError("refused by the chat template") from error
-            if length > self._tokens:
-                raise LeftOutError("overlength")
+            yield len(tokenize_chat(self._tokenizer, messages, row["tools"]).ids)

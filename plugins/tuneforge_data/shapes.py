@@ -72,7 +72,7 @@ def _sharegpt(row: Mapping[str, Any], system: str | None) -> Row:
 
 
 def _alpaca(row: Mapping[str, Any], system: str | None) -> Row:
-    return _chat([*_instruction(row), {"role": "assistant", "content": read_text(row["output"])}], row, system)
+    return _chat([*read_instruction(row), {"role": "assistant", "content": read_text(row["output"])}], row, system)
 
 
 def _completion(row: Mapping[str, Any], system: str | None) -> Row:
@@ -80,7 +80,7 @@ def _completion(row: Mapping[str, Any], system: str | None) -> Row:
     return _chat([*prompt, *answer], row, system)
 
 
-def _instruction(row: Mapping[str, Any]) -> list[Message]:
+def read_instruction(row: Mapping[str, Any]) -> list[Message]:
     """Alpaca's prompt: earlier (prompt, answer) pairs, then the instruction and, on a new line, what it is about."""
     history = from_json(row.get("history") or [], "history is not a list of pairs")
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
@@ -137,7 +137,7 @@ def _sharegpt_pair(row: Mapping[str, Any], system: str | None) -> Row:
 
 def _alpaca_pair(row: Mapping[str, Any], system: str | None) -> Row:
     chosen, rejected = read_messages(row["chosen"], "assistant"), read_messages(row["rejected"], "assistant")
-    return _pair(_instruction(row), chosen, rejected, row, system)
+    return _pair(read_instruction(row), chosen, rejected, row, system)
 
 
 def _implicit(row: Mapping[str, Any], system: str | None) -> Row:

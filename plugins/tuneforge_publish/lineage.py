@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tuneforge import ChatData, PreferenceData, Report, TextData
+from tuneforge import ChatData, PreferenceData, PromptData, Report, TextData
 
-DATA = (ChatData.kind, PreferenceData.kind, TextData.kind)
+DATA = (ChatData.kind, PreferenceData.kind, PromptData.kind, TextData.kind)
 _SAME_MODEL = ("merge", "quantize")
 
 

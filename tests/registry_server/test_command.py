@@ -72,6 +72,7 @@ FOLDERS = {
     "files": {"config.json": "{}", "a.safetensors": ""},
     "chat-data": {"data.json": "{}", "train-0.parquet": "messages"},
     "preference-data": {"data.json": "{}", "train-0.parquet": "prompt chosen rejected"},
+    "prompt-data": {"data.json": "{}", "train-0.parquet": "prompt reference tools"},
     "text-data": {"data.json": "{}", "train-0.parquet": "prompt completion"},
     "dataset": {"data.json": "{}", "train-0.parquet": "else"},
 }

@@ -17,9 +17,9 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tuneforge import ChatData, PreferenceData, TextData
+from tuneforge import ChatData, PreferenceData, PromptData, TextData
 
-Data = ChatData | PreferenceData | TextData
+Data = ChatData | PreferenceData | PromptData | TextData
 Split = Literal["train", "held_out"]
 
 ROWS_PER_GROUP = 1_000
