@@ -1,7 +1,8 @@
-"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preference optimization."""
+"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preference optimization, distillation."""
 
 from tuneforge import Align, Train, hookimpl
 
+from .distill import Distill
 from .dpo import Dpo
 from .pretrain import Pretrain
 from .reward import Reward
@@ -15,4 +16,4 @@ def register_train() -> list[type[Train]]:
 
 @hookimpl
 def register_align() -> list[type[Align]]:
-    return [Dpo]
+    return [Distill, Dpo]

@@ -71,11 +71,11 @@ class Run:
         self.events: list[dict[str, Any]] = []
         for name in ("out", "scratch"):
             (folder / name).mkdir(exist_ok=True)
-        send = of_step.pop("send", self.events.append)
+        send, also = of_step.pop("send", self.events.append), of_step.pop("also", {})
         self.step = Step("fit", folder / "out", folder / "scratch", seed=1, threads=1, send=send)
         if method.prepare is not None:
-            method.prepare(model=model, data=data, step=self.step)
-        method.run(model=model, data=data, step=self.step)
+            method.prepare(model=model, data=data, **also, step=self.step)
+        method.run(model=model, data=data, **also, step=self.step)
         self.figures = self.step.figures
         self.losses = [event["figures"]["loss"] for event in self.events if event["event"] == "progress"]
         self.log = [event["text"] for event in self.events if event["event"] == "log"]

@@ -153,5 +153,7 @@ FIGURES = {
     "gradient_norm": "grad_norm",
     "reward_accuracy": "rewards/accuracies",
     "reward_margin": "rewards/margins",
+    "entropy": "entropy",
+    "answer_tokens": "completions/mean_length",
 }
 """What is told of each step, and what the trainers call it."""
