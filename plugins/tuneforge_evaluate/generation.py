@@ -166,7 +166,7 @@ def _rank(scores: Scores) -> tuple[float, ...]:
 def _write_answers(
     measured: Measured[Exercise], answers: dict[str, list[Answer]], rewards: dict[str, list[float]], step: Step
 ) -> None:
-    """answers.jsonl, a line a row: prompt as messages, expected text, each subject's answer, if it is right, its reward."""
+    """answers.jsonl, a line a row: the prompt, the expected text, each subject's answer, whether right, its reward."""
     first = next(iter(measured.items.values()))
     with (step.out / "answers.jsonl").open("w", encoding="utf-8") as file:
         for index, row in enumerate(measured.rows):

@@ -84,7 +84,7 @@ def _check_reward(given: Facts) -> Iterator[Finding]:
 def _check_alike(policy: Facts, reward: Facts) -> Iterator[Finding]:
     if not same_vocabulary(policy, reward):
         yield Finding(
-            "the model and the reward model have different vocabularies, and the value model, which begins as the reward "
-            "model, reads the very tokens that the model writes",
+            "the model and the reward model have different vocabularies, and the value model, which begins as the "
+            "reward model, reads the very tokens that the model writes",
             "Train the reward model from the same base as the model.",
         )

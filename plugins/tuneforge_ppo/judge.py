@@ -23,15 +23,11 @@ _AT_ONCE = 16
 
 @dataclass
 class Seen:
-    """The answers of a step: the score of each, its length in tokens, its end included, and whether it had one.
-
-    `width` is the length to which all are padded.
-    """
+    """The answers of a step: the score of each, its length in tokens, its end included, and whether it had one."""
 
     scores: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     finished: list[bool] = field(default_factory=list)
-    width: int = 0
 
 
 class Scorer:
@@ -97,10 +93,11 @@ class Judge(nn.Module):
 
     def _read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> Any:
         count, length = input_ids.shape
-        self.seen.width = length - self._width
         prompts, self._waiting = self._waiting[:count], self._waiting[count:]
         texts = []
-        for ids, mask in zip(input_ids[:, self._width :].tolist(), attention_mask[:, self._width :].tolist(), strict=True):
+        for ids, mask in zip(
+            input_ids[:, self._width :].tolist(), attention_mask[:, self._width :].tolist(), strict=True
+        ):
             answer = ids[: mask.index(0)] if 0 in mask else ids
             finished = bool(answer) and answer[-1] == self._stop
             self.seen.tokens.append(len(answer))

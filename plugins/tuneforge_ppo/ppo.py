@@ -57,7 +57,10 @@ class Ppo(Align):
         1.0, gt=0, also=("num_train_epochs", "num_epochs", "n_epochs"), description="Passes over the training prompts."
     )
     steps: int | None = Field(
-        None, ge=1, also=("max_steps", "total_episodes"), description="Steps of `batch_size` answers, in place of epochs."
+        None,
+        ge=1,
+        also=("max_steps", "total_episodes"),
+        description="Steps of `batch_size` answers, in place of epochs.",
     )
     batch_size: int = Field(
         64,
@@ -66,23 +69,30 @@ class Ppo(Align):
         description="Answers that one step samples and learns from.",
     )
     passes: int = Field(
-        4, ge=1, also=("num_ppo_epochs", "ppo_epochs", "update_epochs"), description="How often each answer is learnt from."
+        4,
+        ge=1,
+        also=("num_ppo_epochs", "ppo_epochs", "update_epochs"),
+        description="How often each answer is learnt from.",
     )
     mini_batches: int = Field(
-        1, ge=1, also=("num_mini_batches",), description="Updates of the weights in one pass over the answers of a step."
+        1,
+        ge=1,
+        also=("num_mini_batches",),
+        description="Updates of the weights in one pass over the answers of a step.",
     )
     micro_batch_size: int | None = Field(
         None,
         ge=1,
         also=("per_device_train_batch_size", "per_device_batch_size", "mini_batch_size"),
-        description="Answers in memory at once while it learns, a divisor of a mini batch; 16 at most where it is not set.",
+        description="Answers in memory at once while it learns, a divisor of a mini batch; where it is not set, 16 at "
+        "most.",
     )
     learning_rate: float | None = Field(
         None,
         gt=0,
         also=("lr",),
-        description="Highest learning rate, of the model and of its value model; 3e-6, or 1e-5 for an adapter, where it "
-        "is not set.",
+        description="Highest learning rate, of the model and of its value model; where it is not set, 3e-6, or for an "
+        "adapter 1e-5.",
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "linear",
@@ -121,7 +131,10 @@ class Ppo(Align):
         0.2, gt=0, also=("cliprange_value", "value_clip"), description="The same of the value model, as a difference."
     )
     value_coef: float = Field(
-        0.1, ge=0, also=("vf_coef", "value_loss_coef"), description="Weight of the value model's loss beside the policy's."
+        0.1,
+        ge=0,
+        also=("vf_coef", "value_loss_coef"),
+        description="Weight of the value model's loss beside the policy's.",
     )
     gamma: float = Field(1.0, ge=0, le=1, also=("discount",), description="Discount of what is rewarded a token later.")
     lam: float = Field(
@@ -162,15 +175,13 @@ class Ppo(Align):
         ge=1,
         keyed=False,
         also=("eval_steps",),
-        description="Steps between measurements of the mean reward of held-out prompts; only before the first and after "
-        "the last where it is not set.",
+        description="Steps between measurements of the mean reward of held-out prompts; where it is not set, there is "
+        "one before the first step and one after the last.",
     )
     samples: int = Field(
         3, ge=0, keyed=False, description="Held-out prompts whose answers are shown at each measurement."
     )
-    log_every: int = Field(
-        1, ge=1, keyed=False, also=("logging_steps",), description="Steps between lines of the log."
-    )
+    log_every: int = Field(1, ge=1, keyed=False, also=("logging_steps",), description="Steps between lines of the log.")
     save_every: int = Field(
         20, ge=1, keyed=False, also=("save_steps",), description="Steps between checkpoints, from which a run resumes."
     )

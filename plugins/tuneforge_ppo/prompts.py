@@ -18,7 +18,7 @@ from tuneforge.kit.rows import Split, read_rows
 if TYPE_CHECKING:
     from .ppo import Ppo
 
-_HELD_OUT = 64
+_HELD_OUT = 32
 """Held-out prompts that are answered at each measurement, at most; more is the work of an evaluation."""
 
 _UNKNOWN_CONTEXT = 4096

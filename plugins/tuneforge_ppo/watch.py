@@ -19,7 +19,7 @@ from .prompts import Prompt
 if TYPE_CHECKING:
     from .ppo import Ppo
 
-_AT_ONCE = 16
+_AT_ONCE = 32
 """Held-out prompts that are answered at once."""
 
 
@@ -36,7 +36,9 @@ class HeldOut:
         training = self._policy.training
         self._policy.eval()
         try:
-            given = generate(self._policy, self._tokenizer, [prompt.ids for prompt in self.prompts], self._most, _AT_ONCE)
+            given = generate(
+                self._policy, self._tokenizer, [prompt.ids for prompt in self.prompts], self._most, _AT_ONCE
+            )
         finally:
             self._policy.train(training)
         texts = [answer.text for answer in given]
@@ -99,17 +101,20 @@ class Watch(TrainerCallback):
         seen, options = self._judge.seen, self._options
         count = len(seen.scores)
         tokens = sum(seen.tokens) / count
-        # TRL's sums of log-probabilities count 1 for each place that pads a shorter answer.
-        padding = seen.width - tokens
+        # Its means are over as many places for each mini batch as a whole batch fills.
+        policy_loss, value_loss, clipped = (
+            metrics[name] * options.mini_batches
+            for name in ("loss/policy_avg", "loss/value_avg", "policy/clipfrac_avg")
+        )
         figures = {
-            "loss": metrics["loss/policy_avg"] + options.value_coef * metrics["loss/value_avg"],
+            "loss": policy_loss + options.value_coef * value_loss,
             "reward": math.fsum(seen.scores) / count,
             "kl": metrics["objective/kl"] / tokens,
-            "entropy": (metrics["objective/entropy"] + padding) / tokens,
+            "entropy": metrics["objective/entropy"] / tokens,
             "answer_tokens": tokens,
             "finished": sum(seen.finished) / count,
-            "value_loss": metrics["loss/value_avg"],
-            "clipped": metrics["policy/clipfrac_avg"],
+            "value_loss": value_loss,
+            "clipped": clipped,
             "learning_rate": metrics["lr"],
             "gradient_norm": math.fsum(self._norms) / len(self._norms),
         }

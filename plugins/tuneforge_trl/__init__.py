@@ -1,4 +1,4 @@
-"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preference optimization, distillation."""
+"""Fine-tuning with TRL: pre-training, supervised fine-tuning, reward models, preferences, distillation."""
 
 from tuneforge import Align, Train, hookimpl
 

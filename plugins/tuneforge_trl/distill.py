@@ -33,8 +33,8 @@ class Distill(Sampling, Training, Align):
         1.0,
         ge=0,
         le=1,
-        description="Which divergence: 0, forward KL: the student covers all that the teacher may say; 1, reverse KL: it "
-        "says what the teacher finds likely; between them, the Jensen-Shannon divergence of that weight.",
+        description="Which divergence: 0, forward KL: the student covers all that the teacher may say; 1, reverse KL: "
+        "it says what the teacher finds likely; between them, the Jensen-Shannon divergence of that weight.",
     )
     on_policy: float = Field(
         1.0,
@@ -92,7 +92,7 @@ def _check(options: Distill, facts: Known) -> Iterator[Finding]:
         context = context_length(student.model.config)
         if options.on_policy and context is not None and options.max_new_tokens >= context:
             yield Finding(
-                f"max_new_tokens {options.max_new_tokens} leaves no room for a prompt in the model's context of {context}",
+                f"max_new_tokens {options.max_new_tokens} leaves no room for a prompt in a context of {context} tokens",
                 f"Set it well below {context}.",
                 field="max_new_tokens",
             )

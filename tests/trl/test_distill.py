@@ -101,9 +101,7 @@ def test_the_student_comes_closer_to_its_teacher(
 
 
 @pytest.mark.slow
-def test_adapters_on_both_sides(
-    base: Model, teacher: Model, make_chats: Any, carry_out: Any, tmp_path: Path
-) -> None:
+def test_adapters_on_both_sides(base: Model, teacher: Model, make_chats: Any, carry_out: Any, tmp_path: Path) -> None:
     """An adapter from SFT is trained on, and one may be the teacher."""
     begun = carry_out(Sft(steps=3, batch_size=7, learning_rate=1e-2, adapter=LORA), base, make_chats()).result
     good = carry_out(Sft(steps=40, batch_size=7, learning_rate=2e-2, adapter=LORA), base, make_chats()).result
@@ -162,14 +160,14 @@ def problems(options: dict[str, Any], **facts: Any) -> list[str]:
 
 def test_what_is_refused_before_anything_runs() -> None:
     def model(**config: Any) -> Facts:
-        return Facts(Model, {"max_position_embeddings": 256, **config}, template="{{ messages }}")
+        return Facts(Model, {"max_position_embeddings": 512, **config}, template="{{ messages }}")
 
     assert problems({}, model=model(vocab_size=9), teacher=model()) == []
     (found,) = problems({"max_new_tokens": 64}, model=model(vocab_size=9), teacher=model(vocab_size=10))
     assert "different vocabularies" in found
-    (found,) = problems({"max_new_tokens": 256}, model=model())
+    (found,) = problems({"max_new_tokens": 512}, model=model())
     assert "leaves no room for a prompt" in found
-    assert not problems({"max_new_tokens": 256, "on_policy": 0.0}, model=model())
+    assert not problems({"max_new_tokens": 512, "on_policy": 0.0}, model=model())
     prefix = Facts(Adapter, {"peft_type": "PREFIX_TUNING"}, template="{{ messages }}", base=model())
     assert "the teacher is an adapter before the text" in problems({}, model=model(), teacher=prefix)[0]
     assert "the model is an adapter before the text" in problems({}, model=prefix, teacher=model())[0]

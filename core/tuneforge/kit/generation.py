@@ -31,7 +31,7 @@ def generate(
     batch_size: int,
     done: Callable[[int], object] = lambda rows: None,
 ) -> list[Answer]:
-    """A greedy answer to each prompt, whatever the model's own settings say of sampling; it ends at one of `stop_tokens`.
+    """A greedy answer to each prompt, whatever the model's own settings say of sampling, up to one of `stop_tokens`.
 
     `done` is told how many rows each batch had. Prompts are padded on the left, so that each is followed by its answer.
     """
@@ -69,7 +69,7 @@ def generate(
     return [answers[index] for index in range(len(prompts))]
 
 
-def answer_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+def answer_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """The text of an answer, without special tokens and white space around it."""
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
 
