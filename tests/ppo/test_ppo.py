@@ -25,7 +25,7 @@ from tuneforge_ppo.ppo import Ppo
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-SHORT = {"batch_size": 14, "max_new_tokens": 12, "missing_eos_penalty": 1.0}
+SHORT = {"batch_size": 14, "passes": 2, "max_new_tokens": 8, "missing_eos_penalty": 1.0}
 MARGIN = 0.5
 """By how much the mean reward of held-out prompts must rise."""
 
@@ -35,7 +35,7 @@ def rewards(model: Any, reward_model: Any) -> tuple[float, list[str]]:
     tokenizer = load_tokenizer(model)
     prompts = [[{"role": "user", "content": thing}] for thing in COLOURS]
     given = generate(
-        load_model(model, dtype=torch.float32), tokenizer, [prompt_ids(tokenizer, prompt) for prompt in prompts], 12, 7
+        load_model(model, dtype=torch.float32), tokenizer, [prompt_ids(tokenizer, prompt) for prompt in prompts], 8, 7
     )
     texts = [answer.text for answer in given]
     conversations = [
@@ -61,7 +61,7 @@ def test_the_tests_own_environment_is_as_it_was(place: Place) -> None:
 def test_an_adapter_learns_what_is_rewarded_and_resumes(
     adapters: dict[str, Any], prompts: PromptData, align: Any, place: Place, tmp_path: Path
 ) -> None:
-    method = Ppo(**SHORT, steps=14, mini_batches=2, learning_rate=5e-3, save_every=4, evaluate_every=7)
+    method = Ppo(**SHORT, steps=6, mini_batches=2, learning_rate=2e-3, save_every=3, evaluate_every=3)
     inputs = {**adapters, "data": prompts}
     done = align(method, inputs)
     figures = done.figures
@@ -72,33 +72,32 @@ def test_an_adapter_learns_what_is_rewarded_and_resumes(
     before, _ = rewards(adapters["model"], adapters["reward_model"])
     after, answers = rewards(trained, adapters["reward_model"])
     assert after > before + MARGIN
-    assert sum(answer == colour for answer, colour in zip(answers, COLOURS.values(), strict=True)) >= 5, answers
+    assert answers == [*COLOURS.values()], "and they are as right as they were"
     told = [event["figures"] for event in done.told("progress")]
-    assert len(told) == 14 and told[-1]["reward"] > told[0]["reward"]
+    assert len(told) == 6 and told[-1]["reward"] > told[0]["reward"]
     assert told[-1]["answer_tokens"] < told[0]["answer_tokens"]
     assert abs(told[0]["kl"]) < 0.05, "it begins as its reference"
     assert all(0 <= step["finished"] <= 1 and step["entropy"] > -0.01 for step in told)
-    assert [event["done"] for event in done.told("sample")] == [0] * 3 + [7] * 3 + [14] * 3
+    assert [event["done"] for event in done.told("sample")] == [0] * 3 + [3] * 3 + [6] * 3
 
     def kill(event: dict[str, Any]) -> None:
-        if event["event"] == "progress" and event["done"] == 10:
+        if event["event"] == "progress" and event["done"] == 5:
             os.kill(place.worker._child, signal.SIGKILL)
 
     dead = align(method, inputs, tmp_path, kill)
     assert "was killed" in dead.outcome.problem
     again = align(method, inputs, tmp_path)
-    assert again.told("log")[0]["text"] == "resuming after step 8"
+    assert again.told("log")[0]["text"] == "resuming after step 3"
     assert again.files() == done.files()
     assert again.figures == figures
 
 
 def test_a_full_model_learns_what_is_rewarded(whole: dict[str, Any], prompts: PromptData, align: Any) -> None:
-    done = align(Ppo(**SHORT, steps=10, learning_rate=1e-3), {**whole, "data": prompts})
+    done = align(Ppo(**SHORT, steps=4, learning_rate=1e-3), {**whole, "data": prompts})
     assert done.figures["eval_reward"] > done.figures["eval_reward_before"] + MARGIN
     trained = result(done, whole["model"])
     assert isinstance(trained, Model) and done.outcome.base is None
-    before, _ = rewards(whole["model"], whole["reward_model"])
-    assert rewards(trained, whole["reward_model"])[0] > before + MARGIN
+    assert rewards(trained, whole["reward_model"])[1] == [*COLOURS.values()]
     given = json.loads((whole["model"].path / "config.json").read_text())
     assert json.loads(done.files()["config.json"]) == given
 
@@ -108,11 +107,11 @@ def test_a_full_model_learns_what_is_rewarded(whole: dict[str, Any], prompts: Pr
     "options",
     [
         {"whiten_rewards": True, "kl_estimator": "k3", "schedule": "cosine", "warmup": 0.2, "micro_batch_size": 7},
-        {"precision": "bf16", "gamma": 0.99, "lam": 0.9, "passes": 2, "temperature": 0.7, "value_coef": 0.5},
+        {"precision": "bf16", "gamma": 0.99, "lam": 0.9, "temperature": 0.7, "value_coef": 0.5},
         {"kl_coef": 0.0, "clip_range": 0.1, "value_clip_range": 0.5, "max_grad_norm": 0.5, "schedule": "constant"},
     ],
 )
 def test_other_options(options: dict[str, Any], adapters: dict[str, Any], prompts: PromptData, align: Any) -> None:
-    method = Ppo(**SHORT, steps=12, learning_rate=5e-3, samples=0, max_length=100, **options)
+    method = Ppo(**SHORT, steps=6, learning_rate=2e-3, samples=0, max_length=100, **options)
     done = align(method, {**adapters, "data": prompts})
     assert done.figures["eval_reward"] > done.figures["eval_reward_before"] + MARGIN
