@@ -64,6 +64,7 @@ class GenerationBars(Config):
     record_match: float | None = Field(None, ge=0, le=1, description="Least share of records equal to the reference's.")
     finished: float | None = Field(None, ge=0, le=1, description="Least share of answers that end by themselves.")
     perplexity: float | None = Field(None, ge=1, description="Greatest perplexity.")
+    reward: float | None = Field(None, description="Least mean score by the reward model.")
 
 
 class Generation(Measuring, Evaluate):
@@ -78,6 +79,7 @@ class Generation(Measuring, Evaluate):
       rows whose reference holds one, `records` of them; not told where none does
     - perplexity: exp of the mean negative log-likelihood, in nats a token, of the assistant's turns and terminators
     - finished: share of answers that ended before `max_new_tokens`; new_tokens: mean length of an answer in tokens
+    - reward: mean score of the conversations with these answers, where there is a `reward_model`; it has no unit
 
     Rows that do not fit into the context of one of the models are left out for all of them, and counted. `require`
     sets what each model must reach; publishing refuses one that does not. A quantized model is loaded by the library
@@ -110,15 +112,28 @@ class Generation(Measuring, Evaluate):
                     f"Set it well below {context}.",
                     field="max_new_tokens",
                 )
+        if self.require.reward is not None and not facts.get("reward_model"):
+            yield Finding(
+                "require asks for a reward, and there is no reward model to tell it",
+                "Wire one: reward_model: NAME, or leave it out of require.",
+                field="require.reward",
+            )
 
     def requires(self, facts: Known) -> tuple[str, ...]:
         quantized = {need for given in facts.get("models", ()) for need in needs_of(given.model.config)}
         return (*self.needs, *sorted(quantized))
 
-    def run(self, models: list[Model | Adapter | QuantizedModel], data: ChatData, step: Step) -> None:
+    def run(
+        self,
+        models: list[Model | Adapter | QuantizedModel],
+        data: ChatData,
+        reward_model: RewardModel | RewardAdapter | None = None,
+        *,
+        step: Step,
+    ) -> None:
         from .generation import evaluate
 
-        evaluate(self, models, data, step)
+        evaluate(self, models, data, reward_model, step)
 
 
 class PreferenceBars(Config):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from tuneforge import Adapter, ChatData, Model, QuantizedModel, Step
-from tuneforge.kit.chats import IGNORED, Tokens, prompt_ids, stop_tokens, tokenize_chat
+from tuneforge import Adapter, ChatData, Model, QuantizedModel, RewardAdapter, RewardModel, Step
+from tuneforge.kit.chats import IGNORED, Tokens, prompt_ids, tokenize_chat
+from tuneforge.kit.generation import Answer, answer_text, generate
 from tuneforge.kit.models import load_tokenizer
 from tuneforge.kit.records import find_record, is_right
+from tuneforge.kit.rewards import judge, load_reward_model
 
 from .likelihood import likelihoods
 from .subjects import (
@@ -25,7 +25,7 @@ from .subjects import (
     Progress,
     Row,
     answer_labels,
-    by_length,
+    dtype_of,
     free,
     load,
     prepare,
@@ -45,17 +45,12 @@ class Exercise:
     reference: str
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What was generated: its text, its length in tokens, and whether it ended by itself."""
-
-    text: str
-    tokens: int
-    finished: bool
-
-
 def evaluate(
-    method: Generation, models: Sequence[Model | Adapter | QuantizedModel], data: ChatData, step: Step
+    method: Generation,
+    models: Sequence[Model | Adapter | QuantizedModel],
+    data: ChatData,
+    reward_model: RewardModel | RewardAdapter | None,
+    step: Step,
 ) -> None:
     """Writes report.json and answers.jsonl."""
     subjects = {model.digest: model for model in models}
@@ -67,12 +62,15 @@ def evaluate(
         lambda item: max(len(item.conversation.ids), len(item.prompt) + method.max_new_tokens),
         step,
     )
-    progress = Progress(step, 2 * len(subjects) * len(measured.rows))
+    progress = Progress(step, (3 if reward_model else 2) * len(subjects) * len(measured.rows))
     answers, scores = {}, {}
     for digest, subject in subjects.items():
         answers[digest], scores[digest] = _measure(subject, measured.items[digest], method, progress)
         free()
-    _write_answers(measured, answers, step)
+    rewards = _rewards(reward_model, measured.rows, answers, method, progress) if reward_model else {}
+    for digest, given in rewards.items():
+        scores[digest]["reward"] = figure(sum(given) / len(given))
+    _write_answers(measured, answers, rewards, step)
     records = sum(find_record(item.reference) is not None for item in next(iter(measured.items.values())))
     write_report(scores, method.require, measured, _rank, step, **({"records": records} if records else {}))
 
@@ -90,13 +88,34 @@ def _measure(
     return answers, scores | {"perplexity": _exp(loss)}
 
 
+def _rewards(
+    reward_model: RewardModel | RewardAdapter,
+    rows: Sequence[Row],
+    answers: Mapping[str, Sequence[Answer]],
+    method: Generation,
+    progress: Progress,
+) -> dict[str, list[float]]:
+    """What the reward model finds of each answer, as the end of its conversation."""
+    model = load_reward_model(reward_model, dtype=dtype_of(reward_model, method.dtype))
+    tokenizer = load_tokenizer(reward_model)
+    found = {}
+    for digest, given in answers.items():
+        conversations = [
+            ([*split_row(row)[0], {"role": "assistant", "content": answer.text}], row["tools"])
+            for row, answer in zip(rows, given, strict=True)
+        ]
+        found[digest] = judge(model, tokenizer, conversations, method.batch_size)
+        progress(len(rows))
+    return found
+
+
 def exercise(tokenizer: PreTrainedTokenizerBase, row: Row) -> Exercise:
     """What a row asks of a model. Raises LeftOutError for a row without an assistant turn after a prompt."""
     messages, answer = split_row(row)
     conversation = tokenize_chat(tokenizer, messages + answer, row["tools"])
     prompt = prompt_ids(tokenizer, messages, row["tools"])
     reference = [label for label in answer_labels(conversation, prompt) if label != IGNORED]
-    return Exercise(prompt, conversation, _text(tokenizer, reference))
+    return Exercise(prompt, conversation, answer_text(tokenizer, reference))
 
 
 def split_row(row: Row) -> tuple[list[Any], list[Any]]:
@@ -106,48 +125,6 @@ def split_row(row: Row) -> tuple[list[Any], list[Any]]:
     if not turns or turns[-1] == 0:
         raise LeftOutError(WITHOUT_ANSWER)
     return messages[: turns[-1]], [messages[turns[-1]]]
-
-
-@torch.inference_mode()
-def generate(
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[list[int]],
-    max_new_tokens: int,
-    batch_size: int,
-    done: Callable[[int], None],
-) -> list[Answer]:
-    """A greedy answer to each prompt; `done` is told how many rows each batch had.
-
-    Prompts are padded on the left, so that each is followed by its answer.
-    """
-    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    stops = stop_tokens(inner, tokenizer)
-    # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
-    inner.generation_config = GenerationConfig()
-    config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=stops or None,
-        pad_token_id=stops[0] if stops else 0,
-    )
-    answers: dict[int, Answer] = {}
-    for batch in by_length([len(prompt) for prompt in prompts], batch_size):
-        longest = max(len(prompts[index]) for index in batch)
-        ids = torch.full((len(batch), longest), config.pad_token_id, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for place, index in enumerate(batch):
-            ids[place, longest - len(prompts[index]) :] = torch.tensor(prompts[index])
-            mask[place, longest - len(prompts[index]) :] = 1
-        output = model.generate(  # type: ignore[operator]
-            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-        )
-        for index, generated in zip(batch, output[:, longest:].tolist(), strict=True):
-            end = next((place for place, token in enumerate(generated) if token in stops), None)
-            written = generated if end is None else generated[:end]
-            answers[index] = Answer(_text(tokenizer, written), len(written) + (end is not None), end is not None)
-        done(len(batch))
-    return [answers[index] for index in range(len(prompts))]
 
 
 def score(references: Sequence[str], answers: Sequence[Answer]) -> Scores:
@@ -164,8 +141,6 @@ def score(references: Sequence[str], answers: Sequence[Answer]) -> Scores:
     return scores
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
 
 
 def _share(found: Sequence[bool]) -> float | None:
@@ -184,8 +159,10 @@ def _rank(scores: Scores) -> tuple[float, ...]:
     return first or 0, scores["exact_match"] or 0, -math.inf if perplexity is None else -perplexity
 
 
-def _write_answers(measured: Measured[Exercise], answers: dict[str, list[Answer]], step: Step) -> None:
-    """answers.jsonl: a line a row: the prompt as messages, the expected text, each subject's answer, if it is right."""
+def _write_answers(
+    measured: Measured[Exercise], answers: dict[str, list[Answer]], rewards: dict[str, list[float]], step: Step
+) -> None:
+    """answers.jsonl, a line a row: the prompt, the expected text, each subject's answer, whether right, its reward."""
     first = next(iter(measured.items.values()))
     with (step.out / "answers.jsonl").open("w", encoding="utf-8") as file:
         for index, row in enumerate(measured.rows):
@@ -199,4 +176,6 @@ def _write_answers(measured: Measured[Exercise], answers: dict[str, list[Answer]
                     for digest, given in answers.items()
                 },
             }
+            if rewards:
+                line["rewards"] = {digest: figure(given[index]) for digest, given in rewards.items()}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -10,8 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from tuneforge.kit.chats import IGNORED, Tokens
-
-from .subjects import by_length
+from tuneforge.kit.generation import by_length
 
 TOKENS = 8192
 """Tokens in memory at once: each has a logit for every word of the vocabulary."""

@@ -9,11 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from tuneforge import PreferenceData, RewardAdapter, RewardModel, Step
 from tuneforge.kit.chats import Tokens, prompt_ids, tokenize_chat
+from tuneforge.kit.generation import by_length
 from tuneforge.kit.rewards import load_reward_model
 from tuneforge.kit.rewards import score as scores_of
 
 from .likelihood import Likelihood, likelihoods
-from .subjects import Progress, Row, Subject, answer_labels, by_length, dtype_of, free, load, prepare
+from .subjects import Progress, Row, Subject, answer_labels, dtype_of, free, load, prepare
 from .verdict import Scores, figure, write_report
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -140,15 +140,3 @@ def free() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def by_length(lengths: Sequence[int], size: int, tokens: int | None = None) -> Iterator[list[int]]:
-    """Indices in batches of at most `size` rows and, padding included, `tokens` tokens; a single row may have more.
-
-    The longest come first: a batch that does not fit into memory shows at once.
-    """
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    while order:
-        rows = size if tokens is None else max(1, min(size, tokens // lengths[order[0]]))
-        yield order[:rows]
-        del order[:rows]

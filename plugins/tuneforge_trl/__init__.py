@@ -1,7 +1,8 @@
-"""Fine-tuning with TRL: continued pre-training, supervised fine-tuning, reward models, preferences, rewards."""
+"""Fine-tuning with TRL: pre-training, supervised fine-tuning, reward models, preferences, rewards, distillation."""
 
 from tuneforge import Align, Train, hookimpl
 
+from .distill import Distill
 from .online.grpo import Grpo
 from .online.online_dpo import OnlineDpo
 from .online.rloo import Rloo
@@ -22,4 +23,4 @@ def register_train() -> list[type[Train]]:
 
 @hookimpl
 def register_align() -> list[type[Align]]:
-    return [Cpo, Dpo, Grpo, Kto, OnlineDpo, Orpo, Rloo, Simpo]
+    return [Cpo, Distill, Dpo, Grpo, Kto, OnlineDpo, Orpo, Rloo, Simpo]

@@ -15,7 +15,7 @@ OPTIONAL = {"qlora": list(QLora.needs)}
 """What one option alone needs."""
 SERVER = ("lz4>=4.3", "pyyaml>=6.0", "starlette>=1.8", "uvicorn>=0.30")
 """What one command of the core needs: to serve the registry."""
-ASIDE = {"bitsandbytes", "gptqmodel", "llmcompressor"}
+ASIDE = {"bitsandbytes", "gptqmodel", "llmcompressor", "ppo"}
 """Plugins whose needs would make every start slower, or pin what others need newer: their extra is not in `all`."""
 EXTRAS = {
     name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name not in ("all", "dev", *OPTIONAL)

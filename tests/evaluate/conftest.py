@@ -65,12 +65,12 @@ class World:
         (folder / file).write_text(json.dumps(content))
         return Model(folder, digest)
 
-    def run(self, method: Method, models: list[Any], data: Any) -> Result:
+    def run(self, method: Method, models: list[Any], data: Any, **more: Any) -> Result:
         out = self.folder / f"out-{len(list(self.folder.iterdir()))}"
         out.mkdir()
         events: list[dict[str, Any]] = []
         step = Step("scores", out, out / "scratch", 0, 1, events.append)
-        method.run(models, data, step=step)
+        method.run(models, data, **more, step=step)
         return Result(out, events, step.figures)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ import torch
 from pydantic import ValidationError
 from transformers import GenerationConfig
 
-from tuneforge import Adapter, Facts, Model, StepError
-from tuneforge.kit.chats import prompt_ids, tokenize_chat
-from tuneforge.kit.models import load_model
+from tuneforge import Adapter, Facts, Model, RewardModel, StepError
+from tuneforge.kit.chats import chat_ids, prompt_ids, tokenize_chat
+from tuneforge.kit.models import load_model, save_model
+from tuneforge.kit.rewards import load_reward_model, new_reward_model, score
 from tuneforge_evaluate import Generation
 
 KIM = {"role": "user", "content": "one pear for Kim"}
@@ -272,3 +274,33 @@ def test_what_cannot_work_is_found_before_anything_runs(world: Any) -> None:
     bare = Facts(Model, facts.config, facts.tensors, world.known.path)
     (untemplated,) = Generation(max_new_tokens=100).check({"models": [facts, bare]})
     assert untemplated.problem.startswith("model 2 of models has no chat template")
+
+
+def test_answers_are_scored_by_a_reward_model(world: Any, known_rows: Any, tmp_path: Path) -> None:
+    judge = new_reward_model(world.known, dtype=torch.float32, seed=3)
+    save_model(judge, world.known.path, tmp_path, torch.float32)
+    reward_model = RewardModel(tmp_path, "judge")
+    method = Generation(max_new_tokens=60, batch_size=2, require={"reward": 1e6})
+    result = world.run(method, [world.known, world.blank], world.chats(known_rows), reward_model=reward_model)
+    loaded = load_reward_model(reward_model, dtype=torch.float32)
+    for row in result.answers:
+        for digest, answer in row["answers"].items():
+            said = [*row["prompt"], {"role": "assistant", "content": answer}]
+            (wanted,) = score(loaded, [chat_ids(world.tokenizer, said)])
+            assert row["rewards"][digest] == pytest.approx(wanted, abs=1e-5)
+    for digest, scores in result.report["scores"].items():
+        mean = sum(row["rewards"][digest] for row in result.answers) / 3
+        assert scores["reward"] == pytest.approx(mean, abs=1e-5)
+    assert result.report["better"]["reward"] == "higher" and not result.report["passed"]
+    assert "reward is" in result.report["failures"]["known"][0]
+    done = [event["done"] for event in result.events if event["event"] == "progress"]
+    assert done[-1] == 18, "two models answer, and are measured and scored on three rows"
+    without = world.run(Generation(max_new_tokens=60), [world.known], world.chats(known_rows))
+    assert "rewards" not in without.answers[0] and "reward" not in without.report["scores"]["known"]
+
+
+def test_a_reward_is_not_asked_for_without_a_reward_model() -> None:
+    (finding,) = Generation(require={"reward": 0.0}).check({"models": []})
+    assert "there is no reward model" in finding.problem
+    given = {"models": [], "reward_model": [Facts(RewardModel)]}
+    assert not list(Generation(require={"reward": 0.0}).check(given))

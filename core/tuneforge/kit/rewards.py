@@ -14,7 +14,8 @@ from transformers.utils import logging
 
 from tuneforge import Model, RewardAdapter, RewardModel, StepError
 
-from .chats import terminator
+from .chats import Messages, Tools, chat_ids, terminator
+from .generation import by_length
 from .models import device, full_model, load_tokenizer
 
 
@@ -54,6 +55,24 @@ def score(model: PreTrainedModel | PeftModel, conversations: Sequence[Sequence[i
     logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
     found: list[float] = logits.squeeze(-1).float().tolist()
     return found
+
+
+def judge(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[tuple[Messages, Tools]],
+    batch_size: int,
+) -> list[float]:
+    """The scores of conversations as messages, each with its tools, by a reward model and its own tokenizer.
+
+    Each is rendered by the template as a whole, as in the training of the reward model: its score is read where that
+    learnt to give it.
+    """
+    rows = [chat_ids(tokenizer, messages, tools) for messages, tools in conversations]
+    found: dict[int, float] = {}
+    for batch in by_length([len(ids) for ids in rows], batch_size):
+        found.update(zip(batch, score(model, [rows[index] for index in batch]), strict=True))
+    return [found[index] for index in range(len(rows))]
 
 
 def score_padding(tokenizer: PreTrainedTokenizerBase) -> int:

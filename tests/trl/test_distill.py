@@ -1,0 +1,180 @@
+"""A student with half of the layers learns what its teacher says."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+
+from tests.journeys.conftest import REPOSITORY
+from tests.trl.colours import CHATS
+from tests.trl.test_resume import assert_resumed, killed_at
+from tuneforge import Adapter, Facts, Model, StepError
+from tuneforge.kit.models import load_model, save_model
+from tuneforge.plan import make_plan
+from tuneforge.recipe import read_recipe
+from tuneforge_models import fresh
+from tuneforge_registry import Registry
+from tuneforge_trl.distill import Distill
+from tuneforge_trl.sft import Sft
+
+LORA = {"type": "lora", "r": 8}
+SHORT = {"batch_size": 7, "max_new_tokens": 6}
+
+
+@pytest.fixture(scope="module")
+def teacher(whole: Any) -> Model:
+    found: Model = whole.result
+    return found
+
+
+@pytest.fixture(scope="module")
+def student(teacher: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The teacher without its second layer."""
+    model: Any = load_model(teacher, dtype=torch.float32)
+    model.model.layers = model.model.layers[:1]
+    model.config.num_hidden_layers = 1
+    folder = tmp_path_factory.mktemp("student")
+    save_model(model, teacher.path, folder, torch.float32)
+    return Model(folder, "5" * 64)
+
+
+def divergence(student: Model, teacher: Model, rows: Dataset, beta: float, temperature: float = 1.0) -> float:
+    """The mean over all tokens of the answers, by its definition."""
+    models = [load_model(given, dtype=torch.float32) for given in (student, teacher)]
+    found = []
+    for row in rows:
+        labels = torch.tensor(row["labels"])[1:]
+        with torch.no_grad():
+            ps, pt = (
+                torch.log_softmax(model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1] / temperature, -1)
+                for model in models
+            )
+        between = torch.logaddexp(ps + math.log(1 - beta), pt + math.log(beta)) if 0 < beta < 1 else None
+
+        def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+            return (p.exp() * (p - q)).sum(-1)
+
+        if between is None:
+            each = kl(pt, ps) if beta == 0 else kl(ps, pt)
+        else:
+            each = beta * kl(pt, between) + (1 - beta) * kl(ps, between)
+        found.append(each[labels != -100])
+    return float(torch.cat(found).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("beta", "temperature"), [(0.0, 1.0), (0.3, 2.0), (1.0, 1.0)])
+def test_the_first_loss_is_the_divergence_of_the_answers_of_the_data(
+    beta: float, temperature: float, student: Model, teacher: Model, make_chats: Any, carry_out: Any
+) -> None:
+    method = Distill(**SHORT, steps=1, beta=beta, temperature=temperature, on_policy=0.0, samples=0)
+    run = carry_out(method, student, make_chats(), more={"teacher": teacher})
+    rows = Dataset.from_file(str(run.step.scratch / "rows" / "train.arrow"))
+    assert run.losses[0] == pytest.approx(divergence(student, teacher, rows, beta, temperature), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["whole", "new"])
+def test_the_student_comes_closer_to_its_teacher(
+    kind: str, student: Model, teacher: Model, make_chats: Any, carry_out: Any
+) -> None:
+    rate = 5e-3 if kind == "whole" else 2e-2
+    method = Distill(
+        **SHORT, steps=30, on_policy=0.5, beta=0.5, learning_rate=rate, adapter=LORA if kind == "new" else None
+    )
+    run = carry_out(method, student, make_chats(held_out=CHATS), more={"teacher": teacher})
+    rows = Dataset.from_file(str(run.step.scratch / "rows" / "held_out.arrow"))
+    before = divergence(student, teacher, rows, 0.5)
+    assert run.figures["eval_loss"] < 0.25 * before
+    after = divergence(run.result, teacher, rows, 0.5)
+    assert after == pytest.approx(run.figures["eval_loss"], rel=0.1)
+    assert (run.figures["rows"], run.figures["eval_rows"], run.figures["steps"]) == (7, 7, 30)
+    assert run.step.base == (student.digest if kind == "new" else None)
+    told = [event["figures"] for event in run.events if event["event"] == "progress"]
+    assert all(figures["entropy"] > 0 and 1 <= figures["answer_tokens"] <= 6 for figures in told)
+
+
+@pytest.mark.slow
+def test_adapters_on_both_sides(base: Model, teacher: Model, make_chats: Any, carry_out: Any, tmp_path: Path) -> None:
+    """An adapter from SFT is trained on, and one may be the teacher."""
+    begun = carry_out(Sft(steps=3, batch_size=7, learning_rate=1e-2, adapter=LORA), base, make_chats()).result
+    good = carry_out(Sft(steps=40, batch_size=7, learning_rate=2e-2, adapter=LORA), base, make_chats()).result
+    method = Distill(**SHORT, steps=10, on_policy=0.0, beta=0.0, learning_rate=1e-2)
+    run = carry_out(method, begun, make_chats(held_out=CHATS), more={"teacher": good})
+    assert isinstance(run.result, Adapter) and run.step.base == base.digest
+    assert run.figures["eval_loss"] < 0.5 * run.losses[0]
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(
+    student: Model, teacher: Model, make_chats: Any, carry_out: Any, tmp_path: Path
+) -> None:
+    """In its second epoch, after steps of both kinds of answers."""
+    method = Distill(
+        batch_size=2, micro_batch_size=1, max_new_tokens=6, steps=7, on_policy=0.5, learning_rate=1e-3, save_every=5
+    )
+    run = partial(carry_out, more={"teacher": teacher})
+    wanted = run(method, student, make_chats(held_out=CHATS[:2]))
+    killed_at(6, tmp_path, method, student, make_chats(held_out=CHATS[:2]), run)
+    assert_resumed(run(method, student, make_chats(held_out=CHATS[:2]), tmp_path), wanted, after=5)
+
+
+@pytest.mark.whole
+def test_the_split_of_a_batch_does_not_matter(student: Model, teacher: Model, make_chats: Any, carry_out: Any) -> None:
+    runs = [
+        carry_out(
+            Distill(**SHORT, steps=4, micro_batch_size=micro, learning_rate=1e-3, samples=0),
+            student,
+            make_chats(),
+            more={"teacher": teacher},
+        )
+        for micro in (1, 7)
+    ]
+    assert runs[0].losses == pytest.approx(runs[1].losses, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_another_vocabulary_is_refused(student: Model, make_chats: Any, carry_out: Any, tmp_path: Path) -> None:
+    tokenizer = fresh.make_tokenizer(["other words in another order"], 300)
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "layers": 1, "heads": 4, "kv_heads": 2, "context": 256}
+    fresh.save(
+        fresh.make_model("llama", tokenizer, **sizes, tied=False, dtype=torch.bfloat16, seed=1), tokenizer, tmp_path
+    )
+    other = Model(tmp_path, "0" * 64)
+    with pytest.raises(StepError, match="different vocabularies"):
+        carry_out(Distill(**SHORT, steps=1), student, make_chats(), more={"teacher": other})
+    found = list(Distill().check({"model": [Model.facts(student.path)], "teacher": [Model.facts(tmp_path)]}))
+    assert "different vocabularies" in found[0].problem
+
+
+def problems(options: dict[str, Any], **facts: Any) -> list[str]:
+    found = Distill(**options).check({name: [given] for name, given in facts.items()})
+    return [finding.problem for finding in found if finding.level == "error"]
+
+
+def test_what_is_refused_before_anything_runs() -> None:
+    def model(**config: Any) -> Facts:
+        return Facts(Model, {"max_position_embeddings": 512, **config}, template="{{ messages }}")
+
+    assert problems({}, model=model(vocab_size=9), teacher=model()) == []
+    (found,) = problems({"max_new_tokens": 64}, model=model(vocab_size=9), teacher=model(vocab_size=10))
+    assert "different vocabularies" in found
+    (found,) = problems({"max_new_tokens": 512}, model=model())
+    assert "leaves no room for a prompt" in found
+    assert not problems({"max_new_tokens": 512, "on_policy": 0.0}, model=model())
+    prefix = Facts(Adapter, {"peft_type": "PREFIX_TUNING"}, template="{{ messages }}", base=model())
+    assert "the teacher is an adapter before the text" in problems({}, model=model(), teacher=prefix)[0]
+    assert "the model is an adapter before the text" in problems({}, model=prefix, teacher=model())[0]
+    (found,) = problems({"adapter": {"type": "prompt"}}, model=model(), teacher=model())
+    assert "prompt adapters stand before the text" in found
+
+
+def test_the_recipe_is_planned_without_a_word(tmp_path: Path) -> None:
+    plan = make_plan(read_recipe(REPOSITORY / "recipes" / "distill.yaml"), Registry(tmp_path))
+    assert [str(finding) for finding in plan.findings] == []
