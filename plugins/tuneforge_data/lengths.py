@@ -24,7 +24,7 @@ class AtMost:
         self._tokens = tokens
 
     def __call__(self, row: Mapping[str, Any]) -> None:
-        """Raises LeftOutError for a chat or feedback row, a preference row with either answer, or a prompt, too long."""
+        """Raises LeftOutError for a row that is too long: a conversation, with either of its answers, or a prompt."""
         try:
             longest = max(self._lengths(row))
         except ChatRefusedError as error:

@@ -202,7 +202,7 @@ def _judged_completion(row: Mapping[str, Any], system: str | None) -> Row:
 
 def _judged_alpaca(row: Mapping[str, Any], system: str | None) -> Row:
     answer = {"role": "assistant", "content": read_text(row["output"])}
-    return _judged([*_instruction(row), answer], row, system)
+    return _judged([*read_instruction(row), answer], row, system)
 
 
 def _text(row: Mapping[str, Any], system: str | None) -> Row:

@@ -141,8 +141,6 @@ def score(references: Sequence[str], answers: Sequence[Answer]) -> Scores:
     return scores
 
 
-
-
 def _share(found: Sequence[bool]) -> float | None:
     return figure(sum(found) / len(found))
 

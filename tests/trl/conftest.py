@@ -93,8 +93,9 @@ class Run:
         for name in ("out", "scratch"):
             (folder / name).mkdir(exist_ok=True)
         send = of_step.pop("send", self.events.append)
-        more = of_step.pop("more", {})
-        inputs: dict[str, Any] = {"model": model, "data": data, **more} | ({"reference": reference} if reference else {})
+        inputs: dict[str, Any] = {"model": model, "data": data, **of_step.pop("more", {})}
+        if reference is not None:
+            inputs["reference"] = reference
         self.step = Step("fit", folder / "out", folder / "scratch", seed=1, threads=1, send=send)
         if method.prepare is not None:
             method.prepare(**inputs, step=self.step)
