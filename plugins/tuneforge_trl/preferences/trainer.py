@@ -18,12 +18,13 @@ from trl.models.utils import disable_gradient_checkpointing, prepare_deepspeed, 
 from trl.trainer.utils import disable_dropout_in_model, use_adapter
 
 from ..adapters.engine import Adapted
+from ..adapters.reference import REF
 from ..loop import Quiet
 from ..rows.batches import Grouped
 from ..spread.ranks import gathered, total
 from ..watching.evaluation import means
 from .answers import Answers, answers, logps, make_able
-from .reference import REF, Place, stand_by
+from .reference import Place, stand_by
 
 Batch = Mapping[str, Tensor]
 Figures = dict[str, Tensor]
