@@ -33,6 +33,7 @@ class Online(Sampling, Training, Align):
     """How answers are drawn and rewarded, and what of them is learnt from."""
 
     strategies: ClassVar[tuple[type[Strategy], ...]] = ()  # answers are drawn in one process
+    loss_falls: ClassVar[bool] = False
 
     answers_a_row: ClassVar[int] = 1
     """How many answers a row is of which `batch_size` counts."""
