@@ -27,8 +27,8 @@ def tuned(base: Model, make_chats: Any, carry_out: Any) -> Model:
 
 def test_a_reward_that_is_got_by_worse_and_longer_answers(tuned: Model, make_prompts: Any, carry_out: Any) -> None:
     """Length is what is rewarded; whether the answer is right is only watched."""
-    rewards = [{"type": "length", "least": 40, "slack": 39}, {"type": "exact", "weight": 0}]
-    method = Grpo(**DRAWN, rewards=rewards, max_new_tokens=48, steps=32, learning_rate=3e-4, evaluate_every=4)
+    rewards = [{"type": "length", "least": 24, "slack": 23}, {"type": "exact", "weight": 0}]
+    method = Grpo(**DRAWN, rewards=rewards, max_new_tokens=24, steps=32, learning_rate=3e-4, evaluate_every=4)
     run = carry_out(method, tuned, make_prompts(held_out=PROMPTS))
     assert set(told(run)) == {"reward hacking", "answers grow ever longer"}
     assert "the held-out reward exact has fallen from 1 to 0" in run.warnings[0]
