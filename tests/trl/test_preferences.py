@@ -277,6 +277,7 @@ def test_what_is_asked_for_in_vain_is_found_by_the_plan(base: Model) -> None:
         "reference is given, and reference_free says there is none",
         "precompute is given, and reference_free says there is none",
     ]
+    assert [finding.field for finding in Kto(precompute=True, adapter={"type": "qlora"}).check({})] == ["precompute"]
     (finding,) = Dpo(precompute=True).check_launch(Launch(2, 1, Fsdp()), {})
     assert finding.field == "precompute"
     pairs = Facts(PreferenceData)

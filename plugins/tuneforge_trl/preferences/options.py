@@ -78,6 +78,12 @@ class Referring(Preferring):
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
+        if self.precompute and self.adapter is not None and self.adapter.quantizes:
+            yield Finding(
+                f"{self.adapter.kind} rounds the model, and precompute would ask the one that is not rounded",
+                "Leave precompute out: the reference is the rounded model with its adapter switched off.",
+                field="precompute",
+            )
         models, references = facts.get("model", ()), facts.get("reference", ())
         for model, reference in zip(models, references, strict=False):
             yield from _check_reference(self, model, reference)
