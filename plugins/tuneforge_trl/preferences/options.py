@@ -122,9 +122,9 @@ def _check_reference(options: Training, model: Facts, reference: Facts) -> Itera
 
 def _alike(one: Path, other: Path) -> bool:
     """Whether two tokenizers give the same tokens the same numbers, as far as their files say."""
-    files = [folder / "tokenizer.json" for folder in (one, other)]
+    ours, theirs = (folder / "tokenizer.json" for folder in (one, other))
     # Most are copies of each other, and to read what is in a large one takes longer than all else of a plan.
-    return one == other or filecmp.cmp(*files, shallow=False) or _tokens(files[0]) == _tokens(files[1])
+    return one == other or filecmp.cmp(ours, theirs, shallow=False) or _tokens(ours) == _tokens(theirs)
 
 
 def _tokens(file: Path) -> Any:
