@@ -34,12 +34,7 @@ _NEGLIGIBLE = -1e4
 
 class _Trainer(Pairwise, Quiet, Grouped, RewardTrainer):
     def blank(self, row: Any) -> Any:
-        # Dropout, which DPO does without, gives two like answers two scores.
         return super().blank(row) | {"margin": [_NEGLIGIBLE]}
-
-    @property
-    def undecided(self) -> float:
-        return 0.0
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         seen = self._metrics["train"]

@@ -16,7 +16,7 @@ from tuneforge import Finding, Step, StepError
 from tuneforge.keys import step_key
 from tuneforge.kit.rows import read_rows
 from tuneforge.sources import Digests
-from tuneforge_data import Chat, Completion, Preference
+from tuneforge_data import Chat, Completion, Feedback, Preference
 
 ROWS = [{"prompt": f"{number} lamps?", "completion": f"{number} lamps."} for number in range(6)]
 
@@ -143,6 +143,12 @@ def test_preferences(hub: Served, tmp_path: Path) -> None:
     push("preferred-lamps", train_jsonl=lines(pairs))
     (pair,) = carried_out(Preference(repo="preferred-lamps").pin(), tmp_path / "pairs")
     assert pair["chosen"][-1]["content"] == "Yes."
+
+
+def test_feedback(hub: Served, tmp_path: Path) -> None:
+    push("judged-lamps", train_jsonl=lines([{"prompt": "Lamps?", "completion": "No.", "label": False}]))
+    (row,) = carried_out(Feedback(repo="judged-lamps").pin(), tmp_path / "judged")
+    assert (row["answer"][-1]["content"], row["label"]) == ("No.", False)
 
 
 @pytest.mark.parametrize(

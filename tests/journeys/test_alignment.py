@@ -15,7 +15,7 @@ pytestmark = pytest.mark.whole
 DATA = REPOSITORY / "recipes" / "data"
 METHODS = {
     "dpo": "{align: dpo, model: sft, data: pairs, with: {learning_rate: 4e-4, batch_size: 8, steps: 20}}",
-    "kto": "{align: kto, model: sft, data: judged, with: {learning_rate: 6e-4, batch_size: 16, steps: 20}}",
+    "kto": "{align: kto, model: sft, data: judged, with: {learning_rate: 4e-4, batch_size: 16, steps: 20}}",
     "orpo": "{align: orpo, model: sft, data: pairs, with: {learning_rate: 1e-3, batch_size: 8, steps: 30}}",
     "cpo": "{align: cpo, model: sft, data: pairs, with: {learning_rate: 4e-4, batch_size: 8, steps: 20}}",
     "simpo": "{align: simpo, model: sft, data: pairs, with: {learning_rate: 4e-4, batch_size: 8, steps: 20}}",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoConfig, MixtralConfig, MixtralForCausalLM
 
 from tests.trl.colours import COLOURS, PAIRS
 from tests.trl.test_resume import killed_at
@@ -71,7 +74,8 @@ def test_every_loss_of_dpo_moves_the_margin(loss: str, whole: Any, make_pairs: A
     named: Any = {loss: 1.0, "sigmoid": 0.1} if loss == "sft" else loss
     run = carry_out(Dpo(**STEPS, loss=named, label_smoothing=smoothing), whole.result, make_pairs(MANNERS, MANNERS))
     assert run.losses[-1] < run.losses[0]
-    assert run.figures["eval_reward_margin"] > 0.05
+    # Where there is no margin yet, discopop is the smaller the more likely the rejected answer is.
+    assert loss == "discopop" or run.figures["eval_reward_margin"] > 0.05
 
 
 @pytest.mark.slow
@@ -153,7 +157,7 @@ def test_a_reference_is_the_same_wherever_it_is_had(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["dpo", "kto"])
+@pytest.mark.parametrize("kind", ["dpo", pytest.param("kto", marks=pytest.mark.whole)])
 def test_what_the_reference_gives_is_computed_once(
     kind: str,
     loaded: list[str],
@@ -195,8 +199,10 @@ def dying(work: Any) -> None:
     """Does something in a process of its own, which ends on the way."""
     child = os.fork()
     if not child:
-        work()
-        os._exit(0)
+        try:
+            work()
+        finally:
+            os._exit(0)
     assert os.waitpid(child, 0)[1], "it should not have come so far"
 
 
@@ -217,6 +223,36 @@ def test_a_reference_adapter_is_no_part_of_the_result(
     run = carry_out(Dpo(steps=1, adapter=LORA), base, make_pairs(), reference=taught)
     assert {path.name for path in run.step.out.iterdir()} == {path.name for path in taught.path.iterdir()}
     assert isinstance(load_model(run.result, dtype=torch.float32), PeftModel)
+
+
+@pytest.mark.whole
+def test_experts_are_kept_in_balance(base: Model, make_pairs: Any, carry_out: Any, tmp_path: Path) -> None:
+    """By the loss that a mixture of experts has for it, at the weight that its configuration says."""
+
+    def excess(weight: float) -> float:
+        folder = tmp_path / f"mixture-{weight}"
+        shutil.copytree(base.path, folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+        config = AutoConfig.from_pretrained(base.path)
+        sizes = {name: getattr(config, name) for name in ("vocab_size", "hidden_size", "intermediate_size")}
+        torch.manual_seed(1)
+        mixture = MixtralForCausalLM(
+            MixtralConfig(
+                **sizes,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                num_local_experts=4,
+                max_position_embeddings=256,
+                router_aux_loss_coef=weight,
+            )
+        )
+        mixture.save_pretrained(folder)
+        run = carry_out(Dpo(steps=1, batch_size=7), Model(folder, "e" * 64), make_pairs())
+        return float(run.losses[0] - math.log(2))
+
+    none, some, twice = map(excess, (0.0, 0.02, 0.04))
+    assert none == pytest.approx(0, abs=1e-6)
+    assert twice == pytest.approx(2 * some, rel=1e-3) and some > 0.01
 
 
 def test_answers_to_other_prompts() -> None:
@@ -241,6 +277,7 @@ def test_what_is_asked_for_in_vain_is_found_by_the_plan(base: Model) -> None:
         "reference is given, and reference_free says there is none",
         "precompute is given, and reference_free says there is none",
     ]
+    assert [finding.field for finding in Kto(precompute=True, adapter={"type": "qlora"}).check({})] == ["precompute"]
     (finding,) = Dpo(precompute=True).check_launch(Launch(2, 1, Fsdp()), {})
     assert finding.field == "precompute"
     pairs = Facts(PreferenceData)

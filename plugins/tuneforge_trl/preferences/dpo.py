@@ -43,7 +43,8 @@ class Dpo(Referring):
     - bco_pair: Jung et al. 2024, https://arxiv.org/abs/2404.04656
     - sppo_hard: Wu et al. 2024, https://arxiv.org/abs/2405.00675
     - apo_zero, apo_down: D'Oosterlinck et al. 2024, https://arxiv.org/abs/2408.06266
-    - discopop: Lu et al. 2024, https://arxiv.org/abs/2406.08414
+    - discopop: Lu et al. 2024, https://arxiv.org/abs/2406.08414; for models that prefer the chosen answers already, as
+      without a margin its slope leads to the rejected ones
     - sft: the likelihood of the chosen answers, to add to another one, Pang et al. 2024,
       https://arxiv.org/abs/2404.19733; sigmoid, bco_pair and sft together are MPO, Wang et al. 2024,
       https://arxiv.org/abs/2411.10442

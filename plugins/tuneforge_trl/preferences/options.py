@@ -1,5 +1,6 @@
 """The options that methods of preferences share: those that learn from pairs, and those that have a reference."""
 
+import filecmp
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -77,6 +78,12 @@ class Referring(Preferring):
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
+        if self.precompute and self.adapter is not None and self.adapter.quantizes:
+            yield Finding(
+                f"{self.adapter.kind} rounds the model, and precompute would ask the one that is not rounded",
+                "Leave precompute out: the reference is the rounded model with its adapter switched off.",
+                field="precompute",
+            )
         models, references = facts.get("model", ()), facts.get("reference", ())
         for model, reference in zip(models, references, strict=False):
             yield from _check_reference(self, model, reference)
@@ -93,7 +100,7 @@ class Referring(Preferring):
 
 def _check_reference(options: Training, model: Facts, reference: Facts) -> Iterator[Finding]:
     """Findings on a reference whose log-probabilities cannot be compared with the model's."""
-    if model.tokenizer and reference.tokenizer and _tokens(model.tokenizer) != _tokens(reference.tokenizer):
+    if model.tokenizer and reference.tokenizer and not _alike(model.tokenizer, reference.tokenizer):
         yield Finding(
             "the reference has another tokenizer than the model: they do not give probabilities to the same tokens",
             "Take a reference with the model's tokenizer, or leave it out: then it is the model as it comes in.",
@@ -113,8 +120,14 @@ def _check_reference(options: Training, model: Facts, reference: Facts) -> Itera
         )
 
 
-def _tokens(folder: Path) -> Any:
-    """The tokens and their numbers, and how text becomes them, as far as a tokenizer's file says."""
-    told = read_json(folder / "tokenizer.json")
+def _alike(one: Path, other: Path) -> bool:
+    """Whether two tokenizers give the same tokens the same numbers, as far as their files say."""
+    ours, theirs = (folder / "tokenizer.json" for folder in (one, other))
+    # Most are copies of each other, and to read what is in a large one takes longer than all else of a plan.
+    return one == other or filecmp.cmp(ours, theirs, shallow=False) or _tokens(ours) == _tokens(theirs)
+
+
+def _tokens(file: Path) -> Any:
+    told = read_json(file)
     added = [(token.get("id"), token.get("content")) for token in told.get("added_tokens", ())]
     return told.get("model"), told.get("pre_tokenizer"), told.get("normalizer"), added

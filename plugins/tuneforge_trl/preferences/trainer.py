@@ -128,9 +128,7 @@ class AnswerTrainer(Quiet, Grouped, Trainer):
         for name, values in figures.items():
             seen[name].extend(values.detach().float().tolist())
         # What the ranks have is averaged, and each of them has but its share of the sum.
-        share = 1 / max(1, int(real.sum()))
-        if num_items_in_batch is not None:
-            share = self.args.world_size / num_items_in_batch
+        share = self.args.world_size / num_items_in_batch if num_items_in_batch else 1 / real_count(inputs)
         loss = (losses * real).sum() * share
         if self._balance:
             loss = loss + self._balance * found.balance * real.sum() * share

@@ -25,13 +25,8 @@ class Pairwise:
         return dataset
 
     def blank(self, row: Any) -> Any:
-        """A pair of two like answers: its loss is what no margin gives, whatever the model says."""
-        return row | {"rejected": row["chosen"], "blank": True}
-
-    @property
-    def undecided(self) -> float:
-        """The loss of a blank pair."""
-        raise NotImplementedError
+        """A pair that a trainer is to make without a loss."""
+        return row | {"blank": True}
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
         return int(total(sum(pair_count(batch) for batch in batch_samples)))
@@ -45,8 +40,7 @@ class Pairwise:
             return loss
         # What the ranks have is averaged, and each of them has but its share of the sum.
         share = self.args.world_size / num_items_in_batch
-        blanks = len(inputs["blank"]) - pair_count(inputs)
-        return loss * (len(inputs["blank"]) * share) - blanks * self.undecided * share
+        return loss * (len(inputs["blank"]) * share)
 
 
 class Collator:
