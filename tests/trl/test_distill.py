@@ -68,8 +68,14 @@ def divergence(student: Model, teacher: Model, rows: Dataset, beta: float, tempe
     return float(torch.cat(found).mean())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("beta", "temperature"), [(0.0, 1.0), (0.3, 2.0), (1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("beta", "temperature"),
+    [
+        pytest.param(0.0, 1.0, marks=pytest.mark.whole),
+        pytest.param(0.3, 2.0, marks=pytest.mark.slow),
+        pytest.param(1.0, 1.0, marks=pytest.mark.whole),
+    ],
+)
 def test_the_first_loss_is_the_divergence_of_the_answers_of_the_data(
     beta: float, temperature: float, student: Model, teacher: Model, make_chats: Any, carry_out: Any
 ) -> None:
@@ -100,7 +106,7 @@ def test_the_student_comes_closer_to_its_teacher(
     assert all(figures["entropy"] > 0 and 1 <= figures["answer_tokens"] <= 6 for figures in told)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_adapters_on_both_sides(base: Model, teacher: Model, make_chats: Any, carry_out: Any, tmp_path: Path) -> None:
     """An adapter from SFT is trained on, and one may be the teacher."""
     begun = carry_out(Sft(steps=3, batch_size=7, learning_rate=1e-2, adapter=LORA), base, make_chats()).result
