@@ -123,7 +123,7 @@ def test_killed_and_started_again(
 ) -> None:
     """In its second epoch, after steps of both kinds of answers."""
     method = Distill(
-        batch_size=2, micro_batch_size=1, max_new_tokens=6, steps=7, on_policy=0.5, learning_rate=1e-3, save_every=5
+        batch_size=2, micro_batch_size=1, max_new_tokens=6, epochs=2, on_policy=0.5, learning_rate=1e-3, save_every=5
     )
     run = partial(carry_out, also={"teacher": teacher})
     wanted = run(method, student, make_chats(held_out=CHATS[:2]))
