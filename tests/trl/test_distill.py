@@ -179,6 +179,13 @@ def test_what_is_refused_before_anything_runs() -> None:
     assert "the model is an adapter before the text" in problems({}, model=prefix, teacher=model())[0]
     (found,) = problems({"adapter": {"type": "prompt"}}, model=model(), teacher=model())
     assert "prompt adapters stand before the text" in found
+    head = {"adapter": {"type": "lora", "target_modules": ["q_proj", "lm_head"]}}
+    assert "an adapter on the output head" in " ".join(problems(head, model=model(), teacher=model()))
+    begun = Facts(
+        Adapter, {"peft_type": "LORA", "target_modules": ["lm_head"]}, template="{{ messages }}", base=model()
+    )
+    (found,) = problems({}, model=begun, teacher=model())
+    assert "an adapter on the output head" in found
 
 
 def test_the_recipe_is_planned_without_a_word(tmp_path: Path) -> None:
