@@ -93,7 +93,7 @@ def test_an_adapter_learns_what_is_rewarded_and_resumes(
 
 
 def test_a_full_model_learns_what_is_rewarded(whole: dict[str, Any], prompts: PromptData, align: Any) -> None:
-    done = align(Ppo(**SHORT, steps=4, learning_rate=1e-3), {**whole, "data": prompts})
+    done = align(Ppo(**SHORT, epochs=8, learning_rate=1e-3), {**whole, "data": prompts})
     assert done.figures["eval_reward"] > done.figures["eval_reward_before"] + MARGIN
     trained = result(done, whole["model"])
     assert isinstance(trained, Model) and done.outcome.base is None

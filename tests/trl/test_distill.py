@@ -68,8 +68,14 @@ def divergence(student: Model, teacher: Model, rows: Dataset, beta: float, tempe
     return float(torch.cat(found).mean())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("beta", "temperature"), [(0.0, 1.0), (0.3, 2.0), (1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("beta", "temperature"),
+    [
+        pytest.param(0.0, 1.0, marks=pytest.mark.whole),
+        pytest.param(0.3, 2.0, marks=pytest.mark.slow),
+        pytest.param(1.0, 1.0, marks=pytest.mark.whole),
+    ],
+)
 def test_the_first_loss_is_the_divergence_of_the_answers_of_the_data(
     beta: float, temperature: float, student: Model, teacher: Model, make_chats: Any, carry_out: Any
 ) -> None:
@@ -100,7 +106,7 @@ def test_the_student_comes_closer_to_its_teacher(
     assert all(figures["entropy"] > 0 and 1 <= figures["answer_tokens"] <= 6 for figures in told)
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_adapters_on_both_sides(base: Model, teacher: Model, make_chats: Any, carry_out: Any, tmp_path: Path) -> None:
     """An adapter from SFT is trained on, and one may be the teacher."""
     begun = carry_out(Sft(steps=3, batch_size=7, learning_rate=1e-2, adapter=LORA), base, make_chats()).result
@@ -117,7 +123,7 @@ def test_killed_and_started_again(
 ) -> None:
     """In its second epoch, after steps of both kinds of answers."""
     method = Distill(
-        batch_size=2, micro_batch_size=1, max_new_tokens=6, steps=7, on_policy=0.5, learning_rate=1e-3, save_every=5
+        batch_size=2, micro_batch_size=1, max_new_tokens=6, epochs=2, on_policy=0.5, learning_rate=1e-3, save_every=5
     )
     run = partial(carry_out, more={"teacher": teacher})
     wanted = run(method, student, make_chats(held_out=CHATS[:2]))
@@ -173,6 +179,13 @@ def test_what_is_refused_before_anything_runs() -> None:
     assert "the model is an adapter before the text" in problems({}, model=prefix, teacher=model())[0]
     (found,) = problems({"adapter": {"type": "prompt"}}, model=model(), teacher=model())
     assert "prompt adapters stand before the text" in found
+    head = {"adapter": {"type": "lora", "target_modules": ["q_proj", "lm_head"]}}
+    assert "an adapter on the output head" in " ".join(problems(head, model=model(), teacher=model()))
+    begun = Facts(
+        Adapter, {"peft_type": "LORA", "target_modules": ["lm_head"]}, template="{{ messages }}", base=model()
+    )
+    (found,) = problems({}, model=begun, teacher=model())
+    assert "an adapter on the output head" in found
 
 
 def test_the_recipe_is_planned_without_a_word(tmp_path: Path) -> None:
