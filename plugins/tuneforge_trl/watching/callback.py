@@ -155,6 +155,8 @@ FIGURES = {
     "gradient_norm": "grad_norm",
     "reward_accuracy": "rewards/accuracies",
     "reward_margin": "rewards/margins",
+    "chosen_logps": "logps/chosen",
+    "rejected_logps": "logps/rejected",
     "reward": "reward",
     "kl": "kl",
     "entropy": "entropy",

@@ -44,8 +44,8 @@ class Watching(Config):
         None,
         ge=1,
         also=("early_stopping_patience",),
-        description="Ends the training after that many measurements of the held-out loss, or reward, without a new best "
-        "one.",
+        description="Ends the training after that many measurements of the held-out loss, or reward, without a new "
+        "best one.",
     )
     monitor: MonitorOptions = Field(
         MonitorOptions(), keyed=False, description="What is done about troubles while it trains."
