@@ -146,7 +146,7 @@ def test_the_loss_of_kto(
     run = carry_out(method, whole.result, make_feedback(), reference=base)
     assert run.losses == [pytest.approx(mean(parts), rel=2e-4)]
     (told,) = [event["figures"] for event in run.events if event["event"] == "progress"]
-    assert told["kl"] == pytest.approx(kl, rel=1e-3, abs=1e-4)
+    assert told["kl_answer"] == pytest.approx(kl, rel=1e-3, abs=1e-4)
 
 
 def pairs(chosen: float, rejected: float, chosen_before: float = 0.0, rejected_before: float = 0.0) -> losses.Pairs:

@@ -388,4 +388,4 @@ def test_the_kinds_of_its_inputs(method: Any) -> None:
         "reward_model": "reward-model or reward-adapter",
     }
     assert not inputs_of(method)["reward_model"].required
-    assert method.strategies == ()
+    assert [strategy.name for strategy in method.strategies] == ["ddp"]

@@ -242,9 +242,10 @@ def test_a_function_counts_by_its_content(scores: Path, tmp_path: Path) -> None:
 def test_planning_imports_nothing_heavy() -> None:
     code = (
         "import sys; from tuneforge_trl.online.grpo import Grpo; "
-        "assert not list(Grpo(rewards=[{'type': 'exact'}, {'type': 'function', 'function': 'json:dumps', 'name': 'x'}])"
-        ".check({})) or True; "
+        "rewards = [{'type': 'exact'}, {'type': 'json-schema', 'json_schema': {'type': 'object', 'items': {}}}, "
+        "{'type': 'function', 'function': 'json:loads'}]; "
+        "print([finding.problem for finding in Grpo(rewards=rewards).check({})]); "
         "print(sorted({'torch', 'transformers', 'trl', 'numpy', 'jsonschema', 'datasets'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert done.stdout == "['loads of __init__.py asks for s']\n[]\n"

@@ -18,6 +18,7 @@ from ..loading import load_for_training, longest_row, padding_tokenizer
 from ..loop import fit, save
 from ..rows.tokens import Columns, LeftOutError, Row, lengths, read_tokens, write_tokens
 from ..settings import arguments, settle
+from ..spread.sharding import strategy_arguments
 from ..watching.samples import chat_prompts, write_prompts, written_chats
 from .held_out import HELD_OUT_PROMPTS, Answered
 from .judge import Judge, tell
@@ -71,6 +72,7 @@ def align(
     sizes = [size for prompt in lengths(prompts, "prompt") for size in options.rows_of(prompt)]
     settings = arguments(options, step, lengths=sizes, learning_rate=rate, model=model)
     settings["per_device_train_batch_size"] *= options.answers_a_row
+    settings |= strategy_arguments(step, model)
     adapted = load_for_training(model, options, step, settings["max_steps"])
     stops = _stops(adapted.model, model, tokenizer)
     judge = Judge(options, reward_model, tokenizer, stops)

@@ -48,8 +48,9 @@ class Judge:
     ) -> None:
         self._tokenizer, self._stops = tokenizer, frozenset(stops)
         self.rewards = [_by_rule(rule.called, rule.weight, rule.scorer()) for rule in options.rewards]
+        weight = options.reward_model_weight
         if reward_model is not None:
-            self.rewards.append(_by_model(reward_model, options.reward_model_weight))
+            self.rewards.append(_by_model(reward_model, weight))
 
     def __call__(self, told: Sequence[str], ids: Sequence[Sequence[int]]) -> dict[str, list[float]]:
         """What each reward gives for answers by their tokens, by its name; `told` is what the data tells of each."""

@@ -23,6 +23,7 @@ from tuneforge.kit.adapters import is_prompt, peft_type
 from ..adapters.prompts import BeforeText
 from ..options import NEEDS as TRAINING
 from ..options import Training
+from ..spread.strategies import Ddp
 from ..watching.options import Sampling
 from .rewards import AnyReward, check_rewards
 
@@ -32,7 +33,8 @@ NEEDS = tuple(sorted((*TRAINING, "jsonschema>=4.20")))
 class Online(Sampling, Training, Align):
     """How answers are drawn and rewarded, and what of them is learnt from."""
 
-    strategies: ClassVar[tuple[type[Strategy], ...]] = ()  # answers are drawn in one process
+    # Of a model that is cut up among processes no answers are drawn here.
+    strategies: ClassVar[tuple[type[Strategy], ...]] = (Ddp,)
     loss_falls: ClassVar[bool] = False
 
     answers_a_row: ClassVar[int] = 1

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from .. import checkpoints
+from ..spread.ranks import Spread
 from .rounds import Rounds
 
-_ANSWERS = "answers.pt"
-"""In a checkpoint: the answers that are still to be learnt from, where it lies between two rounds of them."""
+_ANSWERS = "answers-{}.pt"
+"""In a checkpoint: the answers of a rank that are still to be learnt from, where it lies between two rounds of them."""
 
 
 class Rollouts:
@@ -25,6 +26,10 @@ class Rollouts:
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """They are what the model was tuned on: to render them here once more could only make them other ones."""
         return prompts, None, {}
+
+    def get_train_dataloader(self) -> Any:
+        """As TRL has it, which gives each rank its share of every round."""
+        return super(Spread, self).get_train_dataloader()  # type: ignore[misc]
 
     def _get_train_sampler(self, dataset: Any = None) -> Rounds:
         args = self.args
@@ -61,7 +66,8 @@ class Rollouts:
         super()._save_checkpoint(model, trial)  # type: ignore[misc]
         if self._step % self._uses:
             steps = self.state.global_step  # type: ignore[attr-defined]
-            torch.save(self._buffered_inputs, Path(self.args.output_dir) / f"checkpoint-{steps}" / _ANSWERS)
+            folder = Path(self.args.output_dir) / f"checkpoint-{steps}"
+            torch.save(self._buffered_inputs, folder / _ANSWERS.format(self.args.process_index))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
@@ -69,6 +75,9 @@ class Rollouts:
             return
         # TRL would begin to count anew, and draw other answers in the middle of a round.
         self._step = checkpoints.steps(Path(checkpoint)) * self.args.gradient_accumulation_steps
-        answers = Path(checkpoint) / _ANSWERS
+        answers = Path(checkpoint) / _ANSWERS.format(self.args.process_index)
         if answers.exists():
-            self._buffered_inputs = torch.load(answers, map_location=self.args.device, weights_only=True)
+            kept = torch.load(answers, map_location="cpu", weights_only=True)
+            self._buffered_inputs = [
+                {name: tensor.to(self.args.device) for name, tensor in batch.items()} for batch in kept
+            ]

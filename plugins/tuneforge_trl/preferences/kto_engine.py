@@ -70,7 +70,7 @@ class _Trainer(AnswerTrainer):
             "rewards/rejected": rewards[disliked],
             "logps/chosen": found.logps[liked],
             "logps/rejected": found.logps[disliked],
-            "kl": torch.tensor([self._kl]),
+            "kl_answer": torch.tensor([self._kl]),
         }
         return self._objective.losses(ratio, self._kl, desirable), figures
 

@@ -162,6 +162,7 @@ FIGURES = {
     "rejected_logps": "logps/rejected",
     "reward": "reward",
     "kl": "kl",
+    "kl_answer": "kl_answer",
     "entropy": "entropy",
     "answer_tokens": "completions/mean_length",
     "no_signal": "frac_reward_zero_std",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, Literal, NoReturn
 
@@ -65,8 +65,8 @@ class JsonSchema(Rule):
     )
 
     def check(self) -> Iterator[Finding]:
-        if find_spec("jsonschema") is None:
-            return  # the step's own environment has it
+        if _is_plain(self.json_schema) or find_spec("jsonschema") is None:  # the step's own environment has it
+            return
         from jsonschema import SchemaError
         from jsonschema.validators import validator_for
 
@@ -95,6 +95,23 @@ class JsonSchema(Rule):
             return float(validator.is_valid(value))
 
         return score
+
+
+def _is_plain(schema: Any) -> bool:
+    """Whether a schema has but the usual keywords, each as it should be: a plan has no time to import jsonschema."""
+    if not isinstance(schema, dict):
+        return isinstance(schema, bool)
+    return all(word in _USUAL and _USUAL[word](value) for word, value in schema.items())
+
+
+_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+_USUAL: Mapping[str, Callable[[Any], bool]] = {
+    "type": lambda given: given in _TYPES,
+    "properties": lambda given: isinstance(given, dict) and all(map(_is_plain, given.values())),
+    "required": lambda given: isinstance(given, list) and all(isinstance(name, str) for name in given),
+    "items": _is_plain,
+    "additionalProperties": _is_plain,
+}
 
 
 def _refuse(constant: str) -> NoReturn:
