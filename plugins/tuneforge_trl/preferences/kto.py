@@ -16,9 +16,10 @@ class Kto(Referring):
     """Kahneman-Tversky optimization: from answers with a thumb up or down, which need not come in pairs.
 
     An answer with a thumb up gains, one with a thumb down loses, the less the further it is from the reference
-    already: by the shape of people's value functions. What is a gain is told from `kl_answer`, how far the model is from the
-    reference on answers to other prompts, measured on all rows of each step. The reference is the model as it comes in,
-    or `reference`, as with dpo. Of preference pairs, the chosen answer has a thumb up, the rejected one a thumb down.
+    already: by the shape of people's value functions. What is a gain is told from `kl_answer`, how far the model is
+    from the reference on answers to other prompts, measured on all rows of each step. The reference is the model as it
+    comes in, or `reference`, as with dpo. Of preference pairs, the chosen answer has a thumb up, the rejected one a
+    thumb down.
     Ethayarajh et al. 2024, https://arxiv.org/abs/2402.01306
     """
 
