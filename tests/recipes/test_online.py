@@ -48,5 +48,5 @@ def test_more_records_are_right_than_before(method: str, tmp_path: Path) -> None
     assert report["split"] == "held_out"
     before, after = (report["scores"][digests[name]] for name in ("sft", "grpo"))
     assert 0.6 <= before["record_match"] <= 0.9
-    # Half of the references hold the record in a sentence, and the bare one is what is rewarded: exact_match says nothing.
+    # Half of the references hold the record in a sentence, and the bare one is rewarded: exact_match says nothing.
     assert after["record_match"] >= before["record_match"] + 0.04
