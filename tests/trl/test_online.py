@@ -389,3 +389,13 @@ def test_the_kinds_of_its_inputs(method: Any) -> None:
     }
     assert not inputs_of(method)["reward_model"].required
     assert [strategy.name for strategy in method.strategies] == ["ddp"]
+
+
+def test_that_processes_draw_other_answers_is_told() -> None:
+    from tuneforge.launch.options import Launch
+    from tuneforge_trl.spread.strategies import Ddp
+
+    (finding,) = Grpo(rewards=[EXACT]).check_launch(Launch(2, 1, Ddp()), {})
+    assert finding.level == "warning" and finding.problem.startswith("2 processes draw other answers than one")
+    found = list(Grpo(rewards=[EXACT], batch_size=7, num_generations=7).check_launch(Launch(2, 1, Ddp()), {}))
+    assert [each.field for each in found if each.level == "error"] == ["batch_size"]

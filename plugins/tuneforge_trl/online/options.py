@@ -10,6 +10,7 @@ from tuneforge import (
     Field,
     Finding,
     Known,
+    Launch,
     Model,
     PromptData,
     RewardAdapter,
@@ -146,6 +147,15 @@ class Online(Sampling, Training, Align):
             )
         for model in models:
             yield from self._check_room(model)
+
+    def check_launch(self, launch: Launch, facts: Known) -> Iterator[Finding]:
+        yield from super().check_launch(launch, facts)
+        yield Finding(
+            f"{launch.world_size} processes draw other answers than one: the result will be another one, and a run "
+            "elsewhere would take it for the same",
+            "Keep to one number of processes where results are to be made again.",
+            "warning",
+        )
 
     def _check_room(self, model: Facts) -> Iterator[Finding]:
         context = context_length(model.model.config)
