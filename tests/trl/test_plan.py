@@ -174,7 +174,7 @@ def test_what_the_split_of_a_batch_and_the_log_do_not_count_for() -> None:
 
 def test_registered_without_heavy_imports() -> None:
     assert [method.name for method in register_train()] == ["pretrain", "reward", "sft"]
-    assert [method.name for method in register_align()] == ["dpo"]
+    assert [method.name for method in register_align()] == ["distill", "dpo"]
     assert [str(given) for given in inputs_of(Dpo).values()] == ["model or adapter", "preference-data"]
     code = "import sys, tuneforge_trl; print({'torch', 'transformers', 'pyarrow', 'trl', 'peft'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
