@@ -43,7 +43,7 @@ class Ppo(Align):
     al. 2015, https://arxiv.org/abs/1506.02438
 
     An answer ends at the token that SFT trains as the end of a turn. One that is cut off is scored as if it had ended,
-    less `missing_eos_penalty`. The last bits of a result depend on `micro_batch_size`, as means are taken over it.
+    less `missing_eos_penalty`. TRL takes the mean over the tokens of each micro batch, so `micro_batch_size` counts.
 
     Told of each step: reward, the mean score; kl and entropy, in nats a token; answer_tokens; finished, the share of
     answers that ended; value_loss. Told of held-out prompts, answered greedily: eval_reward, eval_answer_tokens.
