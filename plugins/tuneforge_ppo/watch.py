@@ -33,14 +33,7 @@ class HeldOut:
 
     def measure(self) -> tuple[dict[str, float], list[str]]:
         """Figures, and the answers."""
-        training = self._policy.training
-        self._policy.eval()
-        try:
-            given = generate(
-                self._policy, self._tokenizer, [prompt.ids for prompt in self.prompts], self._most, _AT_ONCE
-            )
-        finally:
-            self._policy.train(training)
+        given = generate(self._policy, self._tokenizer, [prompt.ids for prompt in self.prompts], self._most, _AT_ONCE)
         texts = [answer.text for answer in given]
         scores = self._scorer(self.prompts, texts)
         return {

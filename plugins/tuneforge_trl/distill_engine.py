@@ -8,18 +8,16 @@ from typing import Any
 
 import torch
 from torch.utils.data import Sampler
-from transformers import GenerationConfig, PreTrainedTokenizerBase
 from trl import DistillationConfig, DistillationTrainer  # type: ignore[attr-defined]
 
 from tuneforge import Adapter, ChatData, Model, Step, StepError
 from tuneforge.artifacts import context_length, read_json
-from tuneforge.kit.chats import IGNORED, terminator
-from tuneforge.kit.folders import stored_stops
+from tuneforge.kit.chats import IGNORED
 from tuneforge.kit.models import full_model, load_model, load_tokenizer
 from tuneforge.kit.rows import read_rows
 
 from .distill import Distill
-from .loading import load_for_training, longest_row, padding_tokenizer
+from .loading import load_for_training, longest_row, padding_tokenizer, settle_stops
 from .loop import Quiet, fit, save
 from .rows.labels import converter
 from .rows.tokens import HELD_OUT_TOKENS, Columns, LeftOutError, Row, lengths, read_tokens, write_tokens
@@ -133,9 +131,7 @@ def align(options: Distill, model: Model | Adapter, teacher: Model | Adapter, st
         max_completion_length=options.max_new_tokens,
     )
     adapted = load_for_training(model, options, step, settings["max_steps"])
-    inner: Any = adapted.model
-    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
-    inner.generation_config = GenerationConfig(eos_token_id=_stops(model, tokenizer))
+    settle_stops(adapted.model, model, tokenizer)
     teaching: Any = load_model(teacher, dtype=compute_dtype(options))
     trainer = _Trainer(
         model=adapted.model,
@@ -162,9 +158,3 @@ def parted(row: Mapping[str, Sequence[int]]) -> tuple[list[int], list[int]]:
 
 def _answer_tokens(batch: Any) -> int:
     return sum(len(parted(row)[1]) for row in batch)
-
-
-def _stops(model: Model | Adapter, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens that end an answer wherever the model is served, and the one that SFT trains as the end of a turn."""
-    known = (*stored_stops(full_model(model).path), tokenizer.eos_token_id, terminator(tokenizer))
-    return sorted({token for token in known if token is not None})

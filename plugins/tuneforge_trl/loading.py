@@ -10,6 +10,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from tuneforge import Adapter, Model, Step, StepError
 from tuneforge.artifacts import read_json
+from tuneforge.kit.chats import stop_tokens
+from tuneforge.kit.folders import stored_stops
 from tuneforge.kit.models import full_model, load_model, load_tokenizer, tokenizer_folder
 
 from .adapters.engine import Adapted, Making, adapted
@@ -68,6 +70,15 @@ def load_for_training(
     # Trainers change it and then cannot save it in a checkpoint; the result gets the original's.
     loaded.generation_config = GenerationConfig()
     return Adapted(loaded) if new is None else adapted(loaded, new, making, process)
+
+
+def settle_stops(loaded: Any, model: Model | Adapter, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens at which answers end that a trainer draws: those of the model as it will be served, and the one that
+    ends a turn. Trainers take them from what is `loaded`."""
+    loaded.generation_config = GenerationConfig(eos_token_id=stored_stops(full_model(model).path) or None)
+    stops = stop_tokens(loaded, tokenizer)
+    loaded.generation_config.eos_token_id = stops
+    return stops
 
 
 def placed(step: Step) -> torch.device | None:

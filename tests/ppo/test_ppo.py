@@ -81,7 +81,7 @@ def test_an_adapter_learns_what_is_rewarded_and_resumes(
     assert [event["done"] for event in done.told("sample")] == [0] * 3 + [3] * 3 + [6] * 3
 
     def kill(event: dict[str, Any]) -> None:
-        if event["event"] == "progress" and event["done"] == 5:
+        if event["event"] == "progress" and event["done"] == 4:
             os.kill(place.worker._child, signal.SIGKILL)
 
     dead = align(method, inputs, tmp_path, kill)

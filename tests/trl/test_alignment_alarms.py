@@ -68,6 +68,11 @@ def test_an_accuracy_that_stays_at_a_coins(level: float) -> None:
     assert alarm.trouble == "undecided" and "the accuracy is stuck at" in alarm.problem
 
 
+def test_pairs_that_a_model_draws_itself_are_not_to_be_won() -> None:
+    """online_dpo in its recipe: the held-out reward rises, the accuracy on pairs drawn anew stays near a half."""
+    assert alarms(course("reward_accuracy", 0.45, 0.45, 0.1), STEPS, loss_falls=False) == []
+
+
 def test_an_accuracy_is_not_looked_at_during_the_warm_up() -> None:
     moments = [Moment(step, 1 / step, 1e-7 * step, 1.0, figures={"reward_accuracy": 0.5}) for step in range(1, STEPS)]
     assert alarms(moments, STEPS) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from tests.journeys.conftest import REPOSITORY
 from tests.trl.colours import CHATS
 from tests.trl.test_resume import assert_resumed, killed_at
 from tuneforge import Adapter, Facts, Model, StepError
-from tuneforge.kit.models import load_model, save_model
+from tuneforge.kit.chats import terminator
+from tuneforge.kit.models import load_model, load_tokenizer, save_model
 from tuneforge.plan import make_plan
 from tuneforge.recipe import read_recipe
 from tuneforge_models import fresh
@@ -115,6 +118,36 @@ def test_adapters_on_both_sides(base: Model, teacher: Model, make_chats: Any, ca
     run = carry_out(method, begun, make_chats(held_out=CHATS), more={"teacher": good})
     assert isinstance(run.result, Adapter) and run.step.base == base.digest
     assert run.figures["eval_loss"] < 0.5 * run.losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["whole", "continued"])
+def test_answers_end_at_the_stop_tokens_of_the_model(
+    kind: str, base: Model, make_chats: Any, carry_out: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    from tuneforge_trl import distill_engine
+
+    other = 7
+    folder = tmp_path / "model"
+    shutil.copytree(base.path, folder)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": [other]}))
+    model = Model(folder, "7" * 64)
+    given: Any = model
+    if kind == "continued":
+        given = carry_out(Sft(steps=1, batch_size=7, adapter=LORA), model, make_chats()).result
+    seen: list[list[int]] = []
+    original = distill_engine._Trainer._generate_single_turn
+
+    def spy(self: Any, *args: Any, **named: Any) -> Any:
+        seen.append(self.eos_token_ids)
+        assert self.generation_config.eos_token_id == self.eos_token_ids
+        return original(self, *args, **named)
+
+    monkeypatch.setattr(distill_engine._Trainer, "_generate_single_turn", spy)
+    carry_out(Distill(**SHORT, steps=1, on_policy=1.0, samples=0), given, make_chats(), more={"teacher": model})
+    tokenizer = load_tokenizer(model)
+    assert sorted(seen[0]) == sorted({other, tokenizer.eos_token_id, terminator(tokenizer)})
 
 
 @pytest.mark.slow

@@ -164,14 +164,16 @@ def test_killed_and_started_again(
 
 @pytest.mark.slow
 def test_the_split_of_a_batch_does_not_matter(begun: Any, make_prompts: Any, carry_out: Any) -> None:
-    for method in (Grpo(**SHORT, loss="dr_grpo"), Rloo(**SHORT)):
+    pairs: dict[str, Any] = {name: value for name, value in SHORT.items() if name != "num_generations"}
+    for method in (Grpo(**SHORT), Rloo(**SHORT), OnlineDpo(**pairs | {"batch_size": 14})):
+        rows = method.batch_size
         runs = [
             carry_out(
-                method.model_copy(update={"steps": 3, "learning_rate": 1e-3, "micro_batch_size": micro}),
+                method.model_copy(update={"steps": 2, "learning_rate": 1e-3, "micro_batch_size": micro}),
                 begun.result,
                 make_prompts(),
             )
-            for micro in (28, 7)
+            for micro in (rows, 7)
         ]
         assert told(runs[1], "reward") == told(runs[0], "reward")
         assert runs[1].losses == pytest.approx(runs[0].losses, abs=1e-4)
@@ -190,6 +192,7 @@ def test_the_split_of_a_batch_does_not_matter(begun: Any, make_prompts: Any, car
             "epsilon_high": 0.3,
             "mask_truncated": True,
         },
+        pytest.param({"loss": "dr_grpo"}, marks=pytest.mark.whole),
         pytest.param({"loss": "sapo", "scale_rewards": "batch"}, marks=pytest.mark.whole),
     ],
     ids=lambda options: options["loss"],
@@ -376,6 +379,13 @@ def test_what_cannot_be_is_found_by_the_plan() -> None:
     assert found(facts={"model": [small]}) == [
         ("max_new_tokens", "max_new_tokens 256 leaves no room for a prompt in 128 tokens")
     ]
+    large = Facts(Model, {"max_position_embeddings": 32768})
+    assert found(max_new_tokens=5000, facts={"model": [large]}) == [
+        ("max_new_tokens", "max_new_tokens 5000 leaves no room for a prompt in 4096 tokens")
+    ]
+    assert found(max_new_tokens=5000, max_length=8000, facts={"model": [large]}) == []
+    assert found(loss="cispo", epsilon=0.1, epsilon_high=4.0) == [("epsilon", "cispo does not look at epsilon")]
+    assert [field for field, _ in found(loss="sapo", epsilon=0.1, epsilon_high=4.0)] == ["epsilon", "epsilon_high"]
     assert [field for field, _ in found(loss="dapo", importance_sampling="sequence")] == ["loss"]
     assert [field for field, _ in found(adapter={"type": "lora", "dropout": 0.1})] == ["adapter.dropout"]
 

@@ -175,6 +175,10 @@ def test_nothing_to_learn_from() -> None:
     assert found(reward_model=[Facts(RewardModel)]) == []
 
 
+def accuracy(answer: str, reference: str) -> float:
+    return float(answer == reference)
+
+
 def test_each_reward_has_a_name_of_its_own() -> None:
     exact = {"type": "exact"}
     (finding,) = found(exact, exact)
@@ -182,6 +186,9 @@ def test_each_reward_has_a_name_of_its_own() -> None:
     assert found(exact, exact | {"name": "again"}) == []
     schema = {"type": "json-schema", "json_schema": {}}
     assert rule(**schema).called == "json_schema"
+    (finding,) = found({"type": "function", "function": f"{__file__}:accuracy"})
+    assert finding.problem.startswith("reward_accuracy is a figure of pairs of answers")
+    assert found({"type": "function", "function": f"{__file__}:accuracy", "name": "right"}) == []
     (finding,) = found(exact | {"name": "model"}, reward_model=[Facts(RewardModel)])
     assert "two rewards are called model" in finding.problem
 
@@ -207,6 +214,8 @@ def test_a_function_is_looked_for_without_importing_it(scores: Path) -> None:
     assert (finding.problem, finding.fix) == ("scores.py has no function brif", "It has brief, told.")
     (finding,) = found({"type": "function", "function": f"{scores.with_name('none.py')}:brief"})
     assert finding.problem == f"{scores.with_name('none.py')} does not exist"
+    scores.write_text("from math import *\n")
+    assert found({"type": "function", "function": f"{scores}:floor"}) == []
     scores.write_text("def brief(answer)\n")
     (finding,) = found({"type": "function", "function": f"{scores}:brief"})
     assert finding.problem.startswith("scores.py:1 is no Python: ")

@@ -22,7 +22,6 @@ class Answer:
     finished: bool
 
 
-@torch.inference_mode()
 def generate(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -31,42 +30,57 @@ def generate(
     batch_size: int,
     done: Callable[[int], object] = lambda rows: None,
 ) -> list[Answer]:
-    """A greedy answer to each prompt, whatever the model's own settings say of sampling, up to one of `stop_tokens`.
-
-    `done` is told how many rows each batch had. Prompts are padded on the left, so that each is followed by its answer.
-    """
-    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    stops = stop_tokens(inner, tokenizer)
-    config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=stops or None,
-        pad_token_id=stops[0] if stops else 0,
-    )
+    """A greedy answer to each prompt, up to one of `stop_tokens`; `done` is told how many rows each batch had."""
+    stops = stop_tokens(inner_model(model), tokenizer)
     answers: dict[int, Answer] = {}
-    own = inner.generation_config
-    # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
-    inner.generation_config = GenerationConfig()
+    for batch in by_length([len(prompt) for prompt in prompts], batch_size):
+        given = greedy(model, [prompts[index] for index in batch], stops, max_new_tokens)
+        for index, ids in zip(batch, given, strict=True):
+            finished = bool(ids) and ids[-1] in stops
+            text = answer_text(tokenizer, ids[:-1] if finished else ids)
+            answers[index] = Answer(text, len(ids), finished)
+        done(len(batch))
+    return [answers[index] for index in range(len(prompts))]
+
+
+@torch.no_grad()
+def greedy(model: Any, prompts: Sequence[list[int]], stops: Sequence[int], max_new_tokens: int) -> list[list[int]]:
+    """The likeliest token after the other to each prompt, with the one of `stops` that ends it, all in one batch.
+
+    Whatever the model's own settings say of sampling. It is left as it was, and so is every random number.
+    """
+    inner = inner_model(model)
+    padding = stops[0] if stops else 0
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width), padding)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):  # on the left, so that each is followed by its answer
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    config = GenerationConfig(
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=list(stops) or None, pad_token_id=padding
+    )
+    training, own = model.training, inner.generation_config
+    model.eval()
     try:
-        for batch in by_length([len(prompt) for prompt in prompts], batch_size):
-            longest = max(len(prompts[index]) for index in batch)
-            ids = torch.full((len(batch), longest), config.pad_token_id, dtype=torch.long)
-            mask = torch.zeros_like(ids)
-            for place, index in enumerate(batch):
-                ids[place, longest - len(prompts[index]) :] = torch.tensor(prompts[index])
-                mask[place, longest - len(prompts[index]) :] = 1
-            output = model.generate(  # type: ignore[operator]
-                input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-            )
-            for index, generated in zip(batch, output[:, longest:].tolist(), strict=True):
-                end = next((place for place, token in enumerate(generated) if token in stops), None)
-                written = generated if end is None else generated[:end]
-                text = answer_text(tokenizer, written)
-                answers[index] = Answer(text, len(written) + (end is not None), end is not None)
-            done(len(batch))
+        # generate() fills in what is not set from the model's own settings: sampling, penalties and the like.
+        inner.generation_config = GenerationConfig()
+        output = model.generate(
+            input_ids=ids.to(inner.device), attention_mask=mask.to(inner.device), generation_config=config
+        )
     finally:
         inner.generation_config = own
-    return [answers[index] for index in range(len(prompts))]
+        model.train(training)
+    found = []
+    for row in output[:, width:].tolist():
+        end = next((place for place, token in enumerate(row) if token in stops), len(row))
+        found.append(row[: end + 1])
+    return found
+
+
+def inner_model(model: Any) -> Any:
+    """The model itself, where it has an adapter on it."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def answer_text(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from transformers import GenerationConfig
-
 from tuneforge import Adapter, Model, PromptData, RewardAdapter, RewardModel, Step
-from tuneforge.kit.chats import prompt_ids, stop_tokens
-from tuneforge.kit.folders import stored_stops
-from tuneforge.kit.models import full_model
+from tuneforge.kit.chats import prompt_ids
 from tuneforge.kit.rows import read_rows
 
 from ..adapters.reference import make_alike
-from ..loading import load_for_training, longest_row, padding_tokenizer
+from ..loading import load_for_training, longest_row, padding_tokenizer, settle_stops
 from ..loop import fit, save
 from ..rows.tokens import Columns, LeftOutError, Row, lengths, read_tokens, write_tokens
 from ..settings import arguments, settle
@@ -74,7 +70,7 @@ def align(
     settings["per_device_train_batch_size"] *= options.answers_a_row
     settings |= strategy_arguments(step, model)
     adapted = load_for_training(model, options, step, settings["max_steps"])
-    stops = _stops(adapted.model, model, tokenizer)
+    stops = settle_stops(adapted.model, model, tokenizer)
     judge = Judge(options, reward_model, tokenizer, stops)
     args = config_of(
         **settings,
@@ -104,15 +100,6 @@ def align(
     if held_out.kept:
         step.metrics(eval_prompts=held_out.kept)
     save(trainer, model, step, adapted)
-
-
-def _stops(loaded: Any, model: Model | Adapter, tokenizer: Any) -> list[int]:
-    """The tokens at which answers end, which the trainer takes from the model: those of the model as it will be served,
-    and the one that ends a turn."""
-    loaded.generation_config = GenerationConfig(eos_token_id=stored_stops(full_model(model).path) or None)
-    stops = stop_tokens(loaded, tokenizer)
-    loaded.generation_config.eos_token_id = stops
-    return stops
 
 
 def of_groups(options: Groups) -> dict[str, Any]:

@@ -72,6 +72,10 @@ class Grpo(Groups):
 
     def check(self, facts: Known) -> Iterator[Finding]:
         yield from super().check(facts)
+        unread = {"cispo": ("epsilon",), "sapo": ("epsilon", "epsilon_high")}.get(self.loss, ())
+        for name in unread:
+            if name in self.model_fields_set:
+                yield Finding(f"{self.loss} does not look at {name}", "Leave it out.", "warning", name)
         if self.loss in ("dapo", "dr_grpo", "cispo") and self.importance_sampling == "sequence":
             yield Finding(
                 f"{self.loss} sums over tokens, so that answers compared as a whole count by their lengths",

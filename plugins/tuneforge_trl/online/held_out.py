@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from datasets import Dataset
 
+from tuneforge.kit.generation import greedy
+
 from ..rows.tokens import lengths
 from ..watching.evaluation import HeldOutRows
-from ..watching.samples import greedy
 from .judge import Judge
 
 HELD_OUT_PROMPTS = 128

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tuneforge import RewardAdapter, RewardModel, StepError
 from tuneforge.kit.chats import ChatRefusedError, chat_ids
+from tuneforge.kit.generation import answer_text
 from tuneforge.kit.models import inference_dtype, load_tokenizer
 from tuneforge.kit.rewards import load_reward_model
 from tuneforge.kit.rewards import score as scores_of
@@ -78,8 +79,8 @@ class Judge:
         answers, tools = [], []
         for row, tokens in zip(map(json.loads, told), ids, strict=True):
             written = [token for token in tokens if token not in self._stops]
-            text = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            answers.append(Answer(row["prompt"], str(text).strip(), row["reference"], len(tokens)))
+            text = answer_text(self._tokenizer, written)
+            answers.append(Answer(row["prompt"], text, row["reference"], len(tokens)))
             tools.append(row["tools"])
         return answers, tools
 

@@ -158,12 +158,12 @@ class Online(Sampling, Training, Align):
         )
 
     def _check_room(self, model: Facts) -> Iterator[Finding]:
-        context = context_length(model.model.config)
-        longest = min(self.max_length or context or self.max_new_tokens + 1, context or self.max_new_tokens + 1)
+        longest, context = self.longest(model.model.config), context_length(model.model.config)
         if self.max_new_tokens >= longest:
+            more = f", or max_length higher, up to {context}" if context and context > longest else ""
             yield Finding(
                 f"max_new_tokens {self.max_new_tokens} leaves no room for a prompt in {longest} tokens",
-                f"Set it well below {longest}.",
+                f"Set it well below {longest}{more}.",
                 field="max_new_tokens",
             )
 

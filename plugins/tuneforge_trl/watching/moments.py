@@ -36,7 +36,7 @@ class Moment:
 @dataclass(frozen=True)
 class Settings:
     """What the figures are judged against: steps in all, the highest learning rate, the norm that gradients are
-    clipped to, and whether a lower loss is a better one: that of a policy gradient is not."""
+    clipped to, and whether a lower loss is a better one: that of what learns from answers of its own is not."""
 
     steps: int
     learning_rate: float

@@ -310,8 +310,9 @@ class Monitor:
 
     def __init__(self, settings: Settings) -> None:
         # What explains another comes before it.
-        kinds = (NoLabels, NotANumber, Exploding, Slow, Runaway, Lengthening, Undecided, Unlikely, Hacking)
-        of_the_loss = (Spikes, NotFalling, Overfitting) if settings.loss_falls else ()
+        kinds = (NoLabels, NotANumber, Exploding, Slow, Runaway, Lengthening, Unlikely, Hacking)
+        # Of pairs that a model draws itself, the worse answers are those that it still makes likely: a half is usual.
+        of_the_loss = (Undecided, Spikes, NotFalling, Overfitting) if settings.loss_falls else ()
         self._watchers: list[Watcher] = [kind(settings) for kind in (*kinds, *of_the_loss)]
 
     def see(self, moment: Moment) -> Iterator[Alarm]:

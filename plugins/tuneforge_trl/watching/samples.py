@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from tuneforge import Step
 from tuneforge.kit.chats import ChatRefusedError, Messages, Tools, prompt_ids, stop_tokens
+from tuneforge.kit.generation import greedy, inner_model
 
 from ..rows.texts import begun
 from .options import Sampling
@@ -109,7 +109,7 @@ def answers(
     prompts = [prompt for prompt in prompts if len(prompt.ids) < longest]
     if not prompts:
         return []
-    stops = stop_tokens(_inner(model), tokenizer)
+    stops = stop_tokens(inner_model(model), tokenizer)
     width = max(len(prompt.ids) for prompt in prompts)
     found = []
     given = greedy(model, [prompt.ids for prompt in prompts], stops, min(tokens, longest - width))
@@ -117,39 +117,3 @@ def answers(
         written = [token for token in row if token not in stops]
         found.append((prompt.shown, str(tokenizer.decode(written, skip_special_tokens=True)).strip()))
     return found
-
-
-@torch.no_grad()
-def greedy(model: Any, prompts: Sequence[list[int]], stops: list[int], tokens: int) -> list[list[int]]:
-    """The likeliest token after the other, at most so many, to each prompt, with the one of `stops` that ends it.
-
-    The model is left as it was, and so is every random number.
-    """
-    inner = _inner(model)
-    padding = stops[0] if stops else 0
-    width = max(len(prompt) for prompt in prompts)
-    ids = torch.full((len(prompts), width), padding)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):  # on the left, so that each is followed by its answer
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    config = GenerationConfig(do_sample=False, max_new_tokens=tokens, eos_token_id=stops or None, pad_token_id=padding)
-    training, own = model.training, inner.generation_config
-    model.eval()
-    try:
-        inner.generation_config = GenerationConfig()  # generate() would fill in from the model's own what is not set
-        output = model.generate(
-            input_ids=ids.to(inner.device), attention_mask=mask.to(inner.device), generation_config=config
-        )
-    finally:
-        inner.generation_config = own
-        model.train(training)
-    found = []
-    for row in output[:, width:].tolist():
-        end = next((place for place, token in enumerate(row) if token in stops), len(row))
-        found.append(row[: end + 1])
-    return found
-
-
-def _inner(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

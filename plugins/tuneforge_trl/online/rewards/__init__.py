@@ -18,6 +18,9 @@ AnyReward = Annotated[Exact | Regex | JsonSchema | Length | Number | Custom, Dis
 MODEL = "model"
 """What the reward of a reward model is called."""
 
+_TAKEN = ("accuracy", "margin")
+"""Names whose figure, reward_<name>, is another one: that of pairs."""
+
 
 def check_rewards(rules: Sequence[Rule], model: bool) -> Iterator[Finding]:
     """Findings on the rewards of a recipe, `model` being whether there is a reward model, too."""
@@ -35,6 +38,12 @@ def check_rewards(rules: Sequence[Rule], model: bool) -> Iterator[Finding]:
             yield Finding(
                 f"two rewards are called {rule.called}, and each has a figure of its own",
                 f"Give one a name: `name: other_{rule.called}`.",
+                field=f"rewards.{place}",
+            )
+        if rule.called in _TAKEN:
+            yield Finding(
+                f"reward_{rule.called} is a figure of pairs of answers, for which that of this reward would be taken",
+                f"Give it another name: `name: own_{rule.called}`.",
                 field=f"rewards.{place}",
             )
         seen.add(rule.called)
