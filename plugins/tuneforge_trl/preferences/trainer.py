@@ -89,7 +89,7 @@ class AnswerTrainer(Quiet, Grouped, Trainer):
         )
         disable_dropout_in_model(model)
         make_able(model, entropy=True)
-        self._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}
+        self._metrics: dict[str, dict[str, list[float]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._refers = place is not None
         self._reference: Any = None
         if beside is not None:
