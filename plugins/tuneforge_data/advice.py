@@ -150,13 +150,13 @@ def _on_renames(name: str, columns: Sequence[str], recogniser: Recogniser, level
 
 def _fix(columns: Sequence[str], recogniser: Recogniser, called: Called) -> str:
     other = _other_method(columns, recogniser)
-    if other:
+    mapping = next(filter(None, (_mapping(shape, columns, recogniser, called) for shape in recogniser.shapes)), {})
+    # Judged answers look like a chat as long as the column of the verdict is not known.
+    if other and not (mapping and recogniser.shapes[0] in FEEDBACK_SHAPES):
         return other
     shapes = f"Known are {_described(recogniser.shapes)}."
-    for shape in recogniser.shapes:
-        mapping = _mapping(shape, columns, recogniser, called)
-        if mapping:
-            return f"Add `columns: {{{', '.join(f'{ours}: {theirs}' for ours, theirs in mapping.items())}}}`. {shapes}"
+    if mapping:
+        return f"Add `columns: {{{', '.join(f'{ours}: {theirs}' for ours, theirs in mapping.items())}}}`. {shapes}"
     others = (*CHAT_SHAPES, *PREFERENCE_SHAPES)
     alone = PLAIN.fits(columns) and not any(shape.fits(columns) for shape in others)
     if alone and recogniser.shapes[0] in others:
@@ -185,6 +185,8 @@ def _other_method(columns: Sequence[str], recogniser: Recogniser) -> str:
     here = recogniser.shapes[0]
     if here in PROMPT_SHAPES:
         return ""  # it takes what the others take
+    if here in FEEDBACK_SHAPES and any(shape.fits(columns) for shape in FEEDBACK_SHAPES):
+        return ""  # a chat lacks one of its columns
     methods = {
         "feedback": FEEDBACK_SHAPES,  # before chat, of which it has the columns and one more
         "chat": CHAT_SHAPES,

@@ -50,7 +50,7 @@ class FeedbackColumns(Columns):
 class Feedback(Conversations):
     """Answers with a thumb up or down out of raw rows, whose shape is recognised by itself.
 
-    - completion: {"prompt", "completion", "label"}, the first two each a text or messages
+    - completion: {"prompt", "completion", "label"}, the first two each a text or messages; all of completion was judged
     - messages: {"messages": [{"role", "content"}, ...], "label"}; the last turn is what was judged
     - sharegpt: {"conversations": [{"from", "value"}, ...], "kto_tag"}
     - alpaca: {"instruction", "input", "output", "kto_tag"}

@@ -164,14 +164,16 @@ def _split(chosen: list[Message], rejected: list[Message], row: Mapping[str, Any
     return _pair(chosen[:shared], chosen[shared:], rejected[shared:], row, system)
 
 
-def _judged(messages: list[Message], row: Mapping[str, Any], system: str | None) -> Row:
-    """A conversation whose last turn was judged, and the verdict."""
+def _judged(messages: list[Message], row: Mapping[str, Any], system: str | None, turns: int = 1) -> Row:
+    """A conversation whose last turns were judged, and the verdict."""
     messages = with_system(messages, row.get("system"), system)
     check_turns(messages)
+    if messages[-turns]["role"] != "assistant":
+        raise LeftOutError("turns out of order")
     verdict = row.get("label") if row.get("label") is not None else row.get("kto_tag")
     return {
-        "prompt": messages[:-1],
-        "answer": messages[-1:],
+        "prompt": messages[:-turns],
+        "answer": messages[-turns:],
         "label": _label(verdict),
         "tools": read_tools(row.get("tools")),
     }
@@ -197,7 +199,9 @@ def _judged_sharegpt(row: Mapping[str, Any], system: str | None) -> Row:
 
 def _judged_completion(row: Mapping[str, Any], system: str | None) -> Row:
     prompt, answer = read_messages(row["prompt"], "user"), read_messages(row["completion"], "assistant")
-    return _judged([*prompt, *answer], row, system)
+    if not answer:
+        raise LeftOutError("empty answer")
+    return _judged([*prompt, *answer], row, system, len(answer))
 
 
 def _judged_alpaca(row: Mapping[str, Any], system: str | None) -> Row:

@@ -11,7 +11,7 @@ from tuneforge.kit.adapters import is_prompt, needs_cache, peft_type
 
 from .advice import advise
 from .layers.freezing import check_freeze
-from .layers.targets import check_targets
+from .layers.targets import check_targets, on_head
 from .spread.strategies import Ddp
 
 if TYPE_CHECKING:
@@ -108,6 +108,15 @@ def check_launch(options: Training, launch: Launch, facts: Known) -> Iterator[Fi
             )
 
 
+def check_head(who: str, given: Facts) -> Iterator[Finding]:
+    """A finding on an adapter that a loss would go past: the fused ones read the head's own weights."""
+    if given.kind is Adapter and on_head(given.config.get("target_modules")):
+        yield Finding(
+            f"{who} is an adapter with a part on the output head, and losses go by the head's own weights",
+            "Merge it into its base first (merge: adapter).",
+        )
+
+
 def _check_model(options: Training, given: Facts, chats: bool) -> Iterator[Finding]:
     if chats and given.tokenizer is not None and given.template is None:
         yield Finding(
@@ -121,6 +130,7 @@ def _check_model(options: Training, given: Facts, chats: bool) -> Iterator[Findi
             f"Set it to {context} or less, or leave it out.",
             field="max_length",
         )
+    yield from check_head("the model", given)
     yield from check_freeze(options.freeze, options.adapter is not None, given)
     if options.adapter is None:
         if given.kind is not Adapter and "quantization_config" in given.config:

@@ -8,7 +8,7 @@ from tuneforge.artifacts import context_length
 from tuneforge.kit.adapters import is_prompt, peft_type
 from tuneforge.kit.vocabularies import same_vocabulary
 
-from .layers.targets import is_head
+from .layers.targets import on_head
 from .options import NEEDS, Training
 from .watching.options import Sampling
 
@@ -97,27 +97,18 @@ def _check(options: Distill, facts: Known) -> Iterator[Finding]:
                 f"Set it well below {context}.",
                 field="max_new_tokens",
             )
-        if _on_head(student.config.get("target_modules")):
-            yield _HEAD
-    if _on_head(getattr(options.adapter, "target_modules", None)):
-        yield _HEAD
+    if on_head(getattr(options.adapter, "target_modules", None)):
+        yield Finding(
+            "an adapter on the output head is not trained by distillation, whose loss goes by the head's own weights",
+            "Leave the head out of target_modules.",
+            field="adapter.target_modules",
+        )
     if options.adapter and is_prompt(options.adapter.peft_type):
         yield Finding(
             f"{options.adapter.kind} adapters stand before the text, where the loss of distillation does not look",
             "Take lora, or another adapter on layers.",
             field="adapter.type",
         )
-
-
-def _on_head(targets: object) -> bool:
-    """Whether layers by name, as an adapter has them, are told to include the output head."""
-    return isinstance(targets, list) and any(is_head(str(name)) for name in targets)
-
-
-_HEAD = Finding(
-    "an adapter on the output head is not trained by distillation, whose loss goes by the head's own weights",
-    "Leave the head out of target_modules.",
-)
 
 
 def _check_prompt(who: str, given: Facts) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from .loading import load_for_training, longest_row
 from .loop import Quiet, fit, save
 from .reward import Reward
 from .rows.batches import Grouped
-from .rows.pairs import SIDES, Collator, Pairwise, pair_count, sizes
+from .rows.pairs import SIDES, Collator, Pairwise, real_count, sizes
 from .rows.tokens import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
 from .settings import arguments, settle
 from .spread.ranks import whole_state
@@ -97,7 +97,7 @@ def train(options: Reward, model: Model, step: Step) -> None:
         callbacks=adapted.callbacks,
     )
     trainer.row_lengths = tokens
-    fit(trainer, options, step, HeldOut(held_out, pair_count, _FIGURES))
+    fit(trainer, options, step, HeldOut(held_out, real_count, _FIGURES))
     if held_out.kept:
         step.metrics(eval_pairs=held_out.kept)
     trained: Any = trainer.model

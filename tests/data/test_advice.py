@@ -86,6 +86,9 @@ def test_rows_of_the_other_method_are_told(written: Written) -> None:
     assert found(Preference(path=judged)).fix == "These are rows for `format: feedback`."
     assert found(Feedback(path=pairs)).fix == "These are rows for `format: preference`."
     assert found(Feedback(path=written([GOOD]))).fix == "These are rows for `format: chat`."
+    liked = written([{**GOOD, "liked": 1}])
+    assert found(Feedback(path=liked)).fix.startswith("Add `columns: {label: liked}`.")
+    assert found(Feedback(path=written([{**GOOD, "label": "maybe"}]))).fix.startswith("Mend the data")
     talk = [{"from": "human", "value": "Hi"}]
     answers = {"chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}
     finding = found(Chat(path=written([{"conversations": talk, **answers}])))

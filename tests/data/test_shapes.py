@@ -403,12 +403,21 @@ def test_preference_rows_left_out(reason: str, raw: object, carry_out: CarryOut,
         ("empty answer", {"prompt": "Hi", "completion": "", "label": True}),
         ("turns out of order", {"messages": A, "label": True}),
         ("no answer at the end", {"messages": [user("Hi")], "label": True}),
+        ("turns out of order", {"prompt": [user("Hi")], "completion": [user("Hi"), *A], "label": True}),
+        ("turns out of order", {"prompt": TALK[:2], "completion": [user("Hi"), *A], "label": True}),
+        ("empty answer", {"prompt": TALK[:2], "completion": [], "label": True}),
     ],
 )
 def test_feedback_rows_left_out(reason: str, raw: object, carry_out: CarryOut, written: Written) -> None:
     outcome = carry_out(Feedback(path=written([raw, {"prompt": "Hi", "completion": "a", "label": True}])))
     assert outcome.summary["left_out"] == {reason: 1}
     assert len(outcome.train) == 1
+
+
+def test_all_turns_of_an_answer_are_judged(converted: Converted) -> None:
+    answer = [calling(call("weather", at="Bonn")), tool("wet"), assistant("Rain")]
+    row = converted(Feedback, {"prompt": "Rain?", "completion": answer, "label": True})
+    assert (row["prompt"], row["answer"]) == ([user("Rain?")], answer)
 
 
 def test_feedback_columns_are_renamed(converted: Converted) -> None:

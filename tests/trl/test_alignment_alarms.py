@@ -22,12 +22,14 @@ def course(figure: str, start: float, end: float, noise: float, seed: int = 0) -
     ]
 
 
-def measured(held_out: list[float], name: str = "eval_reward", rising: float = 0.2) -> list[Moment]:
+def measured(
+    held_out: list[float], name: str = "eval_reward", rising: float = 0.2, optimised: str = "reward"
+) -> list[Moment]:
     """Rewards that rise from step to step, and a figure of the held-out rows after every tenth."""
     moments = []
     for place, value in enumerate(held_out):
         for step in range(10 * place + 1, 10 * place + 11):
-            figures = {"reward": rising * place + 0.01 * (step % 3)}
+            figures = {optimised: rising * place + 0.01 * (step % 3)}
             moments.append(Moment(step, 0.0, 1e-5, 1.0, figures=figures | ({name: value} if step % 10 == 0 else {})))
     return moments
 
@@ -102,6 +104,13 @@ def test_rewards_that_rise_while_the_held_out_figure_falls(
     if said:
         told = name.removeprefix("eval_").replace("_", " ")
         assert f"since step 20 the held-out {told} has fallen from 0.8 to 0.6 at step 40" in found[0].problem
+
+
+def test_the_mean_reward_of_pairs_may_fall() -> None:
+    """A reward model learns how far apart answers are: where the rewards lie, nothing says."""
+    falling = [0.5, -0.8, -1.7, -2.6, -3.5]
+    assert alarms(measured(falling, optimised="reward_margin"), 10 * len(falling)) == []
+    assert named(alarms(measured(falling), 10 * len(falling))) == ["reward_hacking"]
 
 
 def test_the_loss_of_a_policy_gradient_is_not_expected_to_fall() -> None:

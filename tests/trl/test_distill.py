@@ -218,7 +218,7 @@ def test_what_is_refused_before_anything_runs() -> None:
         Adapter, {"peft_type": "LORA", "target_modules": ["lm_head"]}, template="{{ messages }}", base=model()
     )
     (found,) = problems({}, model=begun, teacher=model())
-    assert "an adapter on the output head" in found
+    assert "the model is an adapter with a part on the output head" in found
 
 
 def test_the_recipe_is_planned_without_a_word(tmp_path: Path) -> None:

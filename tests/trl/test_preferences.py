@@ -300,6 +300,19 @@ def test_a_reference_that_cannot_be_compared_is_found_by_the_plan(base: Model, t
         ]
         assert problems(method.model_copy(update={"max_length": 64}), model=model, reference=short) == []
         assert len(problems(method, model=model, reference=Facts(Model, {"is_encoder_decoder": True}))) == 1
+        padded = replace(model, config={**model.config, "vocab_size": 10_000})
+        assert problems(method, model=model, reference=padded) == [], "outputs that no token has"
+
+
+def test_an_adapter_that_losses_would_go_past_is_refused_by_the_plan(base: Model) -> None:
+    model = Model.facts(base.path)
+    head = Facts(Adapter, {"target_modules": ["q_proj", "lm_head"]}, {}, model.tokenizer, model.template, model)
+    for method in (Dpo(), Kto(), Sft()):
+        assert problems(method, model=head) == [
+            "the model is an adapter with a part on the output head, and losses go by the head's own weights"
+        ]
+    (found,) = problems(Dpo(), model=model, reference=head)
+    assert found.startswith("the reference is an adapter with a part on the output head")
 
 
 WRONG = """steps:

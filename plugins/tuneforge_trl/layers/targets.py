@@ -52,6 +52,11 @@ def is_head(layer: str) -> bool:
     return not in_block(layer) and layer.rsplit(".", 1)[-1] in _HEADS
 
 
+def on_head(targets: object) -> bool:
+    """Whether layers by name, as the configuration of an adapter has them, are told to include the output head."""
+    return isinstance(targets, list) and any(is_head(str(name)) for name in targets)
+
+
 def is_text(name: str) -> bool:
     """Whether a weight belongs to the language model, and not to what sees or hears for it."""
     return not any(word in part for part in name.split(".") for word in _TEXTLESS)

@@ -14,7 +14,7 @@ from tuneforge.kit.rows import read_rows
 
 from ..loading import load_for_training, longest_row, padding_tokenizer, placed
 from ..loop import fit, save
-from ..rows.pairs import SIDES, Collator, pair_count, sizes
+from ..rows.pairs import SIDES, Collator, real_count, sizes
 from ..rows.tokens import HELD_OUT_TOKENS, Columns, Row, check_fit, read_tokens, write_tokens
 from ..settings import arguments, compute_dtype, settle
 from ..spread.sharding import strategy_arguments
@@ -96,7 +96,7 @@ def align(
         objective, adapted, where, beside, args=args, tokenizer=tokenizer, rows=train.dataset, collator=collator
     )
     trainer.row_lengths = tokens
-    fit(trainer, options, step, HeldOut(held_out, pair_count, FIGURES, trainer.summary))
+    fit(trainer, options, step, HeldOut(held_out, real_count, FIGURES, trainer.summary))
     if held_out.kept:
         step.metrics(eval_pairs=held_out.kept)
     save(trainer, model, step, adapted)

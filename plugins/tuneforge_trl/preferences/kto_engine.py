@@ -15,6 +15,7 @@ from tuneforge.kit.chats import IGNORED, ChatRefusedError, Tokens, after_prompt,
 from ..loading import load_for_training, longest_row, padding_tokenizer
 from ..loop import fit, save
 from ..rows.feedback import FeedbackCollator, beside_others, judged
+from ..rows.pairs import real_count
 from ..rows.tokens import HELD_OUT_TOKENS, Columns, Row, check_fit, lengths, read_tokens, write_tokens
 from ..settings import compute_dtype, settle
 from ..spread.ranks import total
@@ -25,7 +26,7 @@ from .answers import Answers, logps
 from .engine import stand, training_arguments
 from .kto import Kto
 from .precompute import Precomputing
-from .trainer import FIGURES, TOKENS, AnswerTrainer, Batch, Figures, real_count
+from .trainer import FIGURES, TOKENS, AnswerTrainer, Batch, Figures
 
 _OTHER = "other_"
 

@@ -1,13 +1,13 @@
 """The options that methods of preferences share: those that learn from pairs, and those that have a reference."""
 
-import filecmp
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tuneforge import Adapter, Align, Facts, Field, Finding, Known, Launch, Model, PreferenceData, Step
-from tuneforge.artifacts import context_length, read_json
+from tuneforge.artifacts import context_length
+from tuneforge.kit.vocabularies import same_tokens
 
+from ..checks import check_head
 from ..options import NEEDS, Training
 from ..spread.strategies import Ddp
 from ..watching.options import Sampling
@@ -100,7 +100,8 @@ class Referring(Preferring):
 
 def _check_reference(options: Training, model: Facts, reference: Facts) -> Iterator[Finding]:
     """Findings on a reference whose log-probabilities cannot be compared with the model's."""
-    if model.tokenizer and reference.tokenizer and not _alike(model.tokenizer, reference.tokenizer):
+    yield from check_head("the reference", reference)
+    if not same_tokens(model.tokenizer, reference.tokenizer):
         yield Finding(
             "the reference has another tokenizer than the model: they do not give probabilities to the same tokens",
             "Take a reference with the model's tokenizer, or leave it out: then it is the model as it comes in.",
@@ -118,16 +119,3 @@ def _check_reference(options: Training, model: Facts, reference: Facts) -> Itera
             f"Set max_length: {context}, or take another reference.",
             field="max_length",
         )
-
-
-def _alike(one: Path, other: Path) -> bool:
-    """Whether two tokenizers give the same tokens the same numbers, as far as their files say."""
-    ours, theirs = (folder / "tokenizer.json" for folder in (one, other))
-    # Most are copies of each other, and to read what is in a large one takes longer than all else of a plan.
-    return one == other or filecmp.cmp(ours, theirs, shallow=False) or _tokens(ours) == _tokens(theirs)
-
-
-def _tokens(file: Path) -> Any:
-    told = read_json(file)
-    added = [(token.get("id"), token.get("content")) for token in told.get("added_tokens", ())]
-    return told.get("model"), told.get("pre_tokenizer"), told.get("normalizer"), added

@@ -64,11 +64,11 @@ class Precomputing:
             if place % self._step.world_size != self._step.rank or part.exists():
                 continue
             if self._model is None:
-                self._step.log("computing the reference's log-probabilities")
                 self._model = load_model(self._reference, dtype=self._dtype)
                 make_able(self._model)
             found: list[list[float]] = []
             end = min(start + _PART, len(rows))
+            self._step.log(f"the reference's log-probabilities: rows {start + 1:,} to {end:,} of {len(rows):,}")
             for first in range(start, end, self._micro):
                 found += compute(self._model, [rows[row] for row in range(first, min(first + self._micro, end))])
             beside = part.with_suffix(".new")

@@ -33,7 +33,7 @@ class Simpo(OnPairs):
     margin: float = Field(
         1.0,
         ge=0,
-        also=("simpo_gamma", "gamma", "gamma_beta_ratio"),
+        also=("simpo_gamma", "gamma"),
         description="By how much the chosen answer's reward is to be the greater, the paper's gamma; about half of "
         "beta.",
     )

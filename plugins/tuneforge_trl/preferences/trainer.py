@@ -6,6 +6,7 @@ model is from the reference: there the result depends on the micro batch. TRL's 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -21,6 +22,7 @@ from ..adapters.engine import Adapted
 from ..adapters.reference import REF
 from ..loop import Quiet
 from ..rows.batches import Grouped
+from ..rows.pairs import real_count
 from ..spread.ranks import gathered, total
 from ..watching.evaluation import means
 from .answers import Answers, answers, logps, make_able
@@ -43,8 +45,8 @@ FIGURES = {
 class AnswerTrainer(Quiet, Grouped, Trainer):
     """Trains on batches of token rows with a mask of the answer, beside the reference that `place` says, if any.
 
-    `beside` is the reference as a loaded model, where it is one of its own. With `precomputed`, batches have its
-    log-probabilities as `reference`.
+    `beside` is the reference as a loaded model, where it is one of its own. Where its
+    log-probabilities were computed before, batches have them as `reference`.
     """
 
     loss_is_scaled_for_ga: Any = True
@@ -87,7 +89,7 @@ class AnswerTrainer(Quiet, Grouped, Trainer):
         )
         disable_dropout_in_model(model)
         make_able(model, entropy=True)
-        self._metrics = {"train": _Lists(), "eval": _Lists()}
+        self._metrics: dict[str, dict[str, list[float]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._refers = place is not None
         self._reference: Any = None
         if beside is not None:
@@ -183,13 +185,3 @@ class AnswerTrainer(Quiet, Grouped, Trainer):
 
 
 TOKENS = ("input_ids", "attention_mask", "completion_mask")
-
-
-class _Lists(dict[str, list[float]]):
-    def __missing__(self, name: str) -> list[float]:
-        return self.setdefault(name, [])
-
-
-def real_count(batch: Batch) -> int:
-    """How many rows, or pairs, of a batch count."""
-    return int((~batch["blank"]).sum())

@@ -29,7 +29,7 @@ class Pairwise:
         return row | {"blank": True}
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device) -> int:
-        return int(total(sum(pair_count(batch) for batch in batch_samples)))
+        return int(total(sum(real_count(batch) for batch in batch_samples)))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -71,6 +71,6 @@ def sizes(pairs: Dataset) -> list[int]:
     return [sum(both) for both in zip(*(lengths(pairs, side) for side in SIDES), strict=True)]
 
 
-def pair_count(batch: Mapping[str, torch.Tensor]) -> int:
-    """How many pairs of a batch count."""
+def real_count(batch: Mapping[str, torch.Tensor]) -> int:
+    """How many rows, or pairs, of a batch count."""
     return int((~batch["blank"]).sum())

@@ -169,8 +169,7 @@ def newest_checkpoint(folder: Path, step: Step) -> Path | None:
 
 def finish_checkpoint(checkpoint: Path) -> None:
     """Marks a checkpoint as finished once every rank has written its part."""
-    if spread():
-        dist.barrier()
+    met()
     if not spread() or dist.get_rank() == 0:
         checkpoints.finish(checkpoint)
 

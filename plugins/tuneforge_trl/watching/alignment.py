@@ -23,7 +23,9 @@ class Hacking:
     """
 
     name: TroubleName = "reward_hacking"
-    _OPTIMISED = ("reward", "reward_margin")
+    # What is optimised, and what the held-out figures of it that should not fall begin with. The mean reward of pairs
+    # is none: where they are all that is learnt from, it may be anything.
+    _OPTIMISED = (("reward", "reward"), ("reward_margin", "reward_accuracy"))
     _LEAST = 0.05  # of the best, or of one: by so much it must have fallen
 
     def __init__(self, settings: Settings) -> None:
@@ -33,10 +35,13 @@ class Hacking:
         self._told: set[str] = set()
 
     def see(self, moment: Moment) -> tuple[str, str] | None:
-        gain = next((moment.figures[name] for name in self._OPTIMISED if name in moment.figures), None)
-        if gain is not None and math.isfinite(gain):
+        optimised = next((names for names in self._OPTIMISED if names[0] in moment.figures), None)
+        if optimised is None:
+            return None
+        gain = moment.figures[optimised[0]]
+        if math.isfinite(gain):
             self._gains.append(gain)
-        measured = dict(_quality(moment))
+        measured = dict(_quality(moment, optimised[1]))
         if not measured or not self._gains:
             return None
         self._seen.append((moment.step, measured, median(self._gains)))
@@ -203,9 +208,9 @@ class Unlikely:
         )
 
 
-def _quality(moment: Moment) -> Iterator[tuple[str, float]]:
-    """The figures of held-out rows of which more is better."""
+def _quality(moment: Moment, beginning: str) -> Iterator[tuple[str, float]]:
+    """The figures of held-out rows of which more is better: those whose name begins so."""
     for name, value in moment.figures.items():
         of = name.removeprefix("eval_")
-        if name != of and of.startswith(("reward", "exact_match")) and of != "reward_margin" and math.isfinite(value):
+        if name != of and of.startswith(beginning) and of != "reward_margin" and math.isfinite(value):
             yield of, value
