@@ -7,6 +7,7 @@ Prints where it listens, and serves until its standard input ends: with whoever 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 
@@ -36,6 +37,7 @@ def main(
     server = Server(params)
     print(server.listening_address, flush=True)
     sys.stdin.read()
+    os._exit(0)  # there is nothing to put away, and the server's own end may wait for its threads for ever
 
 
 if __name__ == "__main__":
