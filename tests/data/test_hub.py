@@ -16,7 +16,7 @@ from tuneforge import Finding, Step, StepError
 from tuneforge.keys import step_key
 from tuneforge.kit.rows import read_rows
 from tuneforge.sources import Digests
-from tuneforge_data import Chat, Completion, Feedback, Preference
+from tuneforge_data import Chat, Completion, Feedback, Preference, Prompts
 
 ROWS = [{"prompt": f"{number} lamps?", "completion": f"{number} lamps."} for number in range(6)]
 
@@ -143,6 +143,12 @@ def test_preferences(hub: Served, tmp_path: Path) -> None:
     push("preferred-lamps", train_jsonl=lines(pairs))
     (pair,) = carried_out(Preference(repo="preferred-lamps").pin(), tmp_path / "pairs")
     assert pair["chosen"][-1]["content"] == "Yes."
+
+
+def test_prompts(hub: Served, tmp_path: Path) -> None:
+    push("asked-lamps", train_jsonl=lines([{"prompt": "Lamps?", "completion": "Yes."}]))
+    (row,) = carried_out(Prompts(repo="asked-lamps").pin(), tmp_path / "asked")
+    assert (row["prompt"][-1]["content"], row["reference"]) == ("Lamps?", "Yes.")
 
 
 def test_feedback(hub: Served, tmp_path: Path) -> None:

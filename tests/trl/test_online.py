@@ -169,7 +169,7 @@ def test_the_split_of_a_batch_does_not_matter(begun: Any, make_prompts: Any, car
         rows = method.batch_size
         runs = [
             carry_out(
-                method.model_copy(update={"steps": 2, "learning_rate": 1e-3, "micro_batch_size": micro}),
+                method.model_copy(update={"epochs": 2.0, "learning_rate": 1e-3, "micro_batch_size": micro}),
                 begun.result,
                 make_prompts(),
             )
