@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tuneforge import Adapter, Facts, Finding, Known, RewardAdapter
 from tuneforge.artifacts import context_length
 from tuneforge.kit.adapters import is_prompt, peft_type
+from tuneforge.kit.monitor.options import check_monitor
 from tuneforge.kit.vocabularies import same_vocabulary
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ _WHITENED = 8
 
 
 def check(options: Ppo, facts: Known) -> Iterator[Finding]:
-    """Findings on how a step is split up, and on the models."""
+    """Findings on the monitor, on how a step is split up, and on the models."""
+    yield from check_monitor(options.monitor)
     if options.batch_size % options.mini_batches:
         yield Finding(
             f"batch_size {options.batch_size} does not divide into {options.mini_batches} mini batches",

@@ -18,6 +18,7 @@ from tuneforge import (
     RewardModel,
     Step,
 )
+from tuneforge.kit.monitor.options import MonitorOptions
 
 NEEDS = (
     "accelerate>=1.10",
@@ -184,6 +185,10 @@ class Ppo(Align):
     log_every: int = Field(1, ge=1, keyed=False, also=("logging_steps",), description="Steps between lines of the log.")
     save_every: int = Field(
         20, ge=1, keyed=False, also=("save_steps",), description="Steps between checkpoints, from which a run resumes."
+    )
+
+    monitor: MonitorOptions = Field(
+        MonitorOptions(), keyed=False, description="What is done about troubles while it trains."
     )
 
     @property

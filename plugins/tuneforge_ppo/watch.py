@@ -11,6 +11,8 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from tuneforge import Step, StepError
 from tuneforge.kit.generation import generate
+from tuneforge.kit.monitor.moments import Moment, Settings
+from tuneforge.kit.monitor.monitor import Guard
 
 from . import checkpoint
 from .judge import Judge, Scorer
@@ -52,10 +54,13 @@ class Watch(TrainerCallback):
         self._options, self._step, self._judge, self._held_out = options, step, judge, held_out
         self.trainer: Any = None
         self._norms: list[float] = []
-        self._told: dict[str, Any] = {}  # what later steps, and the record, must know of earlier ones
+        self._guard: Guard | None = None
+        self._told: dict[str, Any] = {"moments": []}  # what later steps, and the record, must know of earlier ones
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.optimizer.optimizer.register_step_pre_hook(self._clip)
+        settings = Settings(args.num_total_batches, args.learning_rate, self._options.max_grad_norm, loss_falls=False)
+        self._guard = Guard(self._options.monitor, settings, self._step)
         found = checkpoint.find(self._step)
         if found is None:
             self._measure(0)
@@ -64,6 +69,8 @@ class Watch(TrainerCallback):
         self._step.log(f"resuming after step {done}")
         checkpoint.restore(self.trainer, folder)
         self._told = checkpoint.told(folder)
+        for moment in self._told["moments"]:
+            self._guard.recall(_moment(*moment))
         state.global_step, state.episode = done, done * self._options.batch_size
         args.num_total_batches -= done
         self.trainer.dataloader.done = done
@@ -85,6 +92,9 @@ class Watch(TrainerCallback):
         if done % self._options.log_every == 0 or done == total:
             told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items())
             self._step.log(f"step {done} of {total}: {told}")
+        self._told["moments"].append((done, figures))
+        assert self._guard is not None
+        self._guard.see(_moment(done, figures))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self._options.save_every == 0 and state.global_step < state.max_steps:
@@ -130,3 +140,7 @@ class Watch(TrainerCallback):
         """TRL's PPO has a max_grad_norm, and does not look at it."""
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         self._norms.append(float(torch.nn.utils.clip_grad_norm_(weights, self._options.max_grad_norm)))
+
+
+def _moment(done: int, figures: Mapping[str, float]) -> Moment:
+    return Moment(done, figures["loss"], figures["learning_rate"], figures["gradient_norm"], figures=figures)

@@ -102,6 +102,15 @@ def test_a_full_model_learns_what_is_rewarded(whole: dict[str, Any], prompts: Pr
     assert json.loads(done.files()["config.json"]) == given
 
 
+def test_a_trouble_ends_the_training_where_it_is_told_to(
+    adapters: dict[str, Any], prompts: PromptData, align: Any
+) -> None:
+    monitor = {"stop_on": ["kl"], "ignore": ["length"]}
+    method = Ppo(**SHORT, steps=12, learning_rate=2e-2, kl_coef=0.0, samples=0, monitor=monitor)
+    done = align(method, {**adapters, "data": prompts})
+    assert done.outcome.problem.startswith("the KL to the reference is running away"), done.outcome.problem
+
+
 @pytest.mark.whole
 @pytest.mark.parametrize(
     "options",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tuneforge_trl.watching.moments import Alarm, Moment, Settings
-from tuneforge_trl.watching.monitor import Monitor
+from tuneforge.kit.monitor.moments import Alarm, Moment, Settings
+from tuneforge.kit.monitor.monitor import Monitor
 
 CURVES = json.loads(Path(__file__).with_name("curves.json").read_text())
 """Losses and gradient norms of real trainings of the built-in model, healthy ones, in their order."""

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.trl.test_alarms import alarms, named
-from tuneforge_trl.watching.moments import Moment
+from tuneforge.kit.monitor.moments import Moment
 
 STEPS = 120
 

@@ -17,9 +17,9 @@ from tests.core.bench import new, step_of
 from tests.trl.colours import CHATS, MISTAKEN
 from tests.trl.test_resume import killed_at
 from tuneforge import Model, StepError
+from tuneforge.kit.monitor import troubles
 from tuneforge_trl.preferences.dpo import Dpo
 from tuneforge_trl.sft import Sft
-from tuneforge_trl.watching import monitor
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +94,7 @@ def test_labels_that_are_all_masked(base: Model, make_chats: Any, carry_out: Any
 def test_labels_that_are_nearly_all_masked(
     base: Model, make_chats: Any, carry_out: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor.NoLabels, "_FEW", 0.02)  # the context of the model is short
+    monkeypatch.setattr(troubles.NoLabels, "_FEW", 0.02)  # the context of the model is short
     masked(tmp_path, [{"input_ids": list(range(5, 205)), "labels": [-100] * 199 + [7]}] * 8)
     run = carry_out(Sft(steps=12, batch_size=2), base, make_chats(), tmp_path)
     assert told(run) == ["nearly all labels are masked"]
@@ -114,8 +114,8 @@ def test_a_throughput_that_collapses(
     base: Model, make_chats: Any, carry_out: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By an optimizer that takes longer and longer."""
-    monkeypatch.setattr(monitor, "SLOW_SECONDS", 1.0)
-    monkeypatch.setattr(monitor.Slow, "_STEPS", 8)
+    monkeypatch.setattr(troubles, "SLOW_SECONDS", 1.0)
+    monkeypatch.setattr(troubles.Slow, "_STEPS", 8)
     steps = 0
 
     def slower(_: Any) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tuneforge import Step, StepError
+from tuneforge import Step
+from tuneforge.kit.monitor.moments import Moment, Settings
+from tuneforge.kit.monitor.monitor import Guard
 
 from .. import checkpoints
 from ..options import Training
 from ..spread.ranks import agreed, finish_checkpoint
 from .evaluation import Evaluation
-from .moments import Alarm, Moment, Settings
-from .monitor import Monitor
 
 _UNSAVED, _SAVING = 600, 0.05
 """Seconds after which there is a checkpoint before `save_every`, and the share of the time that these may take."""
@@ -33,9 +33,8 @@ class Watch(TrainerCallback):
 
     def __init__(self, options: Training, step: Step, evaluation: Evaluation, resumed: Path | None) -> None:
         self._options, self._step = options, step
-        self._stop_on, self._ignore = options.monitor.stop_on, options.monitor.ignore
         self._evaluation, self._resumed = evaluation, resumed
-        self._monitor: Monitor | None = None
+        self._guard: Guard | None = None
         self._saved = time.monotonic()
         self._saving = 0.0  # seconds that the last checkpoint took
         self._since = time.monotonic()  # the last step ended, or what came between it and the next one
@@ -47,13 +46,12 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         settings = Settings(state.max_steps, args.learning_rate, args.max_grad_norm, self._options.loss_falls)
-        self._monitor = Monitor(settings)
+        self._guard = Guard(self._options.monitor, settings, self._step)
         self._evaluation.resume(state.log_history, self._resumed)
         for entry in state.log_history:
             self._tell_samples(entry["step"], entry.get("samples", ()))
             if "loss" in entry:
-                for alarm in self._monitor.see(_moment(entry)):
-                    self._warn(alarm, entry["step"])
+                self._guard.recall(_moment(entry))
         if self._resumed is None:
             self._sample(state)
         self._since = time.monotonic()
@@ -90,7 +88,8 @@ class Watch(TrainerCallback):
             self._step.log(f"step {state.global_step} of {state.max_steps}: {told}")
         # The first step also sets up what the others use.
         timed = state.global_step > 1 + (checkpoints.steps(self._resumed) if self._resumed else 0)
-        self._look(_moment(entry, speed if timed else None, seconds))
+        assert self._guard is not None
+        self._guard.see(_moment(entry, speed if timed else None, seconds))
         self._sample(state)
         if self._evaluation.exhausted and state.global_step < state.max_steps:
             waited = self._options.patience
@@ -108,20 +107,6 @@ class Watch(TrainerCallback):
         finish_checkpoint(checkpoint)
         self._since = time.monotonic()
         self._saving = self._since - self._saved
-
-    def _look(self, moment: Moment) -> None:
-        assert self._monitor is not None
-        alarms = list(self._monitor.see(moment))
-        stopping = next((alarm for alarm in alarms if alarm.trouble in self._stop_on), None)
-        for alarm in alarms:
-            if alarm is not stopping:
-                self._warn(alarm, moment.step)
-        if stopping:
-            raise StepError(stopping.problem, stopping.fix)
-
-    def _warn(self, alarm: Alarm, at: float) -> None:
-        if alarm.trouble not in self._ignore:
-            self._step.warn(alarm.problem, alarm.fix, at)
 
     def _sample(self, state: TrainerState) -> None:
         found = self._evaluation.sample(state.global_step)

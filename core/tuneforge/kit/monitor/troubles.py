@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from statistics import median
 
-from .alignment import Hacking, Lengthening, Runaway, Undecided, Unlikely
-from .moments import Alarm, Moment, Settings, Watcher, deviation, drop, noise, number
+from .moments import Moment, Settings, deviation, drop, noise, number
 from .options import TroubleName
 
 SLOW_SECONDS = 30.0
@@ -303,21 +302,3 @@ class Slow:
             "Something else takes the processor, or memory is full and being swapped, or the device is throttled by "
             "heat: look at the machine. Long rows alone do not do this.",
         )
-
-
-class Monitor:
-    """All watchers together."""
-
-    def __init__(self, settings: Settings) -> None:
-        # What explains another comes before it.
-        kinds = (NoLabels, NotANumber, Exploding, Slow, Runaway, Lengthening, Unlikely, Hacking)
-        # Of pairs that a model draws itself, the worse answers are those that it still makes likely: a half is usual.
-        of_the_loss = (Undecided, Spikes, NotFalling, Overfitting) if settings.loss_falls else ()
-        self._watchers: list[Watcher] = [kind(settings) for kind in (*kinds, *of_the_loss)]
-
-    def see(self, moment: Moment) -> Iterator[Alarm]:
-        """The troubles that begin with this step."""
-        for watcher in self._watchers:
-            told = watcher.see(moment)
-            if told:
-                yield Alarm(watcher.name, *told)
