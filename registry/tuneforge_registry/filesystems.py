@@ -82,7 +82,7 @@ def has_locks(folder: Path) -> bool:
         return True
     import fcntl
 
-    probe = folder / f".{os.urandom(8).hex()}"
+    probe = folder / f"{os.urandom(8).hex()}.new"  # what is left of it by a process that is killed, gc takes
     descriptor = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
