@@ -32,13 +32,6 @@ class Cpo(OnPairs):
         also=("cpo_alpha", "pref_ftx", "bc_coef", "rpo_alpha"),
         description="Weight of the likelihood of the chosen answers.",
     )
-    learning_rate: float | None = Field(
-        None,
-        gt=0,
-        also=("lr",),
-        description="Highest learning rate; where it is not set, 1e-6, or for an adapter a twentieth of the usual one "
-        "of its type (lora: 1e-5).",
-    )
 
     def objective(self) -> "Objective":
         from . import losses

@@ -79,13 +79,6 @@ class Dpo(Referring):
     reference_free: bool = Field(
         False, description="Compares the answers with each other alone, as if all were alike to the reference."
     )
-    learning_rate: float | None = Field(
-        None,
-        gt=0,
-        also=("lr",),
-        description="Highest learning rate; where it is not set, 1e-6, or for an adapter a twentieth of the usual one "
-        "of its type (lora: 1e-5).",
-    )
 
     @property
     def refers(self) -> bool:

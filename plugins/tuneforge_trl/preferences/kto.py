@@ -47,13 +47,6 @@ class Kto(Referring):
         also=("kto_rejected_weight", "kto_undesirable_weight", "lambda_u"),
         description="Weight of answers with a thumb down.",
     )
-    learning_rate: float | None = Field(
-        None,
-        gt=0,
-        also=("lr",),
-        description="Highest learning rate; where it is not set, 1e-6, or for an adapter a twentieth of the usual one "
-        "of its type (lora: 1e-5).",
-    )
 
     @property
     def refers(self) -> bool:

@@ -28,6 +28,13 @@ class Preferring(Sampling, Training, Align):
     epochs: float = Field(
         1.0, gt=0, also=("num_train_epochs", "num_epochs", "n_epochs"), description="Passes over the training rows."
     )
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        also=("lr",),
+        description="Highest learning rate; where it is not set, 1e-6, or for an adapter a twentieth of the usual one "
+        "of its type (lora: 1e-5).",
+    )
 
     @property
     def refers(self) -> bool:

@@ -45,8 +45,8 @@ FIGURES = {
 class AnswerTrainer(Quiet, Grouped, Trainer):
     """Trains on batches of token rows with a mask of the answer, beside the reference that `place` says, if any.
 
-    `beside` is the reference as a loaded model, where it is one of its own. Where its
-    log-probabilities were computed before, batches have them as `reference`.
+    `beside` is the reference as a loaded model, where it is one of its own. Where its log-probabilities were computed
+    before, batches have them as `reference`.
     """
 
     loss_is_scaled_for_ga: Any = True

@@ -129,9 +129,8 @@ class Lengthening:
         return (
             f"answers grow ever longer: {number(now)} tokens at step {moment.step} of {self._settings.steps}, after "
             f"{number(median(self._start))} at the beginning",
-            "If that is not what they are to do, reward a length, punish answers that do not end, or take a loss "
-            "that does not favour long ones (dr_grpo; simpo): see Singhal et al. 2023, "
-            "https://arxiv.org/abs/2310.03716",
+            "If that is not what they are to do, reward a length, punish answers that do not end, or take a loss that "
+            "does not favour long ones: see Singhal et al. 2023, https://arxiv.org/abs/2310.03716",
         )
 
 
@@ -204,7 +203,7 @@ class Unlikely:
             f"the chosen answers are becoming unlikely: a log-probability of {number(now)} at step {moment.step} of "
             f"{self._settings.steps}, after {number(start)} at the beginning",
             "Both answers of a pair fall together, and what rises in their place is neither: raise beta, lower the "
-            f"learning rate (it is {self._settings.learning_rate:g}), or add a loss on the chosen ones (sft).",
+            f"learning rate (it is {self._settings.learning_rate:g}), or add a loss on the chosen ones.",
         )
 
 
