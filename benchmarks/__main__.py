@@ -1,5 +1,5 @@
 """Run as: python -m benchmarks [startup] [share] [training] [adapters] [merging] [gguf] [gptq] [quantizing]
-                               [registry] [NUMBER]
+                               [registry] [alignment] [NUMBER]
 
 NUMBER is that of the layers of the large model, or of the registry's artifacts: fewer, to try one.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import adapters, gguf, gptq, merging, quantizing, registry, share, startup, training
+from benchmarks import adapters, alignment, gguf, gptq, merging, quantizing, registry, share, startup, training
 
 ALL = {
     "startup": startup.main,
@@ -20,6 +20,7 @@ ALL = {
     "gptq": gptq.main,
     "quantizing": quantizing.main,
     "registry": registry.main,
+    "alignment": alignment.main,
 }
 """All but the first two are carried out only when they are named: they install tools, write a page, or take long."""
 

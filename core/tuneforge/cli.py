@@ -383,7 +383,8 @@ def schema(recipe: str | None) -> None:
 @click.option("--markdown", is_flag=True, help="Print a page of documentation.")
 def plugins(method: str | None, as_json: bool, markdown: bool) -> None:
     """List the methods at hand, or show one with its inputs, options, defaults and documentation."""
-    from .pages.methods import list_methods, methods_markdown, show_method
+    from .pages.markdown import methods_markdown
+    from .pages.methods import list_methods, show_method
     from .plugins import Plugins
 
     found = Plugins()

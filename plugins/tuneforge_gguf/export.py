@@ -15,7 +15,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from tuneforge import StepError
-from tuneforge.kit.memory import give_back
+from tuneforge.kit.memory import give_back, without_compiler
 
 from .support import architecture_supported, pre_tokenizer, tokenizer_support
 
@@ -65,7 +65,8 @@ def export(
 def _tokenizer(model: Path) -> dict[str, Any]:
     """The tokenizer as it would be in tokenizer.json. Raises StepError if llama.cpp cannot read its like."""
     # Not the file: transformers may build something else from it, and that is what the model was trained with.
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    with without_compiler():
+        tokenizer = AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
         raise StepError(f"the tokenizer, a {type(tokenizer).__name__}, has no form in tokenizer.json")
     described: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -15,7 +15,7 @@ from tuneforge import ChatData, Model, Step, StepError, TextData
 from tuneforge.artifacts import read_json, read_tensors
 from tuneforge.kit.agreement import agreement, logits, tell
 from tuneforge.kit.folders import clean_json, copy_tokenizer, write_json
-from tuneforge.kit.memory import give_back
+from tuneforge.kit.memory import give_back, keep_little
 from tuneforge.kit.packed import FLOATS
 
 from .calibration import Rows, calibration_rows, own_rows, probe_rows
@@ -86,6 +86,7 @@ def write(library: Library, options: Calibrated, model: Model, rows: Rows, step:
     # Its pools ask for two workers where a machine of two processors grants one.
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", str(max(2, step.threads)))
     dtype = getattr(torch, FLOATS[options.rounding.held(read_tensors(model.path))])
+    keep_little()
     library.quantize(options, model.path, dtype, rows, step.out, step)
     give_back()
     _clean(step.out, model.path, options)

@@ -67,7 +67,7 @@ class Distill(Sampling, Training, Align):
     def prepare(self, model: Model | Adapter, teacher: Model | Adapter, data: ChatData, step: Step) -> None:
         from .distill_engine import prepare
 
-        prepare(self, model, data, step)
+        prepare(self, model, teacher, data, step)
 
     def run(self, model: Model | Adapter, teacher: Model | Adapter, data: ChatData, step: Step) -> None:
         from .distill_engine import align
@@ -90,7 +90,8 @@ def _check(options: Distill, facts: Known) -> Iterator[Finding]:
                 )
     for student in facts.get("model", ()):
         yield from _check_prompt("the model", student)
-        context = context_length(student.model.config)
+        contexts = [context_length(each.model.config) for each in (student, *facts.get("teacher", ()))]
+        context = min((each for each in contexts if each is not None), default=None)
         if options.on_policy and context is not None and options.max_new_tokens >= context:
             yield Finding(
                 f"max_new_tokens {options.max_new_tokens} leaves no room for a prompt in a context of {context} tokens",

@@ -45,7 +45,12 @@ class _Trainer(Quiet, DistillationTrainer):
         if self._given is not None:
             return self._given
         written: Any = super()._generate_single_turn
-        return written(prompt_ids, *others, **named)
+        training = self.model.training
+        self.model.eval()  # an answer of its own is one without dropout
+        try:
+            return written(prompt_ids, *others, **named)
+        finally:
+            self.model.train(training)
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         parts = [parted(row) for row in inputs]
@@ -89,17 +94,21 @@ class _Batches(Sampler[int]):
                 yield from batch
 
 
-def prepare(options: Distill, model: Model | Adapter, data: ChatData, step: Step) -> None:
+def prepare(options: Distill, model: Model | Adapter, teacher: Model | Adapter, data: ChatData, step: Step) -> None:
     """Writes conversations up to the end of their last answer as tokens, with labels on it, into `step.scratch`."""
     tokenizer = padding_tokenizer(model)
     convert = converter(tokenizer, data, "last", longest_row(model, options))
-    context = context_length(read_json(full_model(model).path / "config.json"))
+    # Both read every row whole.
+    contexts = [context_length(read_json(full_model(each).path / "config.json")) for each in (model, teacher)]
+    context = min((each for each in contexts if each is not None), default=None)
 
     def with_room(row: Row) -> Columns:
         columns = convert(row)
-        prompt, _ = parted(columns)
-        if options.on_policy and context is not None and len(prompt) + options.max_new_tokens > context:
+        prompt, answer = parted(columns)
+        if context is not None and options.on_policy and len(prompt) + options.max_new_tokens > context:
             raise LeftOutError(f"without room for {options.max_new_tokens} new tokens")
+        if context is not None and len(prompt) + len(answer) > context:
+            raise LeftOutError("longer than the teacher's context")
         return columns
 
     write_tokens(read_rows(data, "train"), with_room, "train", step)

@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks import gguf
 from benchmarks.adapters import declared
 from tuneforge import hookspecs
-from tuneforge.pages.methods import methods_markdown, signature
+from tuneforge.pages.markdown import methods_markdown
+from tuneforge.pages.methods import signature
 from tuneforge.plugins import Plugins
 from tuneforge_gguf import types
 from tuneforge_trl.adapters import TYPES

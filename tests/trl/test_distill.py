@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from transformers import PreTrainedModel
 
 from tests.journeys.conftest import REPOSITORY
 from tests.trl.colours import CHATS
@@ -151,6 +152,41 @@ def test_answers_end_at_the_stop_tokens_of_the_model(
 
 
 @pytest.mark.slow
+def test_answers_of_its_own_are_written_without_dropout(
+    student: Model, teacher: Model, make_chats: Any, carry_out: Any, monkeypatch: Any
+) -> None:
+    seen: list[tuple[bool, bool]] = []
+    generate = PreTrainedModel.generate
+
+    def spy(self: Any, *args: Any, **named: Any) -> Any:
+        dropouts = [module.training for module in self.modules() if isinstance(module, torch.nn.Dropout)]
+        seen.append((bool(dropouts), any(dropouts)))
+        return generate(self, *args, **named)
+
+    monkeypatch.setattr(PreTrainedModel, "generate", spy)
+    method = Distill(**SHORT, steps=2, samples=0, adapter={**LORA, "dropout": 0.5})
+    run = carry_out(method, student, make_chats(), more={"teacher": teacher})
+    assert seen == [(True, False)] * 2
+    assert len(run.losses) == 2
+
+
+@pytest.mark.slow
+def test_rows_that_the_teacher_cannot_read_are_left_out_and_counted(
+    student: Model, teacher: Model, make_chats: Any, carry_out: Any, tmp_path: Path
+) -> None:
+    method = Distill(**SHORT, steps=1, on_policy=0.0, samples=0)
+    run = carry_out(method, student, make_chats(), more={"teacher": teacher})
+    lengths = sorted(map(len, Dataset.from_file(str(run.step.scratch / "rows" / "train.arrow"))["input_ids"]))
+    fit = [length for length in lengths if length < lengths[-1]]
+    shutil.copytree(teacher.path, tmp_path / "teacher")
+    path = tmp_path / "teacher" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": fit[-1]}))
+    narrow = {"teacher": Model(tmp_path / "teacher", "6" * 64)}
+    run = carry_out(method, student, make_chats(), more=narrow)
+    assert (run.figures["rows"], run.figures["left_out"]) == (len(fit), len(lengths) - len(fit))
+
+
+@pytest.mark.slow
 def test_killed_and_started_again(
     student: Model, teacher: Model, make_chats: Any, carry_out: Any, tmp_path: Path
 ) -> None:
@@ -207,6 +243,8 @@ def test_what_is_refused_before_anything_runs() -> None:
     (found,) = problems({"max_new_tokens": 512}, model=model())
     assert "leaves no room for a prompt" in found
     assert not problems({"max_new_tokens": 512, "on_policy": 0.0}, model=model())
+    (found,) = problems({"max_new_tokens": 512}, model=model(max_position_embeddings=2048), teacher=model())
+    assert "in a context of 512 tokens" in found
     prefix = Facts(Adapter, {"peft_type": "PREFIX_TUNING"}, template="{{ messages }}", base=model())
     assert "the teacher is an adapter before the text" in problems({}, model=model(), teacher=prefix)[0]
     assert "the model is an adapter before the text" in problems({}, model=prefix, teacher=model())[0]

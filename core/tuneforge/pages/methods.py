@@ -16,9 +16,9 @@ from ..console import open_console
 from ..errors import RefusedError
 from ..inputs import inputs_of
 from ..plugins import Plugins
-from ..stages import STAGES, Method
-from .options import described_blocks, described_options, summary, tables, told
-from .others import others, others_markdown
+from ..stages import Method
+from .options import described_blocks, described_options, summary, told
+from .others import others
 
 
 def describe(plugins: Plugins, method: type[Method]) -> dict[str, Any]:
@@ -106,25 +106,6 @@ def show_method(plugins: Plugins, wanted: str, as_json: bool) -> None:
         console.print(f"[bold]launch:[/] by\n  {', '.join(page['strategies'])}", highlight=False)
     if page["needs"]:
         console.print(f"[bold]needs[/]\n  {escape(', '.join(page['needs']))}", highlight=False)
-
-
-def methods_markdown(plugins: Plugins) -> str:
-    """Every method with its inputs, options and needs: a page of documentation."""
-    lines = ["# Methods", "", "Written by `tuneforge plugins --markdown`: to change this page, change the methods."]
-    for stage in STAGES:
-        methods = [method for method in plugins if method.stage == stage]
-        lines += ["", f"## {stage}"] if methods else []
-        for method in methods:
-            page = describe(plugins, method)
-            lines += ["", f"### {stage}: {method.name}", "", page["doc"], ""]
-            lines += ["```python", signature(method), "```"]
-            lines += tables(page)
-            if method.strategies:
-                names = ", ".join(f"`{name}`" for name in page["strategies"])
-                lines += ["", f"Can be launched on several processes by {names}: see [launch.md](launch.md)."]
-            if method.needs:
-                lines += ["", f"Needs {', '.join(f'`{need}`' for need in method.needs)}."]
-    return "\n".join([*lines, *others_markdown(plugins)]) + "\n"
 
 
 def signature(method: type[Method]) -> str:
