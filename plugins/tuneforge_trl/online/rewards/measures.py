@@ -19,8 +19,18 @@ class Length(Rule):
     """
 
     type: Literal["length"] = Field(also=("overlong", "soft_overlong"), description="The type of reward.")
-    least: int = Field(0, ge=0, also=("min_tokens",), description="Tokens that an answer should have at least.")
-    most: int | None = Field(None, ge=1, also=("max_tokens",), description="Tokens that it should have at most.")
+    least: int = Field(
+        0,
+        ge=0,
+        also=("min", "minimum", "min_tokens", "min_length"),
+        description="Tokens that an answer should have at least.",
+    )
+    most: int | None = Field(
+        None,
+        ge=1,
+        also=("max", "maximum", "max_tokens", "max_length"),
+        description="Tokens that it should have at most.",
+    )
     slack: int = Field(0, ge=0, also=("cache",), description="Tokens beyond these over which the reward falls to 0.")
 
     def check(self) -> Iterator[Finding]:
