@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from .hints import allowed_value, owner, unknown_option, unknown_variant
 from .stages import Config
@@ -31,11 +34,14 @@ def configured(
         return kind(**block)
     except ValidationError as error:
         told = set()
-        for problem in error.errors(include_url=False):
+        problems = error.errors(include_url=False)
+        places = {_written(block, tuple(problem["loc"])) for problem in problems}
+        for problem in problems:
             loc: tuple[str | int, ...] = tuple(problem["loc"])
             at: tuple[str | int, ...] = _written(block, loc)
             missing = problem["type"] == "missing"
-            if (at, missing and loc) in told:  # an option that can be of several types is told of by each
+            # An option that can be of several types is told of by each; the one that has looked into it knows best.
+            if (at, missing and loc) in told or (not missing and _beyond(at, places)):
                 continue
             told.add((at, missing and loc))
             name = ".".join(str(part) for part in at) or inside
@@ -57,8 +63,25 @@ def configured(
                 message = problem["msg"].removeprefix("Value error, ")
                 given = problem["input"]
                 tail = f", not {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
-                say(at, f"{name}: {message[:1].lower()}{message[1:]}{tail}", allowed_value(kind, loc))
+                say(
+                    at,
+                    f"{name}: {message[:1].lower()}{message[1:]}{tail}",
+                    _nearest(problem) + allowed_value(kind, loc),
+                )
         return None
+
+
+def _beyond(at: tuple[str | int, ...], places: Collection[tuple[str | int, ...]]) -> bool:
+    """Whether one of the places lies inside what stands at `at`."""
+    return bool(at) and any(len(place) > len(at) and place[: len(at)] == at for place in places)
+
+
+def _nearest(problem: ErrorDetails) -> str:
+    """The word that was meant, where one of several is asked for."""
+    if problem["type"] != "literal_error":
+        return ""
+    near = get_close_matches(str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"]), 1, 0.6)
+    return f"Did you mean {near[0]}? " if near else ""
 
 
 def _written(block: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
