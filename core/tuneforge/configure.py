@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from .hints import allowed_value, owner, unknown_option, unknown_variant
+from .hints import allowed_value, nearest, owner, unknown_option, unknown_variant
 from .stages import Config
 
 Configured = TypeVar("Configured", bound=Config)
@@ -80,8 +79,8 @@ def _nearest(problem: ErrorDetails) -> str:
     """The word that was meant, where one of several is asked for."""
     if problem["type"] != "literal_error":
         return ""
-    near = get_close_matches(str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"]), 1, 0.6)
-    return f"Did you mean {near[0]}? " if near else ""
+    near = nearest(str(problem["input"]), re.findall("'([^']*)'", problem["ctx"]["expected"]))
+    return f"{near} " if near else ""
 
 
 def _written(block: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -100,9 +100,8 @@ def unknown_option(
         if path[-1] == word and path[:-1] != at.inside:
             return f"It belongs elsewhere: {'.'.join(path)}."
     names = [path[-1] for path, _ in own]
-    close = get_close_matches(word, names, 1, 0.6)
-    if close:
-        return f"Did you mean {close[0]}?"
+    if near := nearest(word, names):
+        return near
     if at.tag:
         outer = locate(method, at.inside)
         kinds = variants(outer.option[1]) if outer.option else {}
@@ -119,8 +118,13 @@ def unknown_variant(method: type[Config], loc: Sequence[str | int], word: object
     for kind, block in kinds.items():
         if word in _also(block.model_fields["type"]):
             return f"It is called {kind} here."
-    close = get_close_matches(str(word), kinds, 1, 0.6)
-    return f"Did you mean {close[0]}?" if close else f"There are: {', '.join(kinds)}."
+    return nearest(str(word), kinds) or f"There are: {', '.join(kinds)}."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What was probably meant; empty where nothing is near."""
+    close = get_close_matches(word, [*known], 1, 0.6)
+    return f"Did you mean {close[0]}?" if close else ""
 
 
 def _also(info: FieldInfo) -> list[Any]:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from .making import make
 
 if find_spec("transformers"):
-    from . import export, verify  # noqa: F401 - for the time it takes
+    from . import export  # noqa: F401 - for the time it takes; what verifies takes memory that converting needs
 if find_spec("llama_cpp"):
     import llama_cpp  # noqa: F401
 

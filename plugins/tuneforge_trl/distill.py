@@ -1,7 +1,7 @@
 """Knowledge distillation, as a method of the align stage."""
 
-from collections.abc import Iterable, Iterator
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
 
 from tuneforge import Adapter, Align, ChatData, Facts, Field, Finding, Known, Model, Step, Strategy
 from tuneforge.artifacts import context_length
@@ -25,6 +25,7 @@ class Distill(Sampling, Training, Align):
     """
 
     name = "distill"
+    version = 2
     needs = NEEDS
     engine = "tuneforge_trl.distill_engine"
     # Answers are written for a whole batch at once, by one process.
@@ -78,6 +79,11 @@ class Distill(Sampling, Training, Align):
         return [*super().check(facts), *_check(self, facts)]
 
 
+def common_context(configs: Iterable[Mapping[str, Any]]) -> int | None:
+    """The longest row in tokens that models of these config.json can all read; None where none tells."""
+    return min((length for length in map(context_length, configs) if length is not None), default=None)
+
+
 def _check(options: Distill, facts: Known) -> Iterator[Finding]:
     for teacher in facts.get("teacher", ()):
         yield from _check_prompt("the teacher", teacher)
@@ -90,11 +96,11 @@ def _check(options: Distill, facts: Known) -> Iterator[Finding]:
                 )
     for student in facts.get("model", ()):
         yield from _check_prompt("the model", student)
-        contexts = [context_length(each.model.config) for each in (student, *facts.get("teacher", ()))]
-        context = min((each for each in contexts if each is not None), default=None)
+        context = common_context(each.model.config for each in (student, *facts.get("teacher", ())))
         if options.on_policy and context is not None and options.max_new_tokens >= context:
             yield Finding(
-                f"max_new_tokens {options.max_new_tokens} leaves no room for a prompt in a context of {context} tokens",
+                f"max_new_tokens {options.max_new_tokens} leaves no room for a prompt in the {context} tokens that "
+                "the model and its teacher can both read",
                 f"Set it well below {context}.",
                 field="max_new_tokens",
             )

@@ -11,12 +11,12 @@ from torch.utils.data import Sampler
 from trl import DistillationConfig, DistillationTrainer  # type: ignore[attr-defined]
 
 from tuneforge import Adapter, ChatData, Model, Step, StepError
-from tuneforge.artifacts import context_length, read_json
+from tuneforge.artifacts import read_json
 from tuneforge.kit.chats import IGNORED
 from tuneforge.kit.models import full_model, load_model, load_tokenizer
 from tuneforge.kit.rows import read_rows
 
-from .distill import Distill
+from .distill import Distill, common_context
 from .loading import load_for_training, longest_row, padding_tokenizer, settle_stops
 from .loop import Quiet, fit, save
 from .rows.labels import converter
@@ -98,9 +98,7 @@ def prepare(options: Distill, model: Model | Adapter, teacher: Model | Adapter, 
     """Writes conversations up to the end of their last answer as tokens, with labels on it, into `step.scratch`."""
     tokenizer = padding_tokenizer(model)
     convert = converter(tokenizer, data, "last", longest_row(model, options))
-    # Both read every row whole.
-    contexts = [context_length(read_json(full_model(each).path / "config.json")) for each in (model, teacher)]
-    context = min((each for each in contexts if each is not None), default=None)
+    context = common_context(read_json(full_model(each).path / "config.json") for each in (model, teacher))
 
     def with_room(row: Row) -> Columns:
         columns = convert(row)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,26 @@ from tuneforge_gguf.export import export
 from tuneforge_gguf.verify import verify
 
 pytestmark = pytest.mark.slow
+
+_EXPORT = """
+import sys
+from pathlib import Path
+
+import tuneforge_gguf.engine
+from tuneforge_gguf.export import export
+
+model, out, converter = map(Path, sys.argv[1:])
+export(model, out, "f16", converter, log=lambda line: None)
+print("torch._dynamo" in sys.modules)
+"""
+_TOKENIZER = """
+import sys
+
+from transformers import AutoTokenizer
+
+AutoTokenizer.from_pretrained(sys.argv[1])
+print("torch._dynamo" in sys.modules)
+"""
 
 
 @pytest.mark.parametrize(
@@ -147,3 +168,14 @@ def test_a_killed_export_leaves_nothing_outside_of_its_folder(
     with pytest.raises(KeyboardInterrupt):
         export(llama, tmp_path / "out", "f16", converter, log=print)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_conversion_loads_no_compiler(llama: Path, tmp_path: Path, converter: Path) -> None:
+    """Which would take 24 MB of it. Loading a tokenizer alone does, unless it is kept from it."""
+
+    def told(source: str, *given: Path) -> str:
+        command = [sys.executable, "-c", source, *map(str, given)]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
+
+    assert told(_EXPORT, llama, tmp_path, converter) == "False"
+    assert told(_TOKENIZER, llama) == "True"

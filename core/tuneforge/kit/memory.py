@@ -33,15 +33,15 @@ def keep_little() -> None:
 
 @contextlib.contextmanager
 def without_compiler() -> Iterator[None]:
-    """For imports of transformers, in a process that compiles nothing.
+    """For what imports parts of transformers, in a process that compiles nothing.
 
-    As it is imported, it names functions of its own that are not to be compiled, for which torch loads all of its
-    compiler: 24 MB, and a second.
+    As they are imported, they name functions that are not to be compiled, for which torch loads all of its compiler:
+    24 MB, and a second. Models are not among these parts: they load it themselves.
     """
     import torch
 
     def disable(fn: Any = None, recursive: Any = True, *, reason: Any = None) -> Any:
-        return fn or (lambda fn: fn)
+        return (lambda fn: fn) if fn is None else fn
 
     kept = torch.compiler.disable
     torch.compiler.disable = disable

@@ -19,7 +19,7 @@ from .others import others_markdown
 Block = type[BaseModel]
 
 _FEW = 4
-"""Options that are told with every method that shares them: fewer than these."""
+"""From so many options on, those that several methods have from one class get a section of their own."""
 
 
 def methods_markdown(plugins: Plugins) -> str:
@@ -68,7 +68,7 @@ def _declaring(method: type[Method]) -> dict[Block, set[str]]:
     found: dict[Block, set[str]] = {}
     left = set(method.model_fields)
     for kind in method.__mro__:
-        if names := left & {*vars(kind).get("__annotations__", ())}:
+        if names := left & inspect.get_annotations(kind).keys():
             found[kind] = names
             left -= names
     return found
