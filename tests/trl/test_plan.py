@@ -272,8 +272,9 @@ def test_the_usual_learning_rate_of_a_type() -> None:
         ),
         (
             "{type: qlora, base: nf5}",
-            "adapter.base: input should be 'nf4', 'fp4' or 'int8', not 'nf5' / adapter.base takes nf4 | fp4 | int8: "
-            "What the base's weights are rounded to: 4-bit normal floats, 4-bit floats, or 8-bit integers.",
+            "adapter.base: input should be 'nf4', 'fp4' or 'int8', not 'nf5' / Did you mean nf4? adapter.base takes "
+            "nf4 | fp4 | int8: What the base's weights are rounded to: 4-bit normal floats, 4-bit floats, or 8-bit "
+            "integers.",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AwqConfig, GPTQConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AwqConfig, CompressedTensorsConfig, GPTQConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 from transformers.utils.quantization_config import AwqBackend
 
@@ -25,10 +25,22 @@ def load_quantized(
     """
     disable_progress_bar()
     place = on or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kernels = _in_torch(read_json(artifact.path / "config.json")) if place.type == "cpu" else {}
-    model: Any = AutoModelForCausalLM.from_pretrained(artifact.path, dtype=dtype, device_map={"": place}, **kernels)
+    config = read_json(artifact.path / "config.json")
+    how = _unpacked(config) | (_in_torch(config) if place.type == "cpu" else {})
+    model: Any = AutoModelForCausalLM.from_pretrained(artifact.path, dtype=dtype, device_map={"": place}, **how)
     loaded: PreTrainedModel = model.eval()
     return loaded
+
+
+def _unpacked(config: dict[str, Any]) -> dict[str, Any]:
+    """Of compressed-tensors, weights with zero points are unpacked as they are loaded, which computes the same.
+
+    transformers expects these zero points unpacked in a layer that is packed, and does not load them otherwise.
+    """
+    groups = config["quantization_config"].get("config_groups", {}).values()
+    weights = [group.get("weights") or {} for group in groups if not group.get("input_activations")]
+    asymmetric = any(not each.get("symmetric", True) for each in weights)
+    return {"quantization_config": CompressedTensorsConfig(dequantize=True)} if asymmetric else {}
 
 
 def _in_torch(config: dict[str, Any]) -> dict[str, Any]:
