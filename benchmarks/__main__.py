@@ -1,7 +1,7 @@
 """Run as: python -m benchmarks [startup] [share] [training] [adapters] [merging] [gguf] [gptq] [quantizing]
                                [registry] [alignment] [NUMBER]
 
-NUMBER is that of the layers of the large model, or of the registry's artifacts: fewer, to try one.
+NUMBER is that of the layers of the large model, of the registry's artifacts, or of draws: fewer, to try one.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 from tuneforge import Gguf, GgufAdapter, StepError
 from tuneforge.kit.adapters import BOTTLENECK, peft_type
 from tuneforge.kit.llamacpp import template_of, template_options
-from tuneforge.kit.quantized import needs_of
+from tuneforge.kit.quantized import needs_of, packed_zero_points
 
 from .lineage import Lineage
 from .parts import Part
@@ -99,12 +99,15 @@ def transformers(part: Part, where: Where = '"{}"'.format) -> Iterator[str]:
     # PEFT has no such adapters of its own.
     bottleneck = peft_type(part.facts.config) == BOTTLENECK
     lines += ["from tuneforge.kit import bottleneck"] if bottleneck else []
+    unpacked = packed_zero_points(part.facts.model.config)
+    how = ", quantization_config=CompressedTensorsConfig(dequantize=True)" if unpacked else ""
+    names = ["AutoModelForCausalLM", "AutoTokenizer", *(["CompressedTensorsConfig"] if unpacked else [])]
     lines += [
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {', '.join(names)}",
         "",
         *(["bottleneck.register()"] if bottleneck else []),
         f"tokenizer = AutoTokenizer.from_pretrained({where(str(part.folder if own_tokenizer else part.base))})",
-        f'model = AutoModelForCausalLM.from_pretrained({where(part.base or part.folder)}{revision}, dtype="auto")',
+        f'model = AutoModelForCausalLM.from_pretrained({where(part.base or part.folder)}{revision}, dtype="auto"{how})',
     ]
     if part.base:
         lines.append(f"model = PeftModel.from_pretrained(model, {where(part.folder)})")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from tuneforge import Adapter, Model
+from tuneforge import Adapter, Model, QuantizedModel
 from tuneforge_publish.lineage import Lineage
 from tuneforge_publish.parts import Part
 from tuneforge_publish.usage import usage
@@ -144,3 +144,15 @@ def test_a_bottleneck_adapter_is_loaded_with_what_knows_it(tmp_path: Path) -> No
     assert "pip install torch transformers peft tuneforge\n" in told("BOTTLENECK")
     assert "bottleneck.register()\n" in told("BOTTLENECK")
     assert "tuneforge" not in told("LORA")
+
+
+def test_weights_with_zero_points_are_loaded_unpacked(tmp_path: Path) -> None:
+    def told(symmetric: bool) -> str:
+        group = {"weights": {"num_bits": 4, "symmetric": symmetric}, "input_activations": None}
+        settings = {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"all": group}}
+        (tmp_path / "config.json").write_text(json.dumps({"quantization_config": settings}))
+        return "\n".join(usage([Part("small", ".", QuantizedModel(tmp_path, "a" * 64), None, None, True)], Lineage({})))
+
+    assert "from transformers import AutoModelForCausalLM, AutoTokenizer, CompressedTensorsConfig\n" in told(False)
+    assert 'dtype="auto", quantization_config=CompressedTensorsConfig(dequantize=True))\n' in told(False)
+    assert "CompressedTensorsConfig" not in told(True)

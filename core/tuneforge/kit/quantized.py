@@ -26,6 +26,27 @@ def quant_method(config: Mapping[str, Any]) -> str:
     return str(settings.get("quant_method", "")) or ("unknown" if settings else "")
 
 
+def packed_zero_points(config: Mapping[str, Any]) -> bool:
+    """Whether a model of compressed-tensors is to be unpacked as it is loaded, for transformers to load it at all.
+
+    From 5.23 on transformers finds the packed zero points of asymmetric weights to be of another size than a packed
+    layer's. Unpacked, such a model computes the same, if nothing but weights is rounded, and all layers alike: they
+    would be unpacked alike.
+    """
+    settings = config.get("quantization_config") or {}
+    found = settings.get("config_groups") or {}
+    groups = [group for group in found.values() if isinstance(group, dict)]
+    rounded = [group.get("weights") or {} for group in groups]
+    return (
+        quant_method(config) == "compressed-tensors"
+        and bool(groups)
+        and len(groups) == len(found)
+        and {group.get("format") or settings.get("format") for group in groups} == {"pack-quantized"}
+        and all(weights == rounded[0] and weights.get("symmetric") is False for weights in rounded)
+        and not any(group.get("input_activations") for group in groups)
+    )
+
+
 def needs_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The requirement strings of what loads a model with this config.json, beside torch and transformers.
 

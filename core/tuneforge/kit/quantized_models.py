@@ -12,7 +12,7 @@ from transformers.utils.quantization_config import AwqBackend
 from tuneforge import QuantizedModel
 from tuneforge.artifacts import read_json
 
-from .quantized import quant_method
+from .quantized import packed_zero_points, quant_method
 
 
 def load_quantized(
@@ -26,21 +26,12 @@ def load_quantized(
     disable_progress_bar()
     place = on or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = read_json(artifact.path / "config.json")
-    how = _unpacked(config) | (_in_torch(config) if place.type == "cpu" else {})
+    how = _in_torch(config) if place.type == "cpu" else {}
+    if packed_zero_points(config):
+        how = {"quantization_config": CompressedTensorsConfig(dequantize=True)}
     model: Any = AutoModelForCausalLM.from_pretrained(artifact.path, dtype=dtype, device_map={"": place}, **how)
     loaded: PreTrainedModel = model.eval()
     return loaded
-
-
-def _unpacked(config: dict[str, Any]) -> dict[str, Any]:
-    """Of compressed-tensors, weights with zero points are unpacked as they are loaded, which computes the same.
-
-    transformers expects these zero points unpacked in a layer that is packed, and does not load them otherwise.
-    """
-    groups = config["quantization_config"].get("config_groups", {}).values()
-    weights = [group.get("weights") or {} for group in groups if not group.get("input_activations")]
-    asymmetric = any(not each.get("symmetric", True) for each in weights)
-    return {"quantization_config": CompressedTensorsConfig(dequantize=True)} if asymmetric else {}
 
 
 def _in_torch(config: dict[str, Any]) -> dict[str, Any]:
