@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -101,20 +105,34 @@ def test_mlflow(bench: Bench, uri: str, address: str, monkeypatch: pytest.Monkey
     assert runs["grades"].data.metrics == {"scores/counts/kept": 2}
 
 
-def test_trackio(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+_TRACKIO = """
+import json, sys
+
+from trackio.sqlite_storage import SQLiteStorage
+
+names = {name.rpartition("-")[2]: name for name in SQLiteStorage.get_runs("trials")}
+logs = {name: SQLiteStorage.get_logs("trials", run) for name, run in names.items()}
+configs = {name: SQLiteStorage.get_run_config("trials", run) for name, run in names.items()}
+json.dump({"logs": logs, "configs": configs}, sys.stdout, default=str)
+"""
+
+
+def test_trackio(bench: Bench) -> None:
     record = tracked(bench, "trackio: {folder: notes, project: trials}")
     assert record["trackers"]["trackio"]["place"] == f"{bench.folder / 'notes'}, project trials"
-    monkeypatch.setenv("TRACKIO_DIR", str(bench.folder / "notes"))
-    from trackio.sqlite_storage import SQLiteStorage
-
-    names = {name.rpartition("-")[2]: name for name in SQLiteStorage.get_runs("trials")}
-    assert set(names) == {"words", "bag", "counts", "grades"}
-    logs = SQLiteStorage.get_logs("trials", names["bag"])
-    assert [(log["step"], log["loss"]) for log in logs if "loss" in log] == LOSSES
-    assert logs[-1]["status"] == "done"
-    config = SQLiteStorage.get_run_config("trials", names["bag"])
-    assert (config["parts"], config["_Group"]) == (4, record["id"])
-    assert SQLiteStorage.get_logs("trials", names["grades"])[-1]["final/scores/counts/kept"] == 2
+    # In a process of its own: where it looks is settled when it is first imported, which trl does, too.
+    told = subprocess.run(
+        [sys.executable, "-c", _TRACKIO],
+        env={**os.environ, "TRACKIO_DIR": str(bench.folder / "notes")},
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    logs, configs = (json.loads(told.stdout)[part] for part in ("logs", "configs"))
+    assert set(logs) == {"words", "bag", "counts", "grades"}
+    assert [(log["step"], log["loss"]) for log in logs["bag"] if "loss" in log] == LOSSES
+    assert logs["bag"][-1]["status"] == "done"
+    assert (configs["bag"]["parts"], configs["bag"]["_Group"]) == (4, record["id"])
+    assert logs["grades"][-1]["final/scores/counts/kept"] == 2
 
 
 def killed(bench: Bench, tracker: str, begun: Callable[[], bool]) -> None:
